@@ -1,0 +1,85 @@
+"""What all commands share: flags over a YAML recipe, plain errors, one local Ray or the cluster's."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+
+from ms2sl.config import explain, read_yaml
+from ms2sl.errors import InputError
+
+T = TypeVar("T", bound="Command")
+
+
+class Command(BaseSettings):
+    """Base of a job's options. Each field is a key of its recipe and a flag; a flag wins over the recipe."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, cli_kebab_case=True, cli_implicit_flags=True, cli_avoid_json=True)
+
+    recipe: Path | None = Field(None, description="YAML file with any of these keys; flags win over it")
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls, init_settings, **_):
+        return (init_settings,)  # neither environment variables nor .env files: what a job does is in its command
+
+    @classmethod
+    def parse(cls: type[T], arguments: list[str]) -> T:
+        """Raises InputError for a recipe or a value that is wrong; prints usage and exits for an unknown flag."""
+        recipe = _recipe(arguments)
+        try:
+            return CliApp.run(cls, cli_args=arguments, **(read_yaml(recipe) if recipe else {}))
+        except ValidationError as error:
+            raise InputError(explain(error, cls)) from None
+        except SettingsError as error:
+            raise InputError(str(error)) from None
+
+    def cli_cmd(self) -> None:
+        """Parsing alone does nothing."""
+
+    def options(self) -> dict:
+        """All options as plain data, to be recorded."""
+        return self.model_dump(mode="json", exclude={"recipe"})
+
+
+def _recipe(arguments: list[str]) -> Path | None:
+    for i, argument in enumerate(arguments):
+        if argument == "--recipe" and i + 1 < len(arguments):
+            return Path(arguments[i + 1])
+        if argument.startswith("--recipe="):
+            return Path(argument.removeprefix("--recipe="))
+    return None
+
+
+def main(command: type[T], run) -> None:
+    """Runs a job from the command line. Errors that a user can cause are one line, without a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    command.model_config["cli_prog_name"] = f"python -m {command.__module__ if command.__module__ != '__main__' else sys.argv[0]}"
+    try:
+        run(command.parse(sys.argv[1:]))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("\ninterrupted: run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+def start_ray(**options) -> None:
+    """Joins the cluster that RAY_ADDRESS names, or starts Ray on this machine; does nothing if Ray runs already."""
+    for name, value in {
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        return
+    if not os.environ.get("RAY_ADDRESS"):
+        # Workers of a small machine wait for each other more than they compute: some room beside the cores.
+        options = {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": False} | options
+    ray.init(logging_level=logging.WARNING, log_to_driver=options.pop("log_to_driver", True), **options)

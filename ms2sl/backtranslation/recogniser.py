@@ -1,0 +1,133 @@
+"""A small recogniser of letters: poses → characters by CTC, trained on real poses only.
+
+It judges produced signing. It does not see jitter or wrong places in the signing space well, so amplitude, jerk and
+joint errors stand beside it.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from ms2sl import checkpoint
+from ms2sl.batching import FRAME_MULTIPLE, Batch, Collate, split_batches
+from ms2sl.clip import Poses
+from ms2sl.config import Config
+from ms2sl.dataset import Dataset
+from ms2sl.distributed import all_sum
+from ms2sl.errors import InputError
+from ms2sl.metrics.text import edit_distance
+from ms2sl.model.layers import Trunk, length_mask
+from ms2sl.model.losses import ctc_loss
+from ms2sl.pose_space import PoseSpace
+from ms2sl.skeleton import Skeleton
+
+KIND = "recogniser"
+
+
+class RecogniserConfig(Config):
+    """Shape of the recogniser."""
+
+    width: int = Field(96, gt=0, multiple_of=8, description="width of its transformer")
+    heads: int = Field(4, gt=0, description="attention heads")
+    layers: int = Field(2, gt=0, description="layers")
+    noise: float = Field(0.2, ge=0, description="noise added to pose features in training, in standard deviations")
+
+
+class Recogniser(nn.Module):
+    """Shapes: B batch, F frames, D pose features, C characters."""
+
+    def __init__(self, config: RecogniserConfig, skeleton: Skeleton, characters: str):
+        super().__init__()
+        self.config, self.characters = config, characters
+        self.space = PoseSpace(skeleton)
+        features = skeleton.n_joints * skeleton.dims
+        self.embed = nn.Linear(features, config.width)
+        self.near = nn.Conv1d(config.width, config.width, 5, padding=2)
+        self.trunk = Trunk(config.width, config.heads, config.layers, dropout=0.1)
+        self.head = nn.Linear(config.width, len(characters) + 1)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> torch.Tensor:
+        """CTC logits ``(B, F, C + 1)``, the blank last; a generator adds the noise of training."""
+        features, known = self.space.encode(batch.poses, batch.seen)
+        if generator is not None:
+            features = features + known * self.config.noise * torch.randn(features.shape, generator=generator).to(features.device)
+        mask = length_mask(batch.n_frames, features.shape[1])
+        x = self.embed(features) * mask[..., None]
+        x = x + self.near(x.transpose(1, 2)).transpose(1, 2)
+        return self.head(self.trunk(x, mask | (torch.arange(mask.shape[1], device=mask.device) == 0)))
+
+    @torch.no_grad()
+    def read(self, clips: Sequence[Poses]) -> list[str]:
+        """What is fingerspelled in normalised poses, by best path."""
+        return [text for start in range(0, len(clips), 64) for text in self._read(clips[start : start + 64])]
+
+    def _read(self, clips: Sequence[Poses]) -> list[str]:
+        frames = -(-max(clip.n_frames for clip in clips) // FRAME_MULTIPLE) * FRAME_MULTIPLE
+        poses = torch.zeros(len(clips), frames, *clips[0].joints.shape[1:])
+        seen = torch.zeros(poses.shape[:3], dtype=torch.bool)
+        for i, clip in enumerate(clips):
+            poses[i, : clip.n_frames] = torch.from_numpy(clip.joints)
+            seen[i, : clip.n_frames] = torch.from_numpy(clip.confidence > 0)
+        lengths = torch.tensor([clip.n_frames for clip in clips])
+        nothing = torch.zeros(len(clips), 1, dtype=torch.int64)
+        batch = Batch(poses, seen, lengths, nothing, nothing[:, 0], nothing, nothing[:, 0]).to(self.head.weight.device)
+        return self.decode(self(batch), lengths)
+
+    def decode(self, logits: torch.Tensor, n_frames: torch.Tensor) -> list[str]:
+        """Best path: the likeliest class of each frame, repeats merged, blanks dropped."""
+        blank = len(self.characters)
+        texts = []
+        for best, n in zip(logits.argmax(-1).cpu(), n_frames.tolist(), strict=True):
+            merged = torch.unique_consecutive(best[:n]).tolist()
+            texts.append("".join(self.characters[i] for i in merged if i != blank))
+        return texts
+
+
+class RecogniserTask:
+    """Trains the recogniser; batches must have text ids, that is the featurizer ``bytes``."""
+
+    def __init__(self, dataset: Dataset, config: RecogniserConfig, card: checkpoint.ModelCard):
+        described = dataset.card
+        if described.text_features != "bytes" or not described.characters.isascii():
+            raise InputError("the letter recogniser needs a dataset whose text features are bytes and whose texts are ASCII letters")
+        self.dataset, self.card = dataset, card
+        self.collate = Collate(described.skeleton, described.text_features, described.speech_features)
+        self.module = Recogniser(config, described.skeleton, described.characters)
+        self.module.space.set_statistics(described.statistics)
+        self._averaged = copy.deepcopy(self.module).eval()
+        self._classes = torch.zeros(256, dtype=torch.int64)
+        self._classes[torch.tensor(list(described.characters.encode()))] = torch.arange(len(described.characters))
+
+    def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        present = (batch.n_text > 0) & (batch.n_frames > 0)
+        targets = self._classes.to(batch.text.device)[batch.text]
+        return {"loss": ctc_loss(module(batch, generator), batch.n_frames, targets, batch.n_text, present)}
+
+    @torch.no_grad()
+    def validate(self, weights: dict[str, torch.Tensor], rank: int, world_size: int, device: torch.device) -> dict[str, float]:
+        """Letter error on the dev split, in per cent."""
+        model = self._averaged.to(device)
+        model.load_state_dict(weights)
+        errors = letters = 0
+        for batch in split_batches(self.dataset, "dev", self.collate, 64, rank, world_size):
+            read = model.decode(model(batch.to(device)), batch.n_frames)
+            for hypothesis, ids, n in zip(read, batch.text.tolist(), batch.n_text.tolist(), strict=True):
+                errors += edit_distance(hypothesis, bytes(ids[:n]).decode())
+                letters += n
+        sums = all_sum({"errors": errors, "letters": letters}, device)
+        return {"dev_letter_error": 100 * sums["errors"] / max(1, sums["letters"])}
+
+    def save(self, folder: Path, weights: dict[str, torch.Tensor]) -> None:
+        checkpoint.save(folder, self.card, weights)
+
+
+def load(folder: Path) -> Recogniser:
+    """A trained recogniser. Raises InputError if the folder holds none."""
+    card = checkpoint.read_card(folder, KIND)
+    model = Recogniser(RecogniserConfig.model_validate(card.model), card.skeleton, card.characters)
+    checkpoint.load_weights(model, folder)
+    return model.eval()

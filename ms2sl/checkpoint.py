@@ -1,0 +1,112 @@
+"""A checkpoint is a folder: ``config.json`` + ``model.safetensors``, and beside them the state from which training resumes.
+
+Nothing in it is unpickled. ``model.safetensors`` holds the averaged (EMA) weights, which are the ones to use.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ms2sl import __version__
+from ms2sl.config import Config
+from ms2sl.dataset import DatasetCard
+from ms2sl.errors import InputError
+from ms2sl.skeleton import Skeleton
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class ModelCard(Config):
+    """``config.json``: all that is needed to use the weights, and where they came from.
+
+    kind: which model; model: its configuration; recipe: how it was trained.
+    characters: those of the training texts. fps: frames a second of what it makes. longest: frames of the longest training clip.
+    """
+
+    kind: str
+    model: dict
+    skeleton: Skeleton
+    text_features: str
+    speech_features: str
+    characters: str
+    fps: float
+    longest: int
+    recipe: dict = Field(default_factory=dict)
+    commit: str | None = None
+    version: str = __version__
+
+    @classmethod
+    def of(cls, kind: str, model: Config, dataset: DatasetCard, **extra) -> "ModelCard":
+        """The card of a model that is trained on ``dataset``."""
+        return cls(
+            kind=kind,
+            model=model.model_dump(mode="json"),
+            skeleton=dataset.skeleton,
+            text_features=dataset.text_features,
+            speech_features=dataset.speech_features,
+            characters=dataset.characters,
+            fps=dataset.fps,
+            longest=dataset.splits["train"].longest,
+            **extra,
+        )
+
+
+def save(folder: Path, card: ModelCard, weights: dict[str, torch.Tensor]) -> None:
+    """Writes the two files into ``folder``, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def read_card(folder: Path, kind: str) -> ModelCard:
+    """Raises InputError if the folder is no checkpoint, or one of another kind of model."""
+    try:
+        card = ModelCard.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{folder} is no checkpoint: it has no {CONFIG}; a trained model is in runs/<name>/model") from None
+    except (ValidationError, UnicodeDecodeError):
+        raise InputError(f"{folder / CONFIG} is damaged or of another version") from None
+    if card.kind != kind:
+        raise InputError(f"{folder} holds a {card.kind} model, not a {kind} model")
+    return card
+
+
+def load_weights(module: nn.Module, folder: Path) -> None:
+    """Raises InputError if the weights are missing, damaged or do not fit."""
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except FileNotFoundError:
+        raise InputError(f"{folder} has no {WEIGHTS}") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{folder / WEIGHTS} is damaged: {error}") from None
+    own = module.state_dict()
+    wrong = {name for name in own if name not in weights or weights[name].shape != own[name].shape} | (weights.keys() - own.keys())
+    if wrong:
+        raise InputError(f"the weights in {folder} do not fit its {CONFIG}: {', '.join(sorted(wrong)[:3])}")
+    module.load_state_dict(weights)
+
+
+def check_skeleton(card: ModelCard, skeleton: Skeleton, folder: Path) -> None:
+    """Raises InputError if the checkpoint is of another skeleton."""
+    if card.skeleton != skeleton:
+        raise InputError(
+            f"the checkpoint {folder} is of skeleton {card.skeleton.name}, but the data are of {skeleton.name}: train a model on these data"
+        )
+
+
+def publish(source: Path, target: Path) -> None:
+    """Copies the two files of a checkpoint to ``target``, replacing what is there in one step."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for name in (CONFIG, WEIGHTS):
+        shutil.copyfile(source / name, temporary / name)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(temporary, target)

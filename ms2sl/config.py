@@ -1,0 +1,50 @@
+"""Configuration: one vocabulary of validated models, each beside the component that it configures."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ms2sl.errors import InputError
+
+
+class Config(BaseModel):
+    """Base of all configurations: an unknown or ill-typed key is an error, and nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def read_yaml(path: Path) -> dict:
+    """The mapping in a recipe. Raises InputError if the file is missing, broken or no mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"recipe {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe {path} is not YAML: {error}") from None
+    if not isinstance(content or {}, dict):
+        raise InputError(f"recipe {path} must hold keys and values, not a {type(content).__name__}")
+    return content or {}
+
+
+def explain(error: ValidationError, config: type[BaseModel]) -> str:
+    """A validation error in the user's words: the key, what was wrong with it, what is allowed."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown key '{key}'; allowed here: {', '.join(_siblings(config, problem['loc']))}")
+        else:
+            lines.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
+    return "; ".join(lines)
+
+
+def _siblings(config: type[BaseModel], location: tuple) -> Iterator[str]:
+    for part in location[:-1]:
+        field = config.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return iter(())
+        config = annotation
+    return iter(config.model_fields)

@@ -1,0 +1,31 @@
+"""Text as its UTF-8 bytes: no weights to download, any language."""
+
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+
+from ms2sl.errors import InputError
+
+
+def plain(text: str) -> str:
+    """How text is compared and encoded: composed, in lower case, single spaces."""
+    return " ".join(unicodedata.normalize("NFC", text).lower().split())
+
+
+class TextBytes:
+    """Ids of the bytes of the plain text, uint8 ``(bytes,)``."""
+
+    modality = "text"
+    vocabulary = 256
+    dim = 0
+    rate = 0.0
+
+    def __call__(self, inputs: Sequence[str]) -> list[np.ndarray]:
+        return [self._encode(text) for text in inputs]
+
+    def _encode(self, text: str) -> np.ndarray:
+        encoded = plain(text).encode("utf-8")
+        if not encoded:
+            raise InputError("the text is empty: write at least one letter")
+        return np.frombuffer(encoded, np.uint8)

@@ -1,0 +1,206 @@
+"""The training loop. It knows a Task (what is learned) and a Reporter (where it runs), and neither Ray nor MLflow."""
+
+import math
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from ms2sl.batching import Batch
+from ms2sl.config import Config
+from ms2sl.errors import InputError
+from ms2sl.train_state import TrainState
+
+Batches = Callable[[int], Iterator[Batch]]
+
+
+class TrainingConfig(Config):
+    """How long and how fast to learn."""
+
+    steps: int = Field(1500, gt=0, description="optimizer steps")
+    batch_size: int = Field(64, gt=0, description="clips a step and worker")
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW; cosine decay to 0")
+    warmup: int = Field(50, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
+    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto is bf16 autocast where the processor has it")
+    log_every: int = Field(20, gt=0, description="steps between reports")
+    validate_every: int = Field(500, gt=0, description="steps between validations on the whole dev split")
+    checkpoint_every: int = Field(250, gt=0, description="steps between checkpoints")
+    seed: int = Field(0, ge=0, description="seed of weights, order and noise")
+
+
+class Task(Protocol):
+    """What is learned."""
+
+    module: nn.Module
+
+    def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Terms to report, and ``loss``, which is minimised. ``module`` may be wrapped for DDP."""
+        ...
+
+    def validate(self, weights: dict[str, torch.Tensor], rank: int, world_size: int, device: torch.device) -> dict[str, float]:
+        """Metrics of these weights on the whole dev split; every rank calls it and gets the same."""
+        ...
+
+    def save(self, folder: Path, weights: dict[str, torch.Tensor]) -> None:
+        """The checkpoint to use, of these weights."""
+        ...
+
+
+class Reporter(Protocol):
+    """Where training runs. All ranks make the same calls in the same order."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module on its device, with gradients averaged over ranks."""
+        ...
+
+    def latest(self) -> Path | None:
+        """The last checkpoint of this run, if there is one."""
+        ...
+
+    def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
+        """Metrics of every rank 0; the checkpoint, which it may move, of rank 0 alone."""
+        ...
+
+
+class Diverged(InputError):
+    """The loss became NaN, infinite or far larger than it was."""
+
+
+def supports_bf16(device: torch.device) -> bool:
+    """Whether bf16 arithmetic is fast on this device."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def learning_rate(step: int, config: TrainingConfig) -> float:
+    """Linear warm-up, then cosine decay to 0 at the last step."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+
+
+def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Fused AdamW; vectors (biases, norms, scales) do not decay."""
+    groups = [
+        {"params": [p for p in module.parameters() if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in module.parameters() if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+
+
+def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Reporter) -> dict[str, float]:
+    """Trains from the reporter's last checkpoint, or afresh, to ``config.steps``; returns the last validation's metrics.
+
+    batches: ``batches(step)`` gives this rank's batches from that step on.
+    Raises Diverged.
+    """
+    torch.manual_seed(config.seed)
+    device = reporter.device
+    module = reporter.wrap(task.module)
+    state = TrainState(task.module, make_optimizer(task.module, config))
+    if latest := reporter.latest():
+        state.load(latest)
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and supports_bf16(device))
+    meter, validation = Meter(), {}
+    stream = batches(state.step) if state.step < config.steps else iter(())
+    while state.step < config.steps:
+        with meter.waiting():
+            batch = next(stream).to(device)
+        generator = seed_step(config.seed, state.step, reporter.rank)
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(state.step, config)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            losses = task.loss(module, batch, generator)
+        losses["loss"].backward()
+        losses["gradient_norm"] = torch.nn.utils.clip_grad_norm_(state.parameters, config.clip_norm)
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        state.update_average(config.ema)
+        meter.add(losses, int(batch.n_frames.sum()))
+
+        last = state.step == config.steps
+        if not (last or any(state.step % n == 0 for n in (config.log_every, config.checkpoint_every, config.validate_every))):
+            continue
+        metrics = meter.read() | {"learning_rate": learning_rate(state.step, config)}
+        check_divergence(metrics["loss"], metrics["gradient_norm"], state)
+        if last or state.step % config.validate_every == 0:
+            validation = task.validate(state.averaged(), reporter.rank, reporter.world_size, device)
+            metrics |= validation
+            meter.skip_time()
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = None
+            if reporter.rank == 0 and (last or state.step % config.checkpoint_every == 0):
+                checkpoint = Path(folder)
+                task.save(checkpoint, state.averaged())
+                state.save(checkpoint)
+            reporter.report(state.step, metrics, checkpoint)
+    return validation
+
+
+def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
+    """The random numbers of one step: a generator on the CPU for noise, and the global one for dropout."""
+    mixed = (seed * 1_000_003 + step) * 4_099 + rank
+    torch.manual_seed(mixed)
+    return torch.Generator().manual_seed(mixed)
+
+
+def check_divergence(loss: float, gradient_norm: float, state: TrainState) -> None:
+    """Raises Diverged."""
+    if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
+        raise Diverged(f"training diverged: the loss became {loss} by step {state.step}; lower training.learning_rate or look for broken clips")
+    if loss > 10 * max(state.lowest_loss, 0.1):
+        raise Diverged(f"training diverged: the loss rose from {state.lowest_loss:.3g} to {loss:.3g} at step {state.step}; lower training.learning_rate")
+    state.lowest_loss = min(state.lowest_loss, loss)
+
+
+class Meter:
+    """Means of losses, frames a second and the share of time spent waiting for data, since the last reading."""
+
+    def __init__(self):
+        self._reset()
+
+    def _reset(self) -> None:
+        self.started, self.waited, self.frames, self.steps = time.perf_counter(), 0.0, 0, 0
+        self.sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
+
+    def waiting(self) -> "Meter":
+        return self
+
+    def __enter__(self) -> None:
+        self._entered = time.perf_counter()
+
+    def __exit__(self, *_) -> None:
+        self.waited += time.perf_counter() - self._entered
+
+    def add(self, losses: dict[str, torch.Tensor], frames: int) -> None:
+        for name, value in losses.items():
+            self.sums[name] = self.sums[name].to(value.device) + value.detach()
+        self.frames += frames
+        self.steps += 1
+
+    def skip_time(self) -> None:
+        """What happened since the last reading is not training."""
+        self._reset()
+
+    def read(self) -> dict[str, float]:
+        elapsed = time.perf_counter() - self.started
+        metrics = {name: float(value) / self.steps for name, value in self.sums.items()}
+        metrics |= {"frames_per_second": self.frames / elapsed, "data_wait_share": self.waited / elapsed}
+        self._reset()
+        return metrics
