@@ -73,13 +73,16 @@ def start_ray(**options) -> None:
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "OMP_WAIT_POLICY": "PASSIVE",
     }.items():
         os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
         return
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     if not os.environ.get("RAY_ADDRESS"):
         # Workers of a small machine wait for each other more than they compute: some room beside the cores.
         options = {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": False} | options
-    ray.init(logging_level=logging.WARNING, log_to_driver=options.pop("log_to_driver", True), **options)
+    ray.init(logging_level=logging.ERROR, log_to_driver=options.pop("log_to_driver", True), **options)

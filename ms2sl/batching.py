@@ -60,7 +60,9 @@ class Plan:
 
     def __post_init__(self):
         if len(self.shards) < self.world_size:
-            raise InputError(f"{len(self.shards)} training shards cannot feed {self.world_size} workers: prepare with a smaller --shard-size")
+            raise InputError(
+                f"{len(self.shards)} training shards cannot feed {self.world_size} workers: prepare with a smaller --shard-size"
+            )
         if self.steps_per_epoch == 0:
             raise InputError(
                 f"{sum(clips for _, clips in self.shards)} training clips on {self.world_size} workers "
@@ -166,10 +168,9 @@ def _pad(column, lengths: np.ndarray, dtype: np.dtype, shape: tuple[int, ...], m
 
 
 def split_batches(dataset: Dataset, split: str, collate: Collate, size: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
-    """The whole split once, in batches of similar length; rank r gets batches r, r + world_size, … of the same list."""
+    """The whole split once, in its own order; rank r gets batches r, r + world_size, … of the same list."""
     index = 0
     for table in dataset.tables(split, COLUMNS):
-        table = table.take(np.argsort(table["n_frames"].to_numpy(), kind="stable"))
         for start in range(0, len(table), size):
             if index % world_size == rank:
                 yield collate(table.slice(start, size))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from ms2sl.clip import Clip
@@ -83,7 +84,9 @@ class Dataset:
         for path, _ in shards:
             header = read_header(path)
             if header.skeleton != self.skeleton:
-                raise InputError(f"{path} is of skeleton {header.skeleton.name}, the dataset of {self.skeleton.name}: prepare the data again")
+                raise InputError(
+                    f"{path} is of skeleton {header.skeleton.name}, the dataset of {self.skeleton.name}: prepare the data again"
+                )
             if header.fingerprint != self.card.fingerprint:
                 raise InputError(f"{path} was prepared with other options than {self.folder / CARD}: prepare the data again")
         return shards
@@ -100,15 +103,13 @@ class Dataset:
                 yield to_clip(row, self.skeleton)
 
 
-def describe(name: str, folder: Path, fingerprint: str, fps: float, corpus: dict) -> DatasetCard:
-    """Reads the shards in ``folder`` and writes its ``dataset.json``.
+def describe(name: str, folder: Path, files: list[str], fps: float, corpus: dict) -> DatasetCard:
+    """Reads the shards ``files`` in ``folder`` and writes its ``dataset.json``.
 
     Raises InputError if no training clip was accepted.
     """
-    paths = sorted(folder.glob("*.parquet"))
+    paths = [folder / file for file in files]
     headers = {path: read_header(path) for path in paths}
-    paths = [path for path in paths if headers[path].fingerprint == fingerprint]
-    assert paths, "prepare wrote no shard"
     header = headers[paths[0]]
     columns = ["split", "text", "n_frames", "n_speech", "fps"]
     tables = {path: read_shard(path, columns) for path in paths}
@@ -122,7 +123,7 @@ def describe(name: str, folder: Path, fingerprint: str, fps: float, corpus: dict
         raise InputError(f"no training clip of {name} could be used ({len(rejected)} rejected{reason})")
     card = DatasetCard(
         name=name,
-        fingerprint=fingerprint,
+        fingerprint=header.fingerprint,
         fps=fps,
         skeleton=header.skeleton,
         text_features=header.text_features,
@@ -156,7 +157,7 @@ def _count(paths: list[Path], tables: dict[Path, pa.Table]) -> Split:
 
 
 def _characters(tables) -> str:
-    texts = (text for table in tables for text in table.filter(pa.compute.equal(table["split"], "train"))["text"].drop_null().to_pylist())
+    texts = (text for table in tables for text in table.filter(pc.equal(table["split"], "train"))["text"].drop_null().to_pylist())
     return "".join(sorted(set().union(*map(plain, texts))))
 
 

@@ -1,5 +1,6 @@
 """Noise schedules, the forward process and the sampler. Time runs from 0 (clean) to 1 (noise)."""
 
+import itertools
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -55,7 +56,7 @@ def sample(denoise: Denoise, noise: torch.Tensor, steps: int, schedule: Schedule
     """
     times = torch.linspace(1, 0, steps + 1, device=noise.device)
     x = noise
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in itertools.pairwise(times):
         x0 = denoise(x, t.expand(len(x)))
         x = schedule.alpha(s) * x0 + schedule.sigma(s) / schedule.sigma(t) * (x - schedule.alpha(t) * x0)
     return x

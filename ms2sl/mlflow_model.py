@@ -1,7 +1,7 @@
 """A checkpoint as an MLflow model: texts in, poses out. This file is the code that MLflow runs when it loads one:
 
-    model = mlflow.pyfunc.load_model("models:/ms2sl@champion")
-    model.predict(["hello"], params={"steps": 20, "seed": 1})
+model = mlflow.pyfunc.load_model("models:/ms2sl@champion")
+model.predict(["hello"], params={"steps": 20, "seed": 1})
 """
 
 import importlib.metadata

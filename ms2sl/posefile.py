@@ -19,7 +19,9 @@ ORIGIN = (256, 240)  # pixels, from the top left
 def to_pose(poses: Poses, skeleton: Skeleton) -> Pose:
     """Normalised poses (shoulder widths, origin between the shoulders) in pixels on a canvas."""
     components = [
-        PoseHeaderComponent(part.name, list(part.joints), list(part.limbs), [PART_COLOURS.get(part.name, (0, 0, 0))], "XYZ"[: skeleton.dims] + "C")
+        PoseHeaderComponent(
+            part.name, list(part.joints), list(part.limbs), [PART_COLOURS.get(part.name, (0, 0, 0))], "XYZ"[: skeleton.dims] + "C"
+        )
         for part in skeleton.parts
     ]
     header = PoseHeader(version=0.2, dimensions=PoseHeaderDimensions(WIDTH, HEIGHT, 0), components=components)

@@ -158,7 +158,9 @@ def read_header(path: Path) -> ShardHeader:
     try:
         return ShardHeader.model_validate_json(metadata[METADATA_KEY])
     except ValidationError as error:
-        raise InputError(f"{path} has a header that this version does not read ({error.error_count()} problems): prepare the data again") from None
+        raise InputError(
+            f"{path} has a header that this version does not read ({error.error_count()} problems): prepare the data again"
+        ) from None
 
 
 def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -72,8 +72,7 @@ class Skeleton(BaseModel):
         """Raises InputError where the poses are not finite poses of this skeleton."""
         if poses.joints.shape[1:] != (self.n_joints, self.dims):
             raise InputError(
-                f"poses of shape {poses.joints.shape} are not of skeleton {self.name}, "
-                f"which has (frames, {self.n_joints}, {self.dims})"
+                f"poses of shape {poses.joints.shape} are not of skeleton {self.name}, which has (frames, {self.n_joints}, {self.dims})"
             )
         if poses.confidence.shape != poses.joints.shape[:2]:
             raise InputError(f"confidence of shape {poses.confidence.shape} does not fit poses of shape {poses.joints.shape}")
@@ -110,7 +109,10 @@ def _holistic(name: str) -> Skeleton:
         joints=("NOSE", "LEFT_SHOULDER", "RIGHT_SHOULDER", "LEFT_ELBOW", "RIGHT_ELBOW", "LEFT_WRIST", "RIGHT_WRIST"),
         limbs=((1, 2), (1, 3), (3, 5), (2, 4), (4, 6)),
     )
-    fingers = [[f"{finger}_{joint}" for joint in (("CMC", "MCP", "IP", "TIP") if finger == "THUMB" else ("MCP", "PIP", "DIP", "TIP"))] for finger in FINGERS]
+    fingers = [
+        [f"{finger}_{joint}" for joint in (("CMC", "MCP", "IP", "TIP") if finger == "THUMB" else ("MCP", "PIP", "DIP", "TIP"))]
+        for finger in FINGERS
+    ]
     hand_limbs = [(0, 1), (0, 5), (5, 9), (9, 13), (13, 17), (0, 17)]
     hand_limbs += [(4 * f + j, 4 * f + j + 1) for f in range(5) for j in range(1, 4)]
     hands = [

@@ -163,9 +163,13 @@ def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
 def check_divergence(loss: float, gradient_norm: float, state: TrainState) -> None:
     """Raises Diverged."""
     if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
-        raise Diverged(f"training diverged: the loss became {loss} by step {state.step}; lower training.learning_rate or look for broken clips")
+        raise Diverged(
+            f"training diverged: the loss became {loss} by step {state.step}; lower training.learning_rate or look for broken clips"
+        )
     if loss > 10 * max(state.lowest_loss, 0.1):
-        raise Diverged(f"training diverged: the loss rose from {state.lowest_loss:.3g} to {loss:.3g} at step {state.step}; lower training.learning_rate")
+        raise Diverged(
+            f"training diverged: the loss rose from {state.lowest_loss:.3g} to {loss:.3g} at step {state.step}; lower training.learning_rate"
+        )
     state.lowest_loss = min(state.lowest_loss, loss)
 
 

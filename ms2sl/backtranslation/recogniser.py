@@ -1,4 +1,4 @@
-"""A small recogniser of letters: poses → characters by CTC, trained on real poses only.
+"""A small recogniser of letters: poses → text by CTC, trained on real poses only.
 
 It judges produced signing. It does not see jitter or wrong places in the signing space well, so amplitude, jerk and
 joint errors stand beside it.
@@ -38,17 +38,17 @@ class RecogniserConfig(Config):
 
 
 class Recogniser(nn.Module):
-    """Shapes: B batch, F frames, D pose features, C characters."""
+    """Shapes: B batch, F frames, D pose features, C distinct bytes of the characters that it knows."""
 
     def __init__(self, config: RecogniserConfig, skeleton: Skeleton, characters: str):
         super().__init__()
-        self.config, self.characters = config, characters
+        self.config, self.bytes = config, sorted(set(characters.encode()))
         self.space = PoseSpace(skeleton)
         features = skeleton.n_joints * skeleton.dims
         self.embed = nn.Linear(features, config.width)
         self.near = nn.Conv1d(config.width, config.width, 5, padding=2)
         self.trunk = Trunk(config.width, config.heads, config.layers, dropout=0.1)
-        self.head = nn.Linear(config.width, len(characters) + 1)
+        self.head = nn.Linear(config.width, len(self.bytes) + 1)
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> torch.Tensor:
         """CTC logits ``(B, F, C + 1)``, the blank last; a generator adds the noise of training."""
@@ -79,11 +79,11 @@ class Recogniser(nn.Module):
 
     def decode(self, logits: torch.Tensor, n_frames: torch.Tensor) -> list[str]:
         """Best path: the likeliest class of each frame, repeats merged, blanks dropped."""
-        blank = len(self.characters)
+        blank = len(self.bytes)
         texts = []
         for best, n in zip(logits.argmax(-1).cpu(), n_frames.tolist(), strict=True):
             merged = torch.unique_consecutive(best[:n]).tolist()
-            texts.append("".join(self.characters[i] for i in merged if i != blank))
+            texts.append(bytes(self.bytes[i] for i in merged if i != blank).decode(errors="replace"))
         return texts
 
 
@@ -92,15 +92,15 @@ class RecogniserTask:
 
     def __init__(self, dataset: Dataset, config: RecogniserConfig, card: checkpoint.ModelCard):
         described = dataset.card
-        if described.text_features != "bytes" or not described.characters.isascii():
-            raise InputError("the letter recogniser needs a dataset whose text features are bytes and whose texts are ASCII letters")
+        if described.text_features != "bytes":
+            raise InputError(f"the letter recogniser needs a dataset whose text features are 'bytes', not '{described.text_features}'")
         self.dataset, self.card = dataset, card
         self.collate = Collate(described.skeleton, described.text_features, described.speech_features)
         self.module = Recogniser(config, described.skeleton, described.characters)
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()
         self._classes = torch.zeros(256, dtype=torch.int64)
-        self._classes[torch.tensor(list(described.characters.encode()))] = torch.arange(len(described.characters))
+        self._classes[torch.tensor(self.module.bytes)] = torch.arange(len(self.module.bytes))
 
     def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         present = (batch.n_text > 0) & (batch.n_frames > 0)
@@ -116,7 +116,7 @@ class RecogniserTask:
         for batch in split_batches(self.dataset, "dev", self.collate, 64, rank, world_size):
             read = model.decode(model(batch.to(device)), batch.n_frames)
             for hypothesis, ids, n in zip(read, batch.text.tolist(), batch.n_text.tolist(), strict=True):
-                errors += edit_distance(hypothesis, bytes(ids[:n]).decode())
+                errors += edit_distance(hypothesis, bytes(ids[:n]).decode(errors="replace"))
                 letters += n
         sums = all_sum({"errors": errors, "letters": letters}, device)
         return {"dev_letter_error": 100 * sums["errors"] / max(1, sums["letters"])}

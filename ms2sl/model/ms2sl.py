@@ -141,7 +141,9 @@ class MS2SL(nn.Module):
         return self.sign(self.space.encode(batch.poses, batch.seen)[0], batch.n_frames)
 
     @torch.no_grad()
-    def generate(self, condition: Condition, n_frames: torch.Tensor, noise: torch.Tensor, steps: int, guidance: float = 1.0) -> torch.Tensor:
+    def generate(
+        self, condition: Condition, n_frames: torch.Tensor, noise: torch.Tensor, steps: int, guidance: float = 1.0
+    ) -> torch.Tensor:
         """Normalised poses ``(B, F, joints, dims)`` from noise ``(B, F, joints * dims)``; F is a multiple of 4, rows end at ``n_frames``.
 
         guidance: 1 follows the condition, more exaggerates it (Ho & Salimans 2022: null + guidance (conditional - null)).

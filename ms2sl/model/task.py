@@ -61,7 +61,10 @@ class MS2SLTask:
         seen = batch.seen.float()
 
         def total(poses: torch.Tensor, n_frames: torch.Tensor) -> float:
-            clips = (Poses(p[:n].cpu().numpy(), c[:n].cpu().numpy(), fps) for p, c, n in zip(poses, seen_for(poses), n_frames.tolist(), strict=True))
+            clips = (
+                Poses(p[:n].cpu().numpy(), c[:n].cpu().numpy(), fps)
+                for p, c, n in zip(poses, seen_for(poses), n_frames.tolist(), strict=True)
+            )
             return float(sum(movement(clip, skeleton) for clip in clips))
 
         def seen_for(poses: torch.Tensor) -> torch.Tensor:

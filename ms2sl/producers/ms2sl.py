@@ -51,7 +51,9 @@ class MS2SLProducer:
         Raises InputError if the model cannot say it: nothing to say, unknown letters, an impossible length.
         """
         if utterance.seconds is not None and not 0 < utterance.seconds <= LONGEST_SECONDS:
-            raise InputError(f"{utterance.id}: a duration of {utterance.seconds} s is impossible; it must be above 0 and at most {LONGEST_SECONDS:.0f} s")
+            raise InputError(
+                f"{utterance.id}: a duration of {utterance.seconds} s is impossible; it must be above 0 and at most {LONGEST_SECONDS:.0f} s"
+            )
         if utterance.text is None and utterance.speech is None:
             raise InputError(f"{utterance.id}: it has neither text nor speech")
         try:

@@ -1,0 +1,121 @@
+"""Produces signing for many utterances on Ray Data, or for one.
+
+    python -m jobs.produce --model runs/quickstart/model --text hello
+    python -m jobs.produce --model runs/quickstart/model --utterances words.csv --out produced
+
+Run again, it makes only what is missing.
+"""
+
+from pathlib import Path
+
+import ray
+from ms2sl.rendering import gif
+from pydantic import Field
+from tqdm import tqdm
+
+from jobs.command import Command, main, start_ray
+from ms2sl.clip import Speech, Utterance
+from ms2sl.errors import InputError
+from ms2sl.posefile import to_bytes
+from ms2sl.produced import OutputFolder, Settings, read_utterances
+from ms2sl.producers.ms2sl import MS2SLProducer
+
+
+class ProduceCommand(Command):
+    """Signs what is written or spoken: one --text or --speech, or a file or folder of --utterances."""
+
+    model: Path = Field(Path("runs/quickstart/model"), description="folder of a trained model")
+    text: str | None = Field(None, description="one text to sign")
+    speech: Path | None = Field(None, description="one recording to sign (wav, flac, mp3, ogg)")
+    utterances: Path | None = Field(None, description="a Parquet, CSV or text file of texts, or a folder of recordings")
+    out: Path = Field(Path("produced"), description="folder for .pose files, Parquet and GIF")
+    steps: int = Field(8, gt=0, description="sampling steps: more is finer and slower")
+    guidance: float = Field(1.0, ge=0, description="how strongly to follow the condition; 1 is plain")
+    seed: int = Field(0, description="the same seed gives the same signing")
+    duration: float | None = Field(None, gt=0, description="length in seconds; by default the model decides")
+    workers: int = Field(1, gt=0, description="actors that sample")
+    gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
+    batch_size: int = Field(32, gt=0, description="utterances a batch")
+
+
+class Produce:
+    """An actor with the model in memory: a batch of utterances → files on disk."""
+
+    def __init__(self, options: ProduceCommand):
+        self.options, self.folder = options, OutputFolder(options.out)
+        self.producer = load(options)
+
+    def __call__(self, batch: dict) -> dict:
+        made, failed = self.folder.produce(self.producer, list(batch["utterance"]), seed=self.options.seed)
+        return {"made": [made], "failed": [failed]}
+
+
+def load(options: ProduceCommand) -> MS2SLProducer:
+    device = "cuda" if options.gpus_per_worker else "cpu"
+    return MS2SLProducer.load(options.model, steps=options.steps, guidance=options.guidance, device=device)
+
+
+def run(options: ProduceCommand) -> None:
+    options = options.model_copy(update={"model": options.model.absolute(), "out": options.out.absolute()})
+    given = [name for name in ("text", "speech", "utterances") if getattr(options, name) is not None]
+    if len(given) != 1:
+        raise InputError("give one of --text, --speech and --utterances")
+    if options.utterances is None:
+        produce_one(options)
+    else:
+        produce_many(options)
+
+
+def produce_one(options: ProduceCommand) -> None:
+    producer = load(options)
+    if options.text is not None:
+        utterance = Utterance(options.text, text=options.text, seconds=options.duration)
+    else:
+        utterance = Utterance(options.speech.stem, speech=read_speech(options.speech), seconds=options.duration)
+    poses = producer.produce([utterance], seed=options.seed)[0]
+    options.out.mkdir(parents=True, exist_ok=True)
+    name = options.out / "".join(letter if letter.isalnum() else "_" for letter in utterance.id)[:60]
+    name.with_suffix(".pose").write_bytes(to_bytes(poses, producer.skeleton))
+    name.with_suffix(".gif").write_bytes(gif(poses, producer.skeleton))
+    print(f"{poses.n_frames} frames, {poses.seconds:.1f} s: {name}.pose and {name}.gif")
+
+
+def read_speech(path: Path) -> Speech:
+    try:
+        return Speech.decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def produce_many(options: ProduceCommand) -> None:
+    folder = OutputFolder(options.out)
+    load(options)  # a wrong model is an error here, not in the actors
+    folder.claim(Settings.of(options.model, **options.model_dump(include={"steps", "guidance", "seed", "duration"})))
+    utterances, unreadable = read_utterances(options.utterances, options.duration)
+    done = folder.done()
+    missing = [utterance for utterance in utterances if utterance.id not in done]
+    made, failed = 0, dict(unreadable)
+    if missing:
+        start_ray()
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        batches = -(-len(missing) // options.batch_size)
+        produced = ray.data.from_items([{"utterance": item} for item in missing], override_num_blocks=batches).map_batches(
+            Produce,
+            fn_constructor_args=(options,),
+            batch_size=options.batch_size,
+            compute=ray.data.ActorPoolStrategy(size=min(options.workers, batches)),
+            num_gpus=options.gpus_per_worker or None,
+        )
+        with tqdm(total=len(missing), desc="produce", unit="utterance") as bar:
+            for row in produced.iter_rows():
+                made += row["made"]
+                failed |= dict(row["failed"])
+                bar.update(row["made"] + len(row["failed"]))
+    for name, reason in list(failed.items())[:10]:
+        print(f"not produced: {name}: {reason}")
+    folder.write_failures(failed)
+    print(f"{made} produced, {len(utterances) - len(missing)} were there already, {len(failed)} failed: {options.out}")
+
+
+if __name__ == "__main__":
+    main(ProduceCommand, run)

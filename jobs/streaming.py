@@ -1,0 +1,92 @@
+"""Batches of one training worker, streamed from shards by Ray Data.
+
+One streaming execution serves the whole training: starting one costs seconds, which an epoch of a small corpus does
+not last. Each worker reads its own plan of shards, in order; that makes the order of the data exact, so that a run
+that was interrupted goes on with the very batch at which it stopped, and no worker waits for another's data.
+"""
+
+import queue
+import threading
+from collections.abc import Iterator
+from itertools import groupby, islice
+from pathlib import Path
+
+import pyarrow as pa
+import ray
+
+from ms2sl.batching import COLUMNS, Batch, Collate, Plan, cut
+from ms2sl.shards import read_shard
+
+SHARDS_PER_TASK = 4
+READY_BATCHES = 4
+
+
+def read(batch: dict) -> Iterator[pa.Table]:
+    """The rows of some shards, each marked with its epoch."""
+    for path, epoch in zip(batch["path"], batch["epoch"], strict=True):
+        table = read_shard(Path(path), COLUMNS)
+        yield table.append_column("epoch", pa.array([epoch] * len(table), pa.int64()))
+
+
+def stream(plan: Plan, collate: Collate, start: int, steps: int) -> Iterator[Batch]:
+    """The batches of steps ``start`` to ``steps`` of this rank."""
+    first, last = start // plan.steps_per_epoch, (steps - 1) // plan.steps_per_epoch
+    items = [{"path": str(path), "epoch": epoch} for epoch in range(first, last + 1) for path in plan.epoch(epoch)]
+    ray.data.DataContext.get_current().execution_options.preserve_order = True
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    blocks = (
+        ray.data.from_items(items, override_num_blocks=-(-len(items) // SHARDS_PER_TASK))
+        .map_batches(read, batch_size=SHARDS_PER_TASK, num_cpus=0.25)
+        .iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)
+    )
+    tables = (table for epoch, group in groupby(blocks_by_epoch(blocks), key=epoch_of) for table in cut(group, plan, epoch))
+    return prefetch(collate(table) for table in islice(tables, start % plan.steps_per_epoch, None))
+
+
+def epoch_of(block: pa.Table) -> int:
+    return block["epoch"][0].as_py()
+
+
+def blocks_by_epoch(blocks: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Ray may join what tasks yielded; blocks that span epochs are cut apart."""
+    for block in blocks:
+        epochs = block["epoch"].to_numpy()
+        for epoch in range(epochs[0], epochs[-1] + 1) if len(block) else ():
+            start, stop = epochs.searchsorted([epoch, epoch + 1])
+            yield block.slice(start, stop - start)
+
+
+def prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Prepares the next batches in a thread while the current one is learned from."""
+    ready: queue.Queue = queue.Queue(READY_BATCHES)
+    stopped = threading.Event()
+
+    def put(item) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def fill() -> None:
+        try:
+            for batch in batches:
+                if not put((batch, None)):
+                    return
+            put((None, None))
+        except BaseException as error:
+            put((None, error))
+
+    threading.Thread(target=fill, daemon=True).start()
+    try:
+        while True:
+            batch, error = ready.get()
+            if error is not None:
+                raise error
+            if batch is None:
+                return
+            yield batch
+    finally:
+        stopped.set()

@@ -1,0 +1,178 @@
+"""Trains MS2SL, or the recogniser that judges it, on Ray Train: any number of workers, on CPUs or GPUs.
+
+The same command after an interruption goes on from the last checkpoint.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import ray.train
+from pydantic import Field
+from ray.train.torch import TorchTrainer
+
+from jobs.command import Command, main, start_ray
+from jobs.reporting import RayReporter, TrackMetrics, set_threads, threads_per_worker
+from jobs.streaming import stream
+from ms2sl.backtranslation.recogniser import RecogniserConfig, RecogniserTask
+from ms2sl.batching import Plan
+from ms2sl.checkpoint import ModelCard, publish
+from ms2sl.dataset import Dataset
+from ms2sl.errors import InputError
+from ms2sl.model.losses import LossWeights
+from ms2sl.model.ms2sl import ModelConfig
+from ms2sl.model.task import MS2SLTask
+from ms2sl.tracking import Tracker, default_uri, git_commit
+from ms2sl.training import Diverged, TrainingConfig, train
+
+
+class TrainCommand(Command):
+    """Trains a model on a prepared dataset."""
+
+    data: Path = Field(Path("data/fingerspelling"), description="folder of a prepared dataset")
+    task: Literal["ms2sl", "recogniser"] = Field("ms2sl", description="what to train: the model, or the judge of its signing")
+    name: str = Field("ms2sl", pattern=r"^[\w.-]+$", description="name of the run; the same name goes on with it")
+    runs: Path = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
+    fresh: bool = Field(False, description="forget an earlier run of this name")
+    model: ModelConfig = ModelConfig()
+    losses: LossWeights = LossWeights()
+    recogniser: RecogniserConfig = RecogniserConfig()
+    training: TrainingConfig = TrainingConfig()
+    workers: int = Field(1, gt=0, description="DDP workers")
+    gpu: bool = Field(False, description="one GPU a worker")
+    max_failures: int = Field(3, ge=0, description="how often to go on after a worker died")
+    tracking: str | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
+    experiment: str = Field("ms2sl", description="MLflow experiment")
+
+    @property
+    def folder(self) -> Path:
+        return self.runs.absolute() / self.name
+
+    @property
+    def learns(self) -> dict:
+        """The options that decide what is learned: a run can be resumed only with the same."""
+        shape = {"model", "losses"} if self.task == "ms2sl" else {"recogniser"}
+        return self.model_dump(mode="json", include={"task", "training", "workers"} | shape)
+
+    def make_task(self, dataset: Dataset, commit: str | None) -> MS2SLTask | RecogniserTask:
+        model = self.model if self.task == "ms2sl" else self.recogniser
+        card = ModelCard.of(self.task, model, dataset.card, recipe=self.learns, commit=commit)
+        if self.task == "ms2sl":
+            return MS2SLTask(dataset, self.model, self.losses, card)
+        return RecogniserTask(dataset, self.recogniser, card)
+
+
+def train_worker(config: dict) -> dict:
+    """What each worker runs. Divergence is a result, not a failure: to try it again would diverge again."""
+    options: TrainCommand = config["options"]
+    set_threads(config["threads"])
+    dataset = Dataset(options.data)
+    reporter = RayReporter(options.training.steps, options.name)
+    task = options.make_task(dataset, config["commit"])
+    plan = Plan(dataset.shards("train"), options.training.batch_size, options.training.seed, reporter.rank, reporter.world_size)
+    try:
+        return train(task, lambda step: stream(plan, task.collate, step, options.training.steps), options.training, reporter)
+    except Diverged as error:
+        return {"diverged": str(error)}
+
+
+def run(options: TrainCommand) -> Path:
+    """Trains to the end and returns the folder of the finished model."""
+    options = options.model_copy(update={"data": options.data.absolute()})
+    dataset = Dataset(options.data)
+    Plan(dataset.shards("train"), options.training.batch_size, options.training.seed, 0, options.workers)
+    dataset.shards("dev")
+    claim(options, dataset)
+    finished = options.folder / "model"
+    if finished.exists():
+        print(f"{options.name} is trained already; model: {finished}")
+        return finished
+
+    start_ray()
+    check_resources(options)
+    tracker = open_tracker(options, dataset)
+    status = "FAILED"
+    try:
+        result = fit(options, tracker)
+        if "diverged" in result.return_value:
+            raise Diverged(result.return_value["diverged"])
+        publish(Path(result.checkpoint.path), finished)
+        tracker.artifact(finished, "checkpoint")
+        if options.task == "ms2sl":
+            tracker.register(finished, "ms2sl", "champion")
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        tracker.finish(status)
+    print(f"model: {finished}\nMLflow: mlflow ui --backend-store-uri {tracker.uri}")
+    return finished
+
+
+def fit(options: TrainCommand, tracker: Tracker) -> ray.train.Result:
+    """Ray Train resumes a run by its name, from its last checkpoint."""
+    threads = threads_per_worker(options.workers, os.cpu_count() or 1)
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"options": options, "threads": threads, "commit": git_commit()},
+        scaling_config=ray.train.ScalingConfig(num_workers=options.workers, use_gpu=options.gpu),
+        run_config=ray.train.RunConfig(
+            name="train",
+            storage_path=str(options.folder),
+            failure_config=ray.train.FailureConfig(max_failures=options.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            callbacks=[TrackMetrics(tracker)],
+        ),
+    )
+    return trainer.fit()
+
+
+def claim(options: TrainCommand, dataset: Dataset) -> None:
+    """Makes the run's folder, or finds that it is this very run's. Raises InputError if it is another's."""
+    recipe = options.folder / "recipe.json"
+    if options.fresh:
+        shutil.rmtree(options.folder, ignore_errors=True)
+    now = options.learns | {"dataset": dataset.card.fingerprint}
+    if recipe.exists():
+        before = json.loads(recipe.read_text())
+        changed = sorted(key for key in now | before if now.get(key) != before.get(key))
+        if changed:
+            raise InputError(
+                f"{options.folder} holds a run with other settings ({', '.join(changed)}): choose another --name, or --fresh to start it again"
+            )
+        return
+    options.folder.mkdir(parents=True, exist_ok=True)
+    recipe.write_text(json.dumps(now, indent=1))
+
+
+def check_resources(options: TrainCommand) -> None:
+    """Raises InputError if the cluster can never run the workers, which would otherwise wait for ever."""
+    kind = "GPU" if options.gpu else "CPU"
+    available = ray.cluster_resources().get(kind, 0)
+    if available < options.workers:
+        raise InputError(f"{options.workers} workers need {options.workers} {kind}s, but the cluster has {available:.0f}: lower --workers")
+
+
+def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:
+    """One MLflow run for the whole training, however often it is interrupted."""
+    known = options.folder / "mlflow_run_id"
+    tracker = Tracker.open(
+        options.tracking or default_uri(options.runs.absolute()),
+        options.experiment,
+        options.name,
+        run_id=known.read_text() if known.exists() else None,
+        params=options.options(),
+        tags={"git_commit": git_commit(), "dataset": dataset.card.fingerprint, "task": options.task},
+    )
+    if tracker.run_id:
+        known.write_text(tracker.run_id)
+    tracker.dictionary(options.options(), "recipe.yaml")
+    tracker.dictionary(dataset.card.model_dump(mode="json"), "dataset.json")
+    return tracker
+
+
+if __name__ == "__main__":
+    main(TrainCommand, run)

@@ -1,0 +1,167 @@
+"""What batch production reads and writes: utterances in, a folder of `.pose` files and Parquet out.
+
+``poses/<id>.pose`` are the files; ``parts/*.parquet`` are one table of the same poses (columns as in a shard). A part is
+written after its files, whole or not at all, and is the proof that its utterances are done.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ms2sl.checkpoint import WEIGHTS
+from ms2sl.clip import Poses, Speech, Utterance
+from ms2sl.config import Config
+from ms2sl.errors import InputError
+from ms2sl.posefile import to_bytes
+from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.shards import write_parquet
+
+AUDIO = {".wav", ".flac", ".mp3", ".ogg"}
+
+
+class Settings(Config):
+    """What decides the poses; a folder holds those of one setting only."""
+
+    model: str
+    steps: int
+    guidance: float
+    seed: int
+    duration: float | None
+
+    @classmethod
+    def of(cls, model: Path, **options) -> "Settings":
+        """``model`` is recorded by the hash of its weights, so that a retrained model is another."""
+        return cls(model=hashlib.blake2b((model / WEIGHTS).read_bytes(), digest_size=8).hexdigest(), **options)
+
+
+class OutputFolder:
+    """The folder of one production."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def claim(self, settings: Settings) -> None:
+        """Raises InputError if the folder holds what was made with other settings, or something else altogether."""
+        record = self.path / "settings.json"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not record.exists():
+                if any(self.path.iterdir()):
+                    raise InputError(f"{self.path} is not empty and holds no production: choose another --out")
+                record.write_text(settings.model_dump_json(indent=1))
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be used for output: {error.strerror}") from None
+        before, now = json.loads(record.read_text()), settings.model_dump(mode="json")
+        changed = sorted(key for key in now if now[key] != before.get(key))
+        if changed:
+            raise InputError(f"{self.path} holds signing made with another {', '.join(changed)}: choose another --out")
+
+    def done(self) -> set[str]:
+        """Ids of the utterances that are finished."""
+        parts = sorted((self.path / "parts").glob("*.parquet"))
+        return {id for part in parts for id in pq.read_table(part, columns=["id"])["id"].to_pylist()}
+
+    def produce(self, producer: MS2SLProducer, utterances: Sequence[Utterance], *, seed: int) -> tuple[int, list[tuple[str, str]]]:
+        """Produces and writes a batch; returns how many were made, and ids and reasons of those that could not be."""
+        good, failed = [], []
+        for utterance in utterances:
+            try:
+                producer.features(utterance)
+                good.append(utterance)
+            except InputError as error:
+                failed.append((utterance.id, str(error)))
+        if good:
+            self._write(good, producer.produce(good, seed=seed), producer)
+        return len(good), failed
+
+    def _write(self, utterances: Sequence[Utterance], produced: Sequence[Poses], producer: MS2SLProducer) -> None:
+        for utterance, poses in zip(utterances, produced, strict=True):
+            _write_file(self.path / "poses" / f"{utterance.id}.pose", to_bytes(poses, producer.skeleton))
+        rows = [
+            {
+                "id": utterance.id,
+                "text": utterance.text,
+                "fps": poses.fps,
+                "n_frames": poses.n_frames,
+                "poses": poses.joints.astype(np.float16).tobytes(),
+                "confidence": np.round(poses.confidence * 255).astype(np.uint8).tobytes(),
+            }
+            for utterance, poses in zip(utterances, produced, strict=True)
+        ]
+        name = hashlib.blake2b("\n".join(sorted(row["id"] for row in rows)).encode(), digest_size=8).hexdigest()
+        table = pa.Table.from_pylist(rows).replace_schema_metadata({b"skeleton": producer.skeleton.model_dump_json()})
+        write_parquet(self.path / "parts" / f"{name}.parquet", table)
+
+    def write_failures(self, failed: dict[str, str]) -> None:
+        """``failed.json``: ids and reasons; no such file if nothing failed."""
+        path = self.path / "failed.json"
+        if failed:
+            _write_file(path, json.dumps(failed, indent=1, ensure_ascii=False).encode())
+        else:
+            path.unlink(missing_ok=True)
+
+
+def read_utterances(path: Path, seconds: float | None = None) -> tuple[list[Utterance], dict[str, str]]:
+    """Utterances of a folder of audio or of a file of texts, and names and reasons of those that cannot be read.
+
+    A text file has one utterance a line; CSV and Parquet have a column ``text`` and perhaps ``id``.
+    Raises InputError if there is nothing to read, a column is missing or an id is not unique.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    utterances, unreadable = _read_audio(path) if path.is_dir() else (_read_texts(path), {})
+    if not utterances and not unreadable:
+        raise InputError(f"{path} holds no utterance")
+    seen: set[str] = set()
+    for utterance in utterances:
+        if not re.fullmatch(r"[\w.-]{1,100}", utterance.id):
+            raise InputError(f"{path}: the id '{utterance.id}' cannot name a file; use letters, digits, '.', '_' and '-'")
+        if utterance.id in seen:
+            raise InputError(f"{path}: the id '{utterance.id}' stands there twice")
+        seen.add(utterance.id)
+    return [Utterance(item.id, item.text, item.speech, seconds) for item in utterances], unreadable
+
+
+def _read_audio(folder: Path) -> tuple[list[Utterance], dict[str, str]]:
+    utterances, unreadable = [], {}
+    for path in sorted(item for item in folder.iterdir() if item.suffix.lower() in AUDIO):
+        try:
+            utterances.append(Utterance(path.stem, speech=Speech.decode(path.read_bytes(), path.name)))
+        except InputError as error:
+            unreadable[path.stem] = str(error)
+    return utterances, unreadable
+
+
+def _read_texts(path: Path) -> list[Utterance]:
+    try:
+        if path.suffix == ".parquet":
+            rows = pq.read_table(path).to_pylist()
+        elif path.suffix == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                rows = list(csv.DictReader(file))
+        else:
+            rows = [{"text": line} for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if rows and "text" not in rows[0]:
+        raise InputError(f"{path} has no column 'text'; its columns are: {', '.join(rows[0])}")
+    return [Utterance(str(row.get("id") or f"{number:06d}"), text=row["text"] or "") for number, row in enumerate(rows)]
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written: {error.strerror}; free space there or choose another --out") from None

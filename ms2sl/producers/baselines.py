@@ -1,0 +1,109 @@
+"""The trivial producers that a model must beat."""
+
+import zlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ms2sl.clip import Clip, Poses, Utterance
+from ms2sl.errors import InputError
+from ms2sl.features.text_bytes import plain
+from ms2sl.metrics.text import edit_distance
+
+
+class Training:
+    """What the trivial producers know: the training clips that have poses."""
+
+    def __init__(self, clips: Iterable[Clip]):
+        self.clips = [clip for clip in clips if clip.poses is not None]
+        if not self.clips:
+            raise InputError("the baselines need training clips with poses, and there are none")
+        self.fps = self.clips[0].poses.fps
+        self.mean_frames = float(np.mean([clip.poses.n_frames for clip in self.clips]))
+
+    def frames(self, utterance: Utterance) -> int:
+        """As the user asks, else as training clips have on average."""
+        return max(1, round(self.mean_frames if utterance.seconds is None else utterance.seconds * self.fps))
+
+
+class MeanPose:
+    """The mean of all training frames, without movement."""
+
+    name = "mean pose"
+
+    def __init__(self, training: Training):
+        self.training = training
+        seen = sum((clip.poses.confidence > 0).sum(axis=0) for clip in training.clips)
+        total = sum((clip.poses.joints * (clip.poses.confidence[..., None] > 0)).sum(axis=0, dtype=np.float64) for clip in training.clips)
+        self.pose = (total / np.maximum(seen, 1)[:, None]).astype(np.float32)
+        self.confidence = (seen > 0).astype(np.float32)
+
+    def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
+        return [_hold(self.pose, self.confidence, self.training.frames(utterance), self.training.fps) for utterance in utterances]
+
+
+class StaticPose:
+    """One real frame, from the middle of a training clip, held."""
+
+    name = "static pose"
+
+    def __init__(self, training: Training):
+        self.training = training
+
+    def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
+        held = []
+        for utterance in utterances:
+            poses = _pick(self.training, utterance, seed).poses
+            middle = poses.n_frames // 2
+            held.append(_hold(poses.joints[middle], poses.confidence[middle], self.training.frames(utterance), poses.fps))
+        return held
+
+
+class RandomClip:
+    """Any training clip."""
+
+    name = "random clip"
+
+    def __init__(self, training: Training):
+        self.training = training
+
+    def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
+        return [_fit(_pick(self.training, utterance, seed).poses, utterance) for utterance in utterances]
+
+
+class NearestText:
+    """The training clip whose text is nearest by edit distance; the first of several."""
+
+    name = "nearest text"
+
+    def __init__(self, training: Training):
+        self.clips = [clip for clip in training.clips if clip.text is not None]
+
+    def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
+        return [_fit(self._nearest(utterance).poses, utterance) for utterance in utterances]
+
+    def _nearest(self, utterance: Utterance) -> Clip:
+        if utterance.text is None or not self.clips:
+            raise InputError(f"{utterance.id}: the nearest text needs a text, and training clips with one")
+        return min(self.clips, key=lambda clip: edit_distance(plain(clip.text), plain(utterance.text)))
+
+
+def _pick(training: Training, utterance: Utterance, seed: int) -> Clip:
+    rng = np.random.default_rng((seed, zlib.crc32(utterance.id.encode())))
+    return training.clips[rng.integers(len(training.clips))]
+
+
+def _hold(pose: np.ndarray, confidence: np.ndarray, frames: int, fps: float) -> Poses:
+    return Poses(np.repeat(pose[None], frames, axis=0), np.repeat(confidence[None], frames, axis=0), fps)
+
+
+def _fit(poses: Poses, utterance: Utterance) -> Poses:
+    """Stretched to the length that the user asks for, if any."""
+    if utterance.seconds is None:
+        return poses
+    positions = np.linspace(0, poses.n_frames - 1, max(1, round(utterance.seconds * poses.fps)))
+    low = np.floor(positions).astype(int)
+    high = np.minimum(low + 1, poses.n_frames - 1)
+    share = (positions - low).astype(np.float32)[:, None, None]
+    joints = poses.joints[low] * (1 - share) + poses.joints[high] * share
+    return Poses(joints, np.minimum(poses.confidence[low], poses.confidence[high]), poses.fps)

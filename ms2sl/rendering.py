@@ -1,0 +1,94 @@
+"""Poses as moving pictures: the body, and below it the hands close up, since hands are what one reads. pose-format draws."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+from pose_format import Pose
+from pose_format.numpy import NumPyPoseBody
+from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
+from pose_format.pose_visualizer import PoseVisualizer
+
+from ms2sl.clip import Poses
+from ms2sl.skeleton import Part, Skeleton
+
+WIDTH, BODY_HEIGHT, HAND_HEIGHT = 200, 150, 170  # pixels
+BODY_SPAN, BODY_TOP = 2.9, -1.15  # shoulder widths: what the width shows, and where the picture begins
+HAND_SPAN = 0.95  # shoulder widths across a close-up
+FINER = 3  # drawn larger, then scaled down, for smooth lines
+BACKGROUND = (250, 250, 248)
+BODY_COLOUR = (90, 95, 110)
+FINGER_COLOURS = ((196, 64, 42), (214, 138, 20), (58, 140, 74), (32, 108, 184), (128, 72, 168))
+
+
+def images(poses: Poses, skeleton: Skeleton) -> list[Image.Image]:
+    """One picture a frame."""
+    body = _draw(_body(poses, skeleton), skeleton, BODY_HEIGHT, thickness=5)
+    hands = _draw(_close_up(poses, skeleton), skeleton, HAND_HEIGHT, thickness=9)
+    pictures = []
+    for upper, lower in zip(body, hands, strict=True):
+        picture = Image.fromarray(np.concatenate([upper, lower])[..., ::-1])
+        pictures.append(picture.resize((WIDTH, BODY_HEIGHT + HAND_HEIGHT), Image.Resampling.LANCZOS))
+    return pictures
+
+
+def gif(poses: Poses, skeleton: Skeleton) -> bytes:
+    """An endless GIF at the speed of the poses, rounded to the 10 ms that GIF knows."""
+    return _save(images(poses, skeleton), "GIF", duration=10 * round(100 / poses.fps))
+
+
+def webp(poses: Poses, skeleton: Skeleton) -> bytes:
+    """An endless WebP at the speed of the poses: smaller and finer than GIF."""
+    return _save(images(poses, skeleton), "WEBP", duration=round(1000 / poses.fps), quality=60, method=3)
+
+
+def _save(pictures: Sequence[Image.Image], kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:], loop=0, **options)
+    return buffer.getvalue()
+
+
+def _body(poses: Poses, skeleton: Skeleton) -> Poses:
+    scale = WIDTH / BODY_SPAN
+    pixels = (poses.joints[..., :2] - np.array([-BODY_SPAN / 2, BODY_TOP], np.float32)) * scale
+    return Poses(pixels, poses.confidence, poses.fps)
+
+
+def _close_up(poses: Poses, skeleton: Skeleton) -> Poses:
+    """Each hand that is ever seen, side by side in the order of the picture, following it as it moves."""
+    pixels, confidence = np.zeros_like(poses.joints[..., :2]), np.zeros_like(poses.confidence)
+    shown = [part for part in ("right_hand", "left_hand") if part in skeleton.wrists and poses.confidence[:, skeleton.part(part)].any()]
+    for place, name in enumerate(shown):
+        span = skeleton.part(name)
+        hand, seen = poses.joints[:, span, :2], poses.confidence[:, span] > 0
+        weight = seen[..., None] / np.maximum(seen.sum(axis=1), 1)[:, None, None]
+        centre = _smooth((hand * weight).sum(axis=1, keepdims=True))
+        scale = min(WIDTH / len(shown), HAND_HEIGHT) / HAND_SPAN
+        middle = np.array([WIDTH * (place + 0.5) / len(shown), HAND_HEIGHT / 2], np.float32)
+        pixels[:, span] = (hand - centre) * scale + middle
+        confidence[:, span] = poses.confidence[:, span]
+    return Poses(pixels, confidence, poses.fps)
+
+
+def _smooth(centre: np.ndarray, frames: int = 5) -> np.ndarray:
+    """Moving average, so that the camera follows a hand and does not shake with it."""
+    padded = np.pad(centre, ((frames // 2, frames // 2), (0, 0), (0, 0)), mode="edge")
+    return np.stack([padded[i : i + len(centre)] for i in range(frames)]).mean(axis=0)
+
+
+def _draw(pixels: Poses, skeleton: Skeleton, height: int, thickness: int) -> list[np.ndarray]:
+    """Frames BGR ``(height, width, 3)``, larger by ``FINER``."""
+    components = [
+        PoseHeaderComponent(part.name, list(part.joints), list(part.limbs), _colours(part, skeleton), "XYC") for part in skeleton.parts
+    ]
+    header = PoseHeader(0.2, PoseHeaderDimensions(WIDTH * FINER, height * FINER, 0), components)
+    body = NumPyPoseBody(pixels.fps, (pixels.joints * FINER)[:, None], pixels.confidence[:, None])
+    return list(PoseVisualizer(Pose(header, body), thickness=thickness).draw(BACKGROUND[::-1]))
+
+
+def _colours(part: Part, skeleton: Skeleton) -> list[tuple[int, int, int]]:
+    """A colour for each finger of a hand: four joints after the wrist belong to one."""
+    if part.name not in skeleton.wrists:
+        return [BODY_COLOUR] * len(part.joints)
+    return [BODY_COLOUR] + [FINGER_COLOURS[(joint - 1) // 4 % len(FINGER_COLOURS)] for joint in range(1, len(part.joints))]
