@@ -60,11 +60,24 @@ def main(command: type[T], run) -> None:
     command.model_config["cli_prog_name"] = f"python -m {command.__module__ if command.__module__ != '__main__' else sys.argv[0]}"
     try:
         run(command.parse(sys.argv[1:]))
-    except InputError as error:
-        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("\ninterrupted: run the same command again to go on", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        cause = user_error(error)
+        if cause is None:
+            raise
+        sys.exit(f"error: {cause}")
+
+
+def user_error(error: BaseException | None) -> str | None:
+    """What the user did wrong, if that is behind an error; Ray wraps errors of its workers in its own."""
+    while error is not None:
+        if isinstance(error, InputError):
+            return str(getattr(error, "cause", None) or error)
+        failures = getattr(error, "worker_failures", None)
+        error = next(iter(failures.values())) if failures else getattr(error, "cause", None) or error.__cause__
+    return None
 
 
 def start_ray(**options) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 import ray
 
-from ms2sl.batching import COLUMNS, Batch, Collate, Plan, cut
+from ms2sl.batching import COLUMNS, Plan, cut
+from ms2sl.collate import Batch, Collate
 from ms2sl.shards import read_shard
 
 SHARDS_PER_TASK = 4

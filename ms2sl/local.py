@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ms2sl.batching import COLUMNS, Batch, Collate, Plan, cut
+from ms2sl.batching import COLUMNS, Plan, cut
+from ms2sl.collate import Batch, Collate
 from ms2sl.shards import read_shard
 
 

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from ms2sl.batching import Batch
+from ms2sl.collate import Batch
 from ms2sl.config import Config
 from ms2sl.errors import InputError
 from ms2sl.train_state import TrainState

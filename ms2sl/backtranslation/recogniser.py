@@ -13,8 +13,9 @@ from pydantic import Field
 from torch import nn
 
 from ms2sl import checkpoint
-from ms2sl.batching import FRAME_MULTIPLE, Batch, Collate, split_batches
+from ms2sl.batching import split_batches
 from ms2sl.clip import Poses
+from ms2sl.collate import Batch, Collate
 from ms2sl.config import Config
 from ms2sl.dataset import Dataset
 from ms2sl.distributed import all_sum
@@ -23,7 +24,6 @@ from ms2sl.metrics.text import edit_distance
 from ms2sl.model.layers import Trunk, length_mask
 from ms2sl.model.losses import ctc_loss
 from ms2sl.pose_space import PoseSpace
-from ms2sl.skeleton import Skeleton
 
 KIND = "recogniser"
 
@@ -40,8 +40,10 @@ class RecogniserConfig(Config):
 class Recogniser(nn.Module):
     """Shapes: B batch, F frames, D pose features, C distinct bytes of the characters that it knows."""
 
-    def __init__(self, config: RecogniserConfig, skeleton: Skeleton, characters: str):
+    def __init__(self, config: RecogniserConfig, collate: Collate, characters: str):
         super().__init__()
+        self.collate = collate
+        skeleton = collate.skeleton
         self.config, self.bytes = config, sorted(set(characters.encode()))
         self.space = PoseSpace(skeleton)
         features = skeleton.n_joints * skeleton.dims
@@ -66,16 +68,8 @@ class Recogniser(nn.Module):
         return [text for start in range(0, len(clips), 64) for text in self._read(clips[start : start + 64])]
 
     def _read(self, clips: Sequence[Poses]) -> list[str]:
-        frames = -(-max(clip.n_frames for clip in clips) // FRAME_MULTIPLE) * FRAME_MULTIPLE
-        poses = torch.zeros(len(clips), frames, *clips[0].joints.shape[1:])
-        seen = torch.zeros(poses.shape[:3], dtype=torch.bool)
-        for i, clip in enumerate(clips):
-            poses[i, : clip.n_frames] = torch.from_numpy(clip.joints)
-            seen[i, : clip.n_frames] = torch.from_numpy(clip.confidence > 0)
-        lengths = torch.tensor([clip.n_frames for clip in clips])
-        nothing = torch.zeros(len(clips), 1, dtype=torch.int64)
-        batch = Batch(poses, seen, lengths, nothing, nothing[:, 0], nothing, nothing[:, 0]).to(self.head.weight.device)
-        return self.decode(self(batch), lengths)
+        batch = self.collate.batch(clips, [None] * len(clips), [None] * len(clips)).to(self.head.weight.device)
+        return self.decode(self(batch), batch.n_frames)
 
     def decode(self, logits: torch.Tensor, n_frames: torch.Tensor) -> list[str]:
         """Best path: the likeliest class of each frame, repeats merged, blanks dropped."""
@@ -96,7 +90,7 @@ class RecogniserTask:
             raise InputError(f"the letter recogniser needs a dataset whose text features are 'bytes', not '{described.text_features}'")
         self.dataset, self.card = dataset, card
         self.collate = Collate(described.skeleton, described.text_features, described.speech_features)
-        self.module = Recogniser(config, described.skeleton, described.characters)
+        self.module = Recogniser(config, self.collate, described.characters)
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()
         self._classes = torch.zeros(256, dtype=torch.int64)
@@ -128,6 +122,7 @@ class RecogniserTask:
 def load(folder: Path) -> Recogniser:
     """A trained recogniser. Raises InputError if the folder holds none."""
     card = checkpoint.read_card(folder, KIND)
-    model = Recogniser(RecogniserConfig.model_validate(card.model), card.skeleton, card.characters)
+    collate = Collate(card.skeleton, card.text_features, card.speech_features)
+    model = Recogniser(RecogniserConfig.model_validate(card.model), collate, card.characters)
     checkpoint.load_weights(model, folder)
     return model.eval()

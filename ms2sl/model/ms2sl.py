@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import nn
 from torch.func import functional_call
 
-from ms2sl.batching import Batch
+from ms2sl.collate import Batch
 from ms2sl.config import Config
 from ms2sl.diffusion import SCHEDULES, ScheduleName, diffuse, sample
 from ms2sl.features import featurizer

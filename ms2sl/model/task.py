@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from ms2sl import checkpoint
-from ms2sl.batching import Batch, Collate, split_batches
+from ms2sl.batching import split_batches
 from ms2sl.clip import Poses
+from ms2sl.collate import Batch, Collate
 from ms2sl.dataset import Dataset
 from ms2sl.distributed import all_sum
 from ms2sl.metrics.motion import movement

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ms2sl.batching import FRAME_MULTIPLE, Collate
 from ms2sl.checkpoint import ModelCard
 from ms2sl.clip import Poses, Utterance
+from ms2sl.collate import FRAME_MULTIPLE, Collate
 from ms2sl.errors import InputError
 from ms2sl.features.text_bytes import plain
 from ms2sl.model import task
@@ -82,7 +82,9 @@ class MS2SLProducer:
 
     @torch.no_grad()
     def _batch(self, utterances, features, spoken: bool, seed: int) -> list[Poses]:
-        batch = self.collate.conditions([text for text, _ in features], [speech for _, speech in features]).to(self.device)
+        batch = self.collate.batch([None] * len(features), [text for text, _ in features], [speech for _, speech in features]).to(
+            self.device
+        )
         condition = self.model.conditions(batch)["speech" if spoken else "text"]
         frames = [
             round(utterance.seconds * self.card.fps) if utterance.seconds else round(expected)

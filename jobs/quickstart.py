@@ -1,0 +1,54 @@
+"""The whole way, once: a corpus from real signing, a recogniser to judge by, MS2SL, and what it says.
+
+Run again, it reuses what is there.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from jobs import evaluate, prepare, train
+from jobs.command import Command, main, start_ray
+from ms2sl.corpora.fingerspelling import FingerspellingConfig
+from ms2sl.dataset import summary
+from ms2sl.tracking import default_uri
+from ms2sl.training import TrainingConfig
+
+
+class QuickstartCommand(Command):
+    """Prepares the embedded corpus, trains on it and shows the result."""
+
+    signed_language: str = Field("ase", description="ISO 639-3 code of the manual alphabet; ase is American")
+    clips: int = Field(3000, gt=0, description="training clips")
+    steps: int = Field(1000, gt=0, description="training steps of MS2SL")
+    recogniser_steps: int = Field(400, gt=0, description="training steps of the recogniser")
+    workers: int = Field(1, gt=0, description="DDP workers")
+    gpu: bool = Field(False, description="one GPU a worker")
+    data: Path = Field(Path("data/fingerspelling"), description="folder for the dataset")
+    runs: Path = Field(Path("runs"), description="folder for the runs")
+
+
+def run(options: QuickstartCommand) -> None:
+    start_ray()
+    print("1/4  corpus: fingerspelling from real recordings")
+    corpus = FingerspellingConfig(signed_language=options.signed_language, train=options.clips)
+    card = prepare.prepare(prepare.PrepareCommand(out=options.data, fingerspelling=corpus))
+    print(*summary(card), sep="\n")
+
+    shared = {"data": options.data, "runs": options.runs, "workers": options.workers, "gpu": options.gpu}
+    print("2/4  recogniser: poses → letters, from real signing only")
+    fast = TrainingConfig(steps=options.recogniser_steps, validate_every=100, checkpoint_every=200)
+    judge = train.run(train.TrainCommand(name="recogniser", task="recogniser", training=fast, **shared))
+    print("3/4  MS2SL: text and speech → signing")
+    learning = TrainingConfig(steps=options.steps)
+    model = train.run(train.TrainCommand(name="quickstart", training=learning, **shared))
+    print("4/4  what it says, beside real signing and trivial producers")
+    out = options.runs / "quickstart" / "evaluation"
+    evaluate.run(evaluate.EvaluateCommand(data=options.data, model=model, recogniser=judge, out=out))
+    print(f"look at it:        {out.absolute() / 'gallery.html'}")
+    print(f"browse the runs:   .venv/bin/mlflow ui --backend-store-uri {default_uri(options.runs)}")
+    print(f'say your own word: .venv/bin/python -m jobs.produce --model {model} --text "hello"')
+
+
+if __name__ == "__main__":
+    main(QuickstartCommand, run)

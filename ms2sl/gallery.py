@@ -1,0 +1,67 @@
+"""One self-contained page: results, and for each utterance real and produced signing side by side, moving."""
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from ms2sl.clip import Poses, Speech
+from ms2sl.rendering import webp
+from ms2sl.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Column:
+    """One rendering: who made it, and what a recogniser reads in it."""
+
+    label: str
+    poses: Poses
+    read: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One utterance: its text, its speech to listen to, and who signs it how."""
+
+    text: str
+    speech: Speech | None
+    columns: Sequence[Column]
+
+
+def gallery(title: str, intro: str, table: Sequence[Sequence[str]], entries: Iterable[Entry], skeleton: Skeleton) -> Iterator[str]:
+    """The HTML, piece by piece. ``table`` is a header row and the rows after it."""
+    page = Template(files("ms2sl").joinpath("gallery.html").read_text(encoding="utf-8"))
+    before, after = page.substitute(title=escape(title), intro=escape(intro), table=_table(table), entries="\0").split("\0")
+    yield before
+    for entry in entries:
+        yield _section(entry, skeleton)
+    yield after
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    header = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in rows[0])
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
+    return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _section(entry: Entry, skeleton: Skeleton) -> str:
+    player = ""
+    if entry.speech is not None:
+        source = _data("audio/flac", entry.speech.to_flac())
+        player = f"<audio controls preload='none' src='{source}' aria-label='speech of {escape(entry.text)}'></audio>"
+    figures = "".join(_figure(column, entry.text, skeleton) for column in entry.columns)
+    return f"<section><h2>{escape(entry.text)}</h2>{player}<div class='row'>{figures}</div></section>\n"
+
+
+def _figure(column: Column, text: str, skeleton: Skeleton) -> str:
+    verdict = "right" if column.read == text else "wrong"
+    return (
+        f"<figure><img loading='lazy' alt='{escape(column.label)} signing {escape(text)}' src='{_data('image/webp', webp(column.poses, skeleton))}'>"
+        f"<figcaption>{escape(column.label)}<span>read as <b class='{verdict}'>{escape(column.read) or '–'}</b></span></figcaption></figure>"
+    )
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
