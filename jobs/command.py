@@ -57,7 +57,7 @@ def _recipe(arguments: list[str]) -> Path | None:
 def main(command: type[T], run) -> None:
     """Runs a job from the command line. Errors that a user can cause are one line, without a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    command.model_config["cli_prog_name"] = f"python -m {command.__module__ if command.__module__ != '__main__' else sys.argv[0]}"
+    command.model_config["cli_prog_name"] = f"python -m {sys.modules['__main__'].__spec__.name}"
     try:
         run(command.parse(sys.argv[1:]))
     except KeyboardInterrupt:
@@ -97,5 +97,6 @@ def start_ray(**options) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if not os.environ.get("RAY_ADDRESS"):
         # Workers of a small machine wait for each other more than they compute: some room beside the cores.
-        options = {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": False} | options
-    ray.init(logging_level=logging.ERROR, log_to_driver=options.pop("log_to_driver", True), **options)
+        options = {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": True} | options
+    # Workers log to files; what a user must know of them comes back as results and errors.
+    ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)

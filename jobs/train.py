@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 import ray.train
+import torch
 from pydantic import Field
 from ray.train.torch import TorchTrainer
 
 from jobs.command import Command, main, start_ray
-from jobs.reporting import RayReporter, TrackMetrics, set_threads, threads_per_worker
+from jobs.progress import Progress, shown
+from jobs.reporting import RayReporter, TrackMetrics
 from jobs.streaming import stream
 from ms2sl.backtranslation.recogniser import RecogniserConfig, RecogniserTask
 from ms2sl.batching import Plan
@@ -67,9 +69,9 @@ class TrainCommand(Command):
 def train_worker(config: dict) -> dict:
     """What each worker runs. Divergence is a result, not a failure: to try it again would diverge again."""
     options: TrainCommand = config["options"]
-    set_threads(config["threads"])
+    torch.set_num_threads(config["threads"])
     dataset = Dataset(options.data)
-    reporter = RayReporter(options.training.steps, options.name)
+    reporter = RayReporter(config["progress"])
     task = options.make_task(dataset, config["commit"])
     plan = Plan(dataset.shards("train"), options.training.batch_size, options.training.seed, reporter.rank, reporter.world_size)
     try:
@@ -114,10 +116,11 @@ def run(options: TrainCommand) -> Path:
 
 def fit(options: TrainCommand, tracker: Tracker) -> ray.train.Result:
     """Ray Train resumes a run by its name, from its last checkpoint."""
-    threads = threads_per_worker(options.workers, os.cpu_count() or 1)
+    threads = max(1, (os.cpu_count() or 1) // options.workers)
+    progress = Progress.remote()
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"options": options, "threads": threads, "commit": git_commit()},
+        train_loop_config={"options": options, "threads": threads, "commit": git_commit(), "progress": progress},
         scaling_config=ray.train.ScalingConfig(num_workers=options.workers, use_gpu=options.gpu),
         run_config=ray.train.RunConfig(
             name="train",
@@ -127,7 +130,8 @@ def fit(options: TrainCommand, tracker: Tracker) -> ray.train.Result:
             callbacks=[TrackMetrics(tracker)],
         ),
     )
-    return trainer.fit()
+    with shown(progress, options.training.steps, f"train {options.name}", "step"):
+        return trainer.fit()
 
 
 def claim(options: TrainCommand, dataset: Dataset) -> None:
@@ -141,7 +145,8 @@ def claim(options: TrainCommand, dataset: Dataset) -> None:
         changed = sorted(key for key in now | before if now.get(key) != before.get(key))
         if changed:
             raise InputError(
-                f"{options.folder} holds a run with other settings ({', '.join(changed)}): choose another --name, or --fresh to start it again"
+                f"{options.folder} holds a run with other settings ({', '.join(changed)}): "
+                "choose another --name, or --fresh to start it again"
             )
         return
     options.folder.mkdir(parents=True, exist_ok=True)

@@ -57,9 +57,10 @@ def _section(entry: Entry, skeleton: Skeleton) -> str:
 
 def _figure(column: Column, text: str, skeleton: Skeleton) -> str:
     verdict = "right" if column.read == text else "wrong"
+    label, moving = escape(column.label), _data("image/webp", webp(column.poses, skeleton))
     return (
-        f"<figure><img loading='lazy' alt='{escape(column.label)} signing {escape(text)}' src='{_data('image/webp', webp(column.poses, skeleton))}'>"
-        f"<figcaption>{escape(column.label)}<span>read as <b class='{verdict}'>{escape(column.read) or '–'}</b></span></figcaption></figure>"
+        f"<figure><img loading='lazy' alt='{label} signing {escape(text)}' src='{moving}'>"
+        f"<figcaption>{label}<span>read as <b class='{verdict}'>{escape(column.read) or '–'}</b></span></figcaption></figure>"
     )
 
 

@@ -167,9 +167,8 @@ def check_divergence(loss: float, gradient_norm: float, state: TrainState) -> No
             f"training diverged: the loss became {loss} by step {state.step}; lower training.learning_rate or look for broken clips"
         )
     if loss > 10 * max(state.lowest_loss, 0.1):
-        raise Diverged(
-            f"training diverged: the loss rose from {state.lowest_loss:.3g} to {loss:.3g} at step {state.step}; lower training.learning_rate"
-        )
+        rise = f"rose from {state.lowest_loss:.3g} to {loss:.3g}"
+        raise Diverged(f"training diverged: the loss {rise} by step {state.step}; lower training.learning_rate")
     state.lowest_loss = min(state.lowest_loss, loss)
 
 

@@ -29,7 +29,7 @@ def spell(letters: Sequence[Letter], same_as_before: Sequence[bool], manner: Man
 
     same_as_before: whether a letter is the same as the one before; it is then slid aside with a bounce, so that one can count them.
     """
-    shift = np.cumsum([SLIDE if same else 0.0 for same in same_as_before])
+    shift = _slides(same_as_before)
     pieces, confidences = [], []
     for number, letter in enumerate(letters):
         held = _held(letter, manner.speed * rng.uniform(0.9, 1.1)) + _aside(letter, shift[number])
@@ -48,6 +48,14 @@ def spell(letters: Sequence[Letter], same_as_before: Sequence[bool], manner: Man
     joints = joints + _smooth_noise(joints.shape, fps, rng)
     pixels = joints * manner.width + np.array(manner.place)
     return Poses((pixels * (confidence[..., None] > 0)).astype(np.float32), confidence.astype(np.float32), fps)
+
+
+def _slides(same_as_before: Sequence[bool]) -> list[float]:
+    """How far aside each letter is: one slide farther for each repetition, and back for a new letter."""
+    shift = [0.0]
+    for same in same_as_before[1:]:
+        shift.append(shift[-1] + SLIDE if same else 0.0)
+    return shift
 
 
 def _held(letter: Letter, speed: float) -> np.ndarray:

@@ -5,6 +5,7 @@ Shapes: B batch, N condition tokens, T frame tokens, W width.
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -48,9 +49,14 @@ class ConditionEncoder(nn.Module):
 
     def __init__(self, featurizer: Featurizer, width: int, heads: int, layers: int, embedding: int, dropout: float, speech_rate: float):
         super().__init__()
-        self.stem = nn.Embedding(featurizer.vocabulary, width) if featurizer.vocabulary else nn.Linear(featurizer.dim, width)
         thinnings = max(0, round(math.log2(featurizer.rate / speech_rate))) if featurizer.rate else 0
-        self.thin = nn.ModuleList(nn.Conv1d(width, width, 5, stride=2, padding=2) for _ in range(thinnings))
+        widths = [featurizer.dim, *[width] * thinnings]
+        self.thin = nn.ModuleList(nn.Conv1d(a, b, 5, stride=2, padding=2) for a, b in pairwise(widths))
+        if featurizer.vocabulary:
+            self.stem = nn.Embedding(featurizer.vocabulary, width)
+        else:
+            self.stem = nn.Identity() if thinnings else nn.Linear(featurizer.dim, width)
+        self.near = nn.Conv1d(width, 2 * width, 3, padding=1)
         self.trunk = Trunk(width, heads, layers, dropout)
         self.pool = Pool(width, embedding)
         self.duration = nn.Linear(width, 1)
@@ -64,6 +70,9 @@ class ConditionEncoder(nn.Module):
             lengths = (lengths + 1) // 2
             x = F.gelu(conv(x.transpose(1, 2)).transpose(1, 2))
             x = x * length_mask(lengths, x.shape[1])[..., None]
+        # Tokens are compared with their neighbours early: a letter that is doubled, say, is signed in another way.
+        one, other = self.near(x.transpose(1, 2)).transpose(1, 2).chunk(2, dim=-1)
+        x = x + one + one * other
         mask = length_mask(lengths.clamp(min=1), x.shape[1])
         tokens = self.trunk(x, mask)
         return Condition(tokens, mask, self.duration(tokens)[..., 0].float(), self.pool(tokens, mask), self.log_deviation)

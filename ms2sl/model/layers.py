@@ -52,6 +52,20 @@ class Attention(nn.Module):
         return self.out((logits.softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(2))
 
 
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020). Its product can compare what attention brought with what was there, such as a letter with its neighbour."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        hidden = 8 * width // 3 // 8 * 8
+        self.into = nn.Linear(width, 2 * hidden)
+        self.out = nn.Linear(hidden, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate, value = self.into(x).chunk(2, dim=-1)
+        return self.out(F.silu(gate) * value)
+
+
 class Block(nn.Module):
     """Pre-norm block: self-attention, cross-attention if ``cross``, feed-forward.
 
@@ -62,7 +76,7 @@ class Block(nn.Module):
         super().__init__()
         self.attention = Attention(width, heads, relative=True)
         self.cross = Attention(width, heads, relative=False) if cross else None
-        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+        self.feed_forward = FeedForward(width)
         self.dropout = nn.Dropout(dropout)
         branches = 3 if cross else 2
         self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=not adaptive) for _ in range(branches))

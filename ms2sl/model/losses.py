@@ -12,6 +12,9 @@ class LossWeights(Config):
 
     denoise: float = Field(1.0, ge=0, description="squared error of the predicted clean pose")
     velocity: float = Field(0.5, ge=0, description="squared error of its frame-to-frame differences")
+    position: float = Field(
+        20.0, ge=0, description="squared error of where its joints are, in shoulder widths: where a hand is counts for all its joints"
+    )
     bone: float = Field(0.1, ge=0, description="error of its limb lengths")
     length: float = Field(0.1, ge=0, description="negative log-likelihood of the length")
     contrastive: float = Field(0.1, ge=0, description="InfoNCE over the pairs of text, speech and sign that are present")
@@ -34,6 +37,11 @@ def denoise_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tens
 def velocity_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean squared error of frame-to-frame differences (Tevet et al. 2022, L_vel)."""
     return masked_mean((predicted.diff(dim=1) - target.diff(dim=1)) ** 2, mask[:, 1:] & mask[:, :-1])
+
+
+def position_loss(predicted: torch.Tensor, target: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """Mean squared distance of joints in shoulder widths; poses ``(B, F, J, dims)``, seen ``(B, F, J)``."""
+    return masked_mean(((predicted - target) ** 2).sum(dim=-1), seen)
 
 
 def bone_loss(predicted: torch.Tensor, target: torch.Tensor, seen: torch.Tensor, limbs: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,17 @@ from ms2sl.features import featurizer
 from ms2sl.model.conditions import Aligner, Condition, ConditionEncoder, Prior
 from ms2sl.model.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
 from ms2sl.model.layers import length_mask
-from ms2sl.model.losses import LossWeights, bone_loss, cosine_distance, ctc_loss, denoise_loss, info_nce, masked_mean, velocity_loss
+from ms2sl.model.losses import (
+    LossWeights,
+    bone_loss,
+    cosine_distance,
+    ctc_loss,
+    denoise_loss,
+    info_nce,
+    masked_mean,
+    position_loss,
+    velocity_loss,
+)
 from ms2sl.pose_space import PoseSpace
 from ms2sl.skeleton import Skeleton
 
@@ -86,6 +96,7 @@ class MS2SL(nn.Module):
         noisy = diffuse(x0, noise, t, self.schedule) * self._real(batch.n_frames, frames)
         predicted = self.denoiser(noisy, t, batch.n_frames, aligned, context, context_mask)
 
+        poses = self.space.decode(predicted)
         signs = self.sign(x0, batch.n_frames)
         returned = self._returned(predicted, known, batch.n_frames)
         target = torch.where(from_speech[:, None], speech.embedding, text.embedding).detach()
@@ -94,7 +105,8 @@ class MS2SL(nn.Module):
         losses = {
             "denoise": denoise_loss(predicted, x0, known),
             "velocity": velocity_loss(predicted, x0, known),
-            "bone": bone_loss(self.space.decode(predicted), batch.poses, batch.seen, self.limbs),
+            "position": position_loss(poses, batch.poses, batch.seen),
+            "bone": bone_loss(poses, batch.poses, batch.seen, self.limbs),
             "length": masked_mean(text.length_nll(batch.n_frames), has_text & posed)
             + masked_mean(speech.length_nll(batch.n_frames), has_speech & posed),
             "contrastive": info_nce(text.embedding, signs, has_text & posed, self.log_scale)

@@ -1,0 +1,93 @@
+"""Training speed: real frames a second of the plain loop and of Ray Train on the same work, in turn, in one run.
+
+    python -m benchmarks.training --data data/fingerspelling --rounds 3
+
+Start-up is left out: a run's first report does not count.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+from pathlib import Path
+
+import torch
+
+from benchmarks.common import machine, save
+from jobs.command import start_ray
+from jobs.train import TrainCommand, fit
+from ms2sl.batching import Plan
+from ms2sl.dataset import Dataset
+from ms2sl.local import LocalReporter, local_batches
+from ms2sl.tracking import Tracker
+from ms2sl.training import train
+
+
+class Notes(Tracker):
+    """A tracker that writes what is reported to a file, a line each, from whatever process."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+
+    def metrics(self, values: dict, step: int) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(values) + "\n")
+
+
+def speed(reports: list[dict]) -> tuple[float, float]:
+    """Frames a second and share of waiting, over the reports after the first (which warms up)."""
+    reports = reports[1:]
+    return statistics.mean(r["frames_per_second"] for r in reports), statistics.mean(r["data_wait_share"] for r in reports)
+
+
+def plain(options: TrainCommand) -> tuple[float, float]:
+    torch.set_num_threads(os.cpu_count() or 1)
+    dataset, reporter = Dataset(options.data), LocalReporter()
+    task = options.make_task(dataset, None)
+    plan = Plan(dataset.shards("train"), options.training.batch_size, 0)
+    train(task, lambda step: local_batches(plan, task.collate, step), options.training, reporter)
+    return speed(reporter.history)
+
+
+def on_ray(options: TrainCommand, workers: int) -> tuple[float, float]:
+    """All workers together; each has the whole batch size."""
+    with tempfile.TemporaryDirectory() as folder:
+        notes = Path(folder) / "reports.jsonl"
+        fit(options.model_copy(update={"runs": Path(folder), "workers": workers}), Notes(notes))
+        frames, wait = speed([json.loads(line) for line in notes.read_text().splitlines()])
+    return frames * workers, wait
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data/fingerspelling"))
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    steps = arguments.steps
+    never = {"validate_every": 10 * steps, "checkpoint_every": 10 * steps, "log_every": 20, "steps": steps}
+    options = TrainCommand(data=arguments.data.absolute(), training=never)
+    start_ray()
+    ways = {
+        "plain loop": lambda: plain(options),
+        "Ray Train, 1 worker": lambda: on_ray(options, 1),
+        "Ray Train, 2 workers": lambda: on_ray(options, 2),
+    }
+    figures: dict[str, list] = {name: [] for name in ways}
+    for _ in range(arguments.rounds):
+        for name, measure in ways.items():
+            figures[name].append(measure())
+    rows = [("", "frames/s (median)", "min – max", "data wait", "ratio to plain (median of pairs)")]
+    base = [frames for frames, _ in figures["plain loop"]]
+    for name, measured in figures.items():
+        frames, waits = zip(*measured, strict=True)
+        ratio = statistics.median(a / b for a, b in zip(frames, base, strict=True))
+        span = f"{min(frames):.0f} – {max(frames):.0f}"
+        rows.append((name, f"{statistics.median(frames):.0f}", span, f"{100 * statistics.median(waits):.1f} %", f"{ratio:.2f}"))
+    save("training", f"{steps} steps of batch {options.training.batch_size} a worker, {arguments.rounds} rounds. {machine()}", rows)
+
+
+if __name__ == "__main__":
+    main()

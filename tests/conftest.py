@@ -1,0 +1,88 @@
+"""Small real things for all tests: a prepared dataset, checkpoints, one Ray cluster."""
+
+import os
+
+for name, value in {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}.items():
+    os.environ.setdefault(name, value)
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ms2sl import checkpoint
+from ms2sl.backtranslation.recogniser import RecogniserConfig, RecogniserTask
+from ms2sl.checkpoint import ModelCard
+from ms2sl.corpora.fingerspelling import Fingerspelling, FingerspellingConfig
+from ms2sl.dataset import Dataset, describe
+from ms2sl.features import featurizer
+from ms2sl.model.losses import LossWeights
+from ms2sl.model.ms2sl import ModelConfig
+from ms2sl.model.task import MS2SLTask
+from ms2sl.preparing import featurize, import_rows, plan_shards
+from ms2sl.shards import ShardHeader, write_shard
+
+torch.set_num_threads(2)
+
+
+def prepare(corpus, folder: Path, shard_size: int = 10) -> Path:
+    """A prepared dataset, made in this process."""
+    text, speech = featurizer("bytes", "text"), featurizer("log-mel", "speech")
+    plans = plan_shards(corpus, shard_size)
+    for plan in plans:
+        rows, rejected = import_rows(corpus, plan)
+        rejected += featurize(rows, text, speech)
+        header = ShardHeader(fingerprint="test", skeleton=corpus.skeleton, text_features="bytes", speech_features="log-mel")
+        write_shard(folder / plan.file, rows, header.model_copy(update={"rejected": tuple(rejected)}))
+    describe(corpus.name, folder, [plan.file for plan in plans], corpus.fps, corpus.card())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Fingerspelling:
+    return Fingerspelling(FingerspellingConfig(train=40, dev=12, test=12, missing_speech=0.3, missing_text=0.2))
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(corpus, tmp_path_factory) -> Path:
+    return prepare(corpus, tmp_path_factory.mktemp("dataset"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> ModelConfig:
+    return ModelConfig(width=16, heads=2, encoder_layers=1, denoiser_layers=1, embedding=8)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_dataset, tiny_model, tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    dataset, folder = Dataset(tiny_dataset), tmp_path_factory.mktemp("model")
+    task = MS2SLTask(dataset, tiny_model, LossWeights(), ModelCard.of("ms2sl", tiny_model, dataset.card))
+    checkpoint.save(folder, task.card, task.module.state_dict())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_recogniser(tiny_dataset, tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    config = RecogniserConfig(width=16, heads=2, layers=1)
+    dataset, folder = Dataset(tiny_dataset), tmp_path_factory.mktemp("recogniser")
+    task = RecogniserTask(dataset, config, ModelCard.of("recogniser", config, dataset.card))
+    checkpoint.save(folder, task.card, task.module.state_dict())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    import ray
+
+    from jobs.command import start_ray
+
+    start_ray(num_cpus=4, object_store_memory=256 * 2**20)
+    yield ray
+    ray.shutdown()

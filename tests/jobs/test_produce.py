@@ -1,0 +1,104 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from PIL import Image
+
+from jobs.produce import ProduceCommand, run
+from ms2sl.errors import InputError
+from ms2sl.posefile import from_bytes
+from ms2sl.skeleton import HOLISTIC_49X2
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+WORDS = ["cab", "bad", "dab", "abba", "cabs", "deaf", "bead", "fade"]
+
+
+def produced_ids(out) -> list[str]:
+    return sorted(id for part in (out / "parts").glob("*.parquet") for id in pq.read_table(part)["id"].to_pylist())
+
+
+@pytest.fixture
+def words(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("\n".join(WORDS) + "\n")
+    return path
+
+
+def test_a_file_of_texts_becomes_pose_files_and_parquet(tiny_checkpoint, words, tmp_path):
+    out = tmp_path / "out"
+    run(ProduceCommand(model=tiny_checkpoint, utterances=words, out=out, steps=2, batch_size=3))
+    assert produced_ids(out) == [f"{i:06d}" for i in range(len(WORDS))]
+    poses = from_bytes((out / "poses" / "000000.pose").read_bytes(), HOLISTIC_49X2)
+    assert np.isfinite(poses.joints).all()
+
+
+def test_run_again_it_makes_only_what_is_missing(tiny_checkpoint, words, tmp_path, capsys):
+    options = ProduceCommand(model=tiny_checkpoint, utterances=words, out=tmp_path / "out", steps=1)
+    run(options)
+    words.write_text(words.read_text() + "ace\n")
+    run(options)
+    assert "1 produced, 8 were there already" in capsys.readouterr().out
+    assert produced_ids(options.out) == [f"{i:06d}" for i in range(9)]
+
+
+def test_what_cannot_be_said_is_counted_and_the_rest_is_made(tiny_checkpoint, tmp_path, capsys):
+    path = tmp_path / "words.csv"
+    path.write_text("id,text\ngood,cab\nempty,\nforeign,caß\n")
+    run(ProduceCommand(model=tiny_checkpoint, utterances=path, out=tmp_path / "out", steps=1))
+    assert produced_ids(tmp_path / "out") == ["good"]
+    assert set(json.loads((tmp_path / "out" / "failed.json").read_text())) == {"empty", "foreign"}
+    assert "1 produced, 0 were there already, 2 failed" in capsys.readouterr().out
+
+
+def test_a_folder_of_recordings(tiny_checkpoint, tmp_path):
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    soundfile.write(folder / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 22050), 22050)
+    (folder / "broken.mp3").write_bytes(b"no audio at all")
+    run(ProduceCommand(model=tiny_checkpoint, utterances=folder, out=tmp_path / "out", steps=1))
+    assert produced_ids(tmp_path / "out") == ["noise"]
+    assert set(json.loads((tmp_path / "out" / "failed.json").read_text())) == {"broken"}
+
+
+def test_other_settings_do_not_mix_in_one_folder(tiny_checkpoint, words, tmp_path):
+    options = ProduceCommand(model=tiny_checkpoint, utterances=words, out=tmp_path / "out", steps=1)
+    run(options)
+    with pytest.raises(InputError, match="another seed"):
+        run(options.model_copy(update={"seed": 5}))
+
+
+def test_one_text_gives_a_pose_file_and_a_gif_of_the_length_asked_for(tiny_checkpoint, tmp_path):
+    run(ProduceCommand(model=tiny_checkpoint, text="Cab", out=tmp_path, steps=1, duration=2))
+    assert from_bytes((tmp_path / "Cab.pose").read_bytes(), HOLISTIC_49X2).n_frames == 25
+    assert Image.open(tmp_path / "Cab.gif").n_frames > 1
+
+
+@pytest.mark.slow
+def test_killed_half_way_and_run_again_each_utterance_is_made_once(tiny_checkpoint, tmp_path):
+    rng = np.random.default_rng(0)
+    path, out = tmp_path / "many.txt", tmp_path / "out"
+    path.write_text("\n".join("".join(rng.choice(list("abcde"), 5)) for _ in range(300)))
+    options = ["--model", tiny_checkpoint, "--utterances", path, "--out", out, "--steps", "50", "--batch-size", "10"]
+    script = [sys.executable, "-m", "jobs.produce", *map(str, options)]
+    first = subprocess.Popen(script, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while not list(out.glob("parts/*.parquet")):
+        assert time.monotonic() < deadline
+        assert first.poll() is None
+        time.sleep(0.01)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    time.sleep(1)
+    done = len(produced_ids(out))
+    assert 0 < done < 300
+    again = subprocess.run(script, capture_output=True, text=True, check=True)
+    assert f"{300 - done} produced, {done} were there already" in again.stdout
+    assert produced_ids(out) == [f"{i:06d}" for i in range(300)]
+    assert len(list((out / "poses").glob("*.pose"))) == 300

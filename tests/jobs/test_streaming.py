@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from jobs.streaming import stream
+from ms2sl.batching import Plan
+from ms2sl.collate import Collate
+from ms2sl.dataset import Dataset
+from ms2sl.local import local_batches
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+@pytest.fixture
+def dataset(tiny_dataset) -> Dataset:
+    return Dataset(tiny_dataset)
+
+
+@pytest.fixture
+def collate(dataset) -> Collate:
+    return Collate(dataset.skeleton, dataset.card.text_features, dataset.card.speech_features)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("start", [0, 5])
+def test_ray_streams_the_very_batches_that_are_read_without_it(dataset, collate, rank, start):
+    plan = Plan(dataset.shards("train"), 4, seed=3, rank=rank, world_size=2)
+    streamed = list(stream(plan, collate, start, 12))
+    local = local_batches(plan, collate, start)
+    assert len(streamed) >= 12 - start
+    for batch in streamed:
+        expected = next(local)
+        assert torch.equal(batch.poses, expected.poses)
+        assert torch.equal(batch.text, expected.text)
+        assert torch.equal(batch.speech, expected.speech)
+
+
+def test_a_broken_shard_stops_the_stream_with_its_name(dataset, collate, tmp_path):
+    plan = Plan([(tmp_path / "train-00000.parquet", 8)], 4, seed=0)
+    with pytest.raises(Exception, match=r"train-00000\.parquet is missing"):
+        next(stream(plan, collate, 0, 2))

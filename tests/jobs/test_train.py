@@ -1,0 +1,114 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from jobs.train import TrainCommand, run
+from ms2sl.errors import InputError
+from ms2sl.model import task
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
+
+TINY = {"width": 16, "heads": 2, "encoder_layers": 1, "denoiser_layers": 1, "embedding": 8}
+
+
+def command(data, runs, name, **options) -> TrainCommand:
+    training = {"steps": 8, "batch_size": 4, "validate_every": 4, "checkpoint_every": 2, "log_every": 2, "precision": "fp32"}
+    return TrainCommand(data=data, runs=runs, name=name, model=TINY, training=training | options.pop("training", {}), **options)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_dataset, runs, ray_cluster):
+    return run(command(tiny_dataset, runs, "whole", workers=2))
+
+
+def test_two_workers_train_one_model_that_loads_without_ray(whole):
+    model, card = task.load(whole)
+    assert card.recipe["workers"] == 2
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+def test_the_run_is_in_mlflow_with_metrics_recipe_dataset_and_a_registered_model(whole, runs):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{runs}/mlflow.db", registry_uri=f"sqlite:///{runs}/mlflow.db")
+    tracked = client.get_run((runs / "whole" / "mlflow_run_id").read_text())
+    assert tracked.info.status == "FINISHED"
+    assert {"loss", "denoise", "frames_per_second", "data_wait_share", "dev_amplitude_text"} <= tracked.data.metrics.keys()
+    assert tracked.data.params["model.width"] == "16"
+    assert {"recipe.yaml", "dataset.json", "checkpoint"} <= {file.path for file in client.list_artifacts(tracked.info.run_id)}
+    assert client.get_model_version_by_alias("ms2sl", "champion").run_id == tracked.info.run_id
+
+
+def test_the_same_command_again_trains_nothing(whole, tiny_dataset, runs, capsys):
+    before = (whole / "model.safetensors").stat().st_mtime_ns
+    run(command(tiny_dataset, runs, "whole", workers=2))
+    assert (whole / "model.safetensors").stat().st_mtime_ns == before
+    assert "trained already" in capsys.readouterr().out
+
+
+def test_other_settings_under_the_same_name_are_refused(whole, tiny_dataset, runs):
+    with pytest.raises(InputError, match="losses"):
+        run(command(tiny_dataset, runs, "whole", workers=2, losses={"cycle": 0.7}))
+
+
+def test_a_worker_killed_in_mid_training_costs_no_more_than_an_interval(whole, tiny_dataset, runs):
+    """The run goes on from its last checkpoint and ends in the very weights of the run that nothing disturbed."""
+    killer = threading.Thread(target=kill_a_worker_after_the_first_checkpoint, args=(runs / "killed",), daemon=True)
+    killer.start()
+    killed = run(command(tiny_dataset, runs, "killed", workers=2))
+    killer.join(timeout=1)
+    assert not killer.is_alive(), "no worker was killed"
+    assert_same_weights(whole, killed)
+
+
+def kill_a_worker_after_the_first_checkpoint(folder) -> None:
+    while not list(folder.glob("train/step-*/model.safetensors")):
+        time.sleep(0.01)
+    victims = subprocess.run(["pgrep", "-f", "ray::RayTrainWorker"], capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(victims[0]), signal.SIGKILL)
+
+
+def assert_same_weights(one, other) -> None:
+    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def test_divergence_stops_with_a_clear_word_and_is_not_tried_again(tiny_dataset, runs):
+    with pytest.raises(InputError, match=r"lower training\.learning_rate"):
+        run(command(tiny_dataset, runs, "wild", training={"learning_rate": 1e9, "warmup": 0, "steps": 40}))
+
+
+def test_a_driver_killed_in_mid_training_is_resumed_by_the_same_command(whole, tiny_dataset, runs):
+    options = command(tiny_dataset, runs, "interrupted", workers=2)
+    recipe = runs / "interrupted.yaml"
+    recipe.write_text(options.model_dump_json(exclude={"recipe"}))
+    script = [sys.executable, "-m", "jobs.train", "--recipe", str(recipe)]
+    driver = subprocess.Popen(script, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((runs / "interrupted").glob("train/step-*/model.safetensors")):
+        assert time.monotonic() < deadline
+        assert driver.poll() is None
+        time.sleep(0.01)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert not (runs / "interrupted" / "model").exists(), "the run was over before it could be killed"
+    assert_same_weights(whole, run(options))
+
+
+def test_more_workers_than_the_cluster_has_is_an_error_and_no_hang(tiny_dataset, runs, ray_cluster):
+    with pytest.raises(InputError, match=r"lower --workers|cannot feed"):
+        run(command(tiny_dataset, runs, "many", workers=99))
