@@ -54,7 +54,7 @@ class Plan:
         return [self.shards[i][0] for i in (mine if self.world_size == 1 else mine[:per_rank])]
 
 
-def cut(blocks: Iterable[pa.Table], plan: Plan, epoch: int, pool_batches: int = 16) -> Iterator[pa.Table]:
+def cut(blocks: Iterable[pa.Table], plan: Plan, epoch: int, pool_batches: int = 32) -> Iterator[pa.Table]:
     """Batches of similar length from the Arrow blocks of one epoch, ``plan.steps_per_epoch`` of them.
 
     Only the order of rows matters, not where one block ends and the next begins.

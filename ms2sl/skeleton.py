@@ -57,13 +57,13 @@ class Skeleton(BaseModel):
             start += len(part.joints)
         raise KeyError(f"skeleton {self.name} has no part {name}")
 
-    @cached_property
+    @property
     def hands(self) -> np.ndarray:
         """Indices of the joints of all hands."""
         spans = [self.part(part.name) for part in self.parts if part.name in self.wrists]
         return np.concatenate([np.arange(span.start, span.stop) for span in spans])
 
-    @cached_property
+    @property
     def limbs(self) -> np.ndarray:
         """Joint pairs ``(limbs, 2)``, in the indices of poses."""
         return np.array([(self.part(p.name).start + a, self.part(p.name).start + b) for p in self.parts for a, b in p.limbs])

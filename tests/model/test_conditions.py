@@ -1,0 +1,67 @@
+import math
+
+import pytest
+import torch
+
+from ms2sl.features import featurizer
+from ms2sl.model.conditions import Aligner, Condition, ConditionEncoder
+
+
+def condition(durations, deviation=-1.0, tokens=None) -> Condition:
+    n = len(durations)
+    tokens = torch.eye(n, 16)[None] if tokens is None else tokens
+    mask = torch.ones(1, n, dtype=torch.bool)
+    return Condition(tokens, mask, torch.tensor([durations]).log(), torch.zeros(1, 4), torch.tensor(deviation))
+
+
+def test_durations_add_up_to_the_length():
+    assert condition([7.0] * 9).log_length.exp().item() == pytest.approx(63, rel=1e-5)
+
+
+def test_the_expected_length_is_the_mean_of_the_log_normal():
+    expected = torch.distributions.LogNormal(math.log(20), math.exp(-0.7)).mean
+    assert condition([5.0, 15.0], deviation=-0.7).expected_frames.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_likelihood_of_a_length_is_that_of_a_normal_distribution_of_its_log():
+    nll = condition([5.0, 15.0], deviation=-0.7).length_nll(torch.tensor([31]))
+    normal = torch.distributions.Normal(math.log(20), math.exp(-0.7))
+    assert nll.item() == pytest.approx(-normal.log_prob(torch.tensor(31.0).log()).item() - math.log(2 * math.pi) / 2, rel=1e-4)
+
+
+def test_a_masked_token_takes_no_time():
+    one = condition([5.0, 5.0, 5.0])
+    one.mask[0, 2] = False
+    assert one.log_length.exp().item() == pytest.approx(10, rel=1e-5)
+
+
+def test_tokens_lie_along_the_frames_in_proportion_to_their_durations():
+    """Tokens of 10 and 30 frames, shown in 80: the first holds frames 0–20, the second 20–80."""
+    aligner = Aligner(16)
+    torch.nn.init.eye_(aligner.value.weight)
+    torch.nn.init.zeros_(aligner.value.bias)
+    torch.nn.init.zeros_(aligner.offset.weight)
+    torch.nn.init.zeros_(aligner.offset.bias)
+    aligner.scales.data.fill_(math.log(0.5))
+    marks = torch.zeros(1, 2, 16)
+    marks[0, 0], marks[0, 1] = 1.0, -1.0
+    times = torch.arange(80) + 0.5
+    along = aligner(condition([10.0, 30.0], tokens=marks), torch.tensor([80]), times)[0, :, 0]
+    assert (along[:20] > 0.99).all()
+    crossing = int((along > 0).sum())
+    assert 28 <= crossing <= 31  # half way between the centres 10 and 50
+    assert (along[35:] < -0.99).all()
+
+
+def test_padding_of_the_input_changes_nothing():
+    torch.manual_seed(0)
+    encoder = ConditionEncoder(featurizer("log-mel", "speech"), 16, 2, 1, 8, 0.0, 12.5).eval()
+    x = torch.randn(1, 83, 80)
+    short = encoder(x, torch.tensor([83]))
+    long = encoder(torch.cat([x, torch.randn(1, 77, 80)], dim=1), torch.tensor([83]))
+    n = int(short.mask.sum())
+    assert n == 11  # 83 frames at 100 Hz, thinned by 8
+    assert int(long.mask.sum()) == n
+    assert torch.allclose(short.tokens[:, :n], long.tokens[:, :n], atol=1e-5)
+    assert torch.allclose(short.embedding, long.embedding, atol=1e-5)
+    assert torch.allclose(short.log_length, long.log_length, atol=1e-5)

@@ -1,0 +1,84 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ms2sl.model.losses import bone_loss, cosine_distance, ctc_loss, denoise_loss, info_nce, masked_mean, position_loss, velocity_loss
+
+
+def test_a_mean_over_nothing_is_zero():
+    assert masked_mean(torch.ones(3), torch.zeros(3, dtype=torch.bool)).item() == 0
+
+
+def test_denoise_is_the_squared_error_of_what_is_known():
+    predicted, target = torch.tensor([[[1.0, 100.0], [3.0, 5.0]]]), torch.tensor([[[0.0, 0.0], [1.0, 5.0]]])
+    mask = torch.tensor([[[True, False], [True, True]]])
+    assert denoise_loss(predicted, target, mask).item() == pytest.approx((1 + 4 + 0) / 3)
+
+
+def test_unknown_features_get_no_gradient():
+    predicted = torch.randn(1, 4, 3, requires_grad=True)
+    mask = torch.rand(1, 4, 3) > 0.5
+    denoise_loss(predicted, torch.randn(1, 4, 3), mask).backward()
+    assert (predicted.grad[~mask] == 0).all()
+
+
+def test_velocity_compares_differences_where_both_frames_are_known():
+    predicted, target = torch.tensor([[[0.0], [2.0], [9.0]]]), torch.tensor([[[5.0], [6.0], [0.0]]])
+    mask = torch.tensor([[[True], [True], [False]]])
+    assert velocity_loss(predicted, target, mask).item() == pytest.approx((2 - 1) ** 2)
+
+
+def test_position_is_the_squared_distance_of_seen_joints():
+    predicted, target = torch.zeros(1, 1, 2, 2), torch.tensor([[[[3.0, 4.0], [9.0, 9.0]]]])
+    assert position_loss(predicted, target, torch.tensor([[[True, False]]])).item() == pytest.approx(25)
+
+
+def test_bone_compares_limb_lengths_alone():
+    target = torch.tensor([[[[0.0, 0.0], [3.0, 4.0]]]])
+    turned = torch.tensor([[[[1.0, 1.0], [1.0, 6.0]]]])
+    longer = torch.tensor([[[[0.0, 0.0], [6.0, 8.0]]]])
+    seen, limbs = torch.ones(1, 1, 2, dtype=torch.bool), torch.tensor([[0, 1]])
+    assert bone_loss(turned, target, seen, limbs).item() == pytest.approx(0, abs=1e-4)
+    assert bone_loss(longer, target, seen, limbs).item() == pytest.approx(5, abs=1e-4)
+
+
+def test_info_nce_is_the_cross_entropy_of_the_rows_that_are_present():
+    torch.manual_seed(0)
+    a, b = F.normalize(torch.randn(6, 4), dim=-1), F.normalize(torch.randn(6, 4), dim=-1)
+    present = torch.tensor([True, False, True, True, False, True])
+    logits = 5 * a[present] @ b[present].T
+    expected = (F.cross_entropy(logits, torch.arange(4)) + F.cross_entropy(logits.T, torch.arange(4))) / 2
+    assert info_nce(a, b, present, torch.tensor(math.log(5))).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_info_nce_of_what_is_all_alike_is_the_log_of_the_number():
+    same = F.normalize(torch.ones(8, 4), dim=-1)
+    assert info_nce(same, same, torch.ones(8, dtype=torch.bool), torch.tensor(2.0)).item() == pytest.approx(math.log(8), rel=1e-5)
+
+
+def test_info_nce_without_pairs_is_zero():
+    assert info_nce(torch.ones(2, 4), torch.ones(2, 4), torch.zeros(2, dtype=torch.bool), torch.tensor(1.0)).item() == 0
+
+
+def test_cosine_distance():
+    a, b = torch.tensor([[1.0, 0], [1, 0], [1, 0]]), torch.tensor([[2.0, 0], [0, 3], [-1, 0]])
+    assert cosine_distance(a, b, torch.tensor([True, True, False])).item() == pytest.approx(0.5)
+
+
+def test_ctc_sums_over_all_alignments():
+    """Two frames, one target letter: a-, -a and aa are right."""
+    probability = torch.tensor([[0.6, 0.4], [0.3, 0.7]])
+    expected = -math.log(0.6 * 0.7 + 0.4 * 0.3 + 0.6 * 0.3)
+    loss = ctc_loss(probability.log()[None], torch.tensor([2]), torch.tensor([[0]]), torch.tensor([1]), torch.tensor([True]))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_ctc_leaves_out_rows_that_have_no_text():
+    logits = torch.randn(2, 6, 3)
+    targets, lengths = torch.tensor([[0, 1], [0, 0]]), torch.tensor([2, 0])
+    one = ctc_loss(logits[:1], torch.tensor([6]), targets[:1], lengths[:1], torch.tensor([True]))
+    assert ctc_loss(logits, torch.tensor([6, 6]), targets, lengths, torch.tensor([True, False])).item() == pytest.approx(
+        one.item(), rel=1e-5
+    )

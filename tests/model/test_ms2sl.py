@@ -1,0 +1,150 @@
+import dataclasses
+
+import pytest
+import torch
+
+from ms2sl.batching import COLUMNS
+from ms2sl.checkpoint import ModelCard
+from ms2sl.collate import Collate
+from ms2sl.dataset import Dataset
+from ms2sl.local import LocalReporter
+from ms2sl.metrics.motion import hand_dtw, movement
+from ms2sl.model.losses import LossWeights
+from ms2sl.model.ms2sl import MS2SL, ModelConfig
+from ms2sl.model.task import MS2SLTask
+from ms2sl.producers.baselines import MeanPose, Training
+from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.shards import read_shard
+from ms2sl.training import TrainingConfig, train
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny_dataset) -> Dataset:
+    return Dataset(tiny_dataset)
+
+
+@pytest.fixture(scope="module")
+def batch(dataset):
+    """Clips that are complete."""
+    table = read_shard(dataset.shards("dev")[0][0], COLUMNS)
+    return Collate(dataset.skeleton, "bytes", "log-mel")(table)
+
+
+@pytest.fixture
+def model(dataset, tiny_model) -> MS2SL:
+    torch.manual_seed(0)
+    model = MS2SL(tiny_model, dataset.skeleton, "bytes", "log-mel")
+    model.space.set_statistics(dataset.card.statistics)
+    for parameter in model.parameters():  # heads begin at zero, which would hide what they depend on
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def without(batch, *modalities):
+    gone = {f"n_{name}": torch.zeros_like(batch.n_text) for name in modalities}
+    return dataclasses.replace(batch, **gone)
+
+
+@pytest.mark.parametrize("missing", [(), ("speech",), ("text",), ("text", "speech")])
+def test_any_modality_may_be_missing_and_every_parameter_still_gets_a_gradient(model, batch, missing):
+    losses = model(without(batch, *missing), LossWeights(), torch.Generator().manual_seed(0))
+    assert all(torch.isfinite(value) for value in losses.values())
+    losses["loss"].backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+def test_terms_that_need_a_missing_modality_are_zero(model, batch):
+    losses = model(without(batch, "speech"), LossWeights(), torch.Generator().manual_seed(0))
+    assert losses["agreement"] == losses["pseudo"] == losses["ctc"] == 0
+    assert losses["contrastive"] > 0
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms(model, batch):
+    weights = LossWeights(cycle=3.0, bone=0.0)
+    losses = model(batch, weights, torch.Generator().manual_seed(0))
+    expected = sum(getattr(weights, name) * losses[name] for name in LossWeights.model_fields)
+    assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "speech", "pseudo", "allowed"),
+    [
+        (True, True, True, {0, 1, 2}),
+        (True, False, True, {0, 1, 4}),
+        (False, True, True, {0, 2, 3}),
+        (True, False, False, {0, 1}),
+        (False, True, False, {0, 2}),
+        (False, False, True, {0}),
+    ],
+)
+def test_a_clip_is_conditioned_on_what_it_has(model, text, speech, pseudo, allowed):
+    n = 4000
+    choice = model._choose(torch.full((n,), text), torch.full((n,), speech), pseudo, torch.Generator().manual_seed(0))
+    assert set(choice.tolist()) == allowed
+    if len(allowed) > 1:
+        assert (choice == 0).float().mean().item() == pytest.approx(model.config.null_condition, abs=0.02)
+    if len(allowed) > 2:
+        shares = torch.bincount(choice[choice > 0]).float()
+        assert (shares[shares > 0] / shares.sum()).tolist() == pytest.approx([0.5, 0.5], abs=0.04)
+
+
+def test_the_cycle_does_not_teach_the_sign_encoder_to_forgive(model, batch):
+    zero = dict.fromkeys(LossWeights.model_fields, 0.0)
+    model(batch, LossWeights(**zero | {"cycle": 1.0}), torch.Generator().manual_seed(0))["loss"].backward()
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in model.sign.parameters())
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in model.denoiser.parameters())
+
+
+def noise_for(batch, model, frames):
+    size = model.skeleton.n_joints * model.skeleton.dims
+    return torch.randn(len(batch), frames, size, generator=torch.Generator().manual_seed(1))
+
+
+def test_what_lies_beyond_a_clips_end_changes_nothing_in_it(model, batch):
+    condition = model.conditions(batch)["text"]
+    n_frames = torch.full((len(batch),), 21)
+    noise = noise_for(batch, model, 24)
+    other = torch.cat([noise[:, :21], torch.randn(len(batch), 19, noise.shape[2])], dim=1)
+    short, long = (model.generate(condition, n_frames, x, 4)[:, :21] for x in (noise, other))
+    assert torch.allclose(short, long, atol=1e-4)
+
+
+def test_guidance_of_one_is_plain_and_more_goes_farther_from_the_unconditional(model, batch):
+    condition, n_frames, noise = model.conditions(batch)["text"], torch.full((len(batch),), 20), noise_for(batch, model, 20)
+    free, plain, strong = (model.generate(condition, n_frames, noise, 1, guidance) for guidance in (0.0, 1.0, 2.0))
+    assert torch.allclose(strong - plain, plain - free, atol=1e-3)
+    assert not torch.allclose(plain, free, atol=1e-3)
+
+
+def test_an_overfitted_model_signs_its_clips(dataset, tmp_path):
+    """Eight clips: the error falls ten times, and samples are three times nearer to the real clips than the mean pose, and move as much."""
+    torch.manual_seed(0)
+    config = ModelConfig(width=64, encoder_layers=1, denoiser_layers=2, embedding=32)
+    task = MS2SLTask(dataset, config, LossWeights(), ModelCard.of("ms2sl", config, dataset.card))
+    table = read_shard(dataset.shards("test")[0][0], COLUMNS).slice(0, 8)
+    batch = task.collate(table)
+    training = TrainingConfig(steps=250, learning_rate=4e-3, warmup=20, validate_every=250, log_every=10, checkpoint_every=250, ema=0.95)
+    reporter = LocalReporter(tmp_path)
+
+    def again(step):
+        while True:
+            yield batch
+
+    train(task, again, training, reporter)
+    assert reporter.history[-1]["denoise"] < reporter.history[0]["denoise"] / 10
+    clips = list(dataset.clips("test"))[:8]
+    producer, mean = MS2SLProducer.load(reporter.latest()), MeanPose(Training(clips))
+    for modality in ("text", "speech"):
+        utterances = [clip.utterance(modality) for clip in clips]
+        own, trivial = (each.produce(utterances, seed=0) for each in (producer, mean))
+        errors = [
+            sum(hand_dtw(made, clip.poses, dataset.skeleton) for made, clip in zip(all_made, clips, strict=True))
+            for all_made in (own, trivial)
+        ]
+        assert errors[0] < errors[1] / 3, modality
+        moved = [sum(movement(poses, dataset.skeleton) for poses in some) for some in (own, [clip.poses for clip in clips])]
+        assert 0.8 < moved[0] / moved[1] < 1.25, modality
+        wrong = producer.produce([clip.utterance(modality) for clip in clips[::-1]], seed=0)
+        mixed = sum(hand_dtw(made, clip.poses, dataset.skeleton) for made, clip in zip(wrong, clips, strict=True))
+        assert errors[0] < mixed / 2, "what is said decides what is signed"

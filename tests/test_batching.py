@@ -1,0 +1,90 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from ms2sl.batching import COLUMNS, Plan, cut
+from ms2sl.collate import Collate
+from ms2sl.dataset import Dataset
+from ms2sl.errors import InputError
+from ms2sl.shards import read_shard
+
+
+def rows(n: int, seed: int = 0) -> pa.Table:
+    """Rows with the lengths of sentences: log-normal, 20 to 400 frames."""
+    lengths = np.random.default_rng(seed).lognormal(4.5, 0.6, n).clip(20, 400).astype(np.int32)
+    return pa.table({"id": [f"{seed}-{i}" for i in range(n)], "n_frames": lengths})
+
+
+def plan(n: int, batch: int = 32, shards: int = 4, **options) -> Plan:
+    return Plan([(f"shard-{i}", n // shards) for i in range(shards)], batch, **{"seed": 0} | options)
+
+
+def ids(batches) -> list[list[str]]:
+    return [batch["id"].to_pylist() for batch in batches]
+
+
+def test_no_clip_comes_twice_in_an_epoch():
+    seen = [name for batch in ids(cut([rows(1000)], plan(1000), 0)) for name in batch]
+    assert len(seen) == len(set(seen)) == 1000 // 32 * 32
+
+
+def test_the_same_seed_gives_the_same_batches_and_another_epoch_others():
+    def first(epoch):
+        return ids(cut([rows(1000)], plan(1000), epoch))
+
+    assert first(0) == first(0)
+    assert first(0) != first(1)
+
+
+def test_it_does_not_matter_where_blocks_begin():
+    table = rows(1000)
+    pieces = [table.slice(start, 77) for start in range(0, 1000, 77)]
+    assert ids(cut(pieces, plan(1000), 0)) == ids(cut([table], plan(1000), 0))
+
+
+def test_padding_is_at_most_a_tenth():
+    batches = list(cut([rows(4096)], plan(4096), 0))
+    real = sum(int(batch["n_frames"].to_numpy().sum()) for batch in batches)
+    padded = sum(-(-int(batch["n_frames"].to_numpy().max()) // 4) * 4 * len(batch) for batch in batches)
+    assert padded / real <= 1.1
+
+
+def test_long_and_short_batches_come_in_no_order():
+    lengths = [batch["n_frames"].to_numpy().mean() for batch in cut([rows(4096)], plan(4096), 0)]
+    assert lengths != sorted(lengths)
+
+
+def test_ranks_share_the_shards_and_make_the_same_number_of_steps():
+    shards = [(f"shard-{i}", 10 + i) for i in range(7)]
+    plans = [Plan(shards, 4, seed=0, rank=rank, world_size=3) for rank in range(3)]
+    for epoch in range(5):
+        read = [path for each in plans for path in each.epoch(epoch)]
+        assert len(read) == len(set(read)) == 6
+    assert len({each.steps_per_epoch for each in plans}) == 1
+    sizes = dict(shards)
+    for epoch in range(5):
+        for each in plans:
+            blocks = [rows(sizes[path], seed=int(path[6:])) for path in each.epoch(epoch)]
+            assert len(list(cut(blocks, each, epoch))) == each.steps_per_epoch
+
+
+def test_too_few_shards_and_too_few_clips_are_explained():
+    with pytest.raises(InputError, match="smaller --shard-size"):
+        plan(100, shards=1, rank=0, world_size=2)
+    with pytest.raises(InputError, match="lower the batch size"):
+        plan(20, batch=32)
+
+
+def test_a_batch_holds_what_the_rows_hold(tiny_dataset):
+    dataset = Dataset(tiny_dataset)
+    table = read_shard(dataset.shards("train")[0][0], COLUMNS)
+    batch = Collate(dataset.skeleton, "bytes", "log-mel")(table)
+    clips = list(dataset.clips("train"))[: len(table)]
+    for i, clip in enumerate(clips):
+        n = int(batch.n_frames[i])
+        assert n == clip.poses.n_frames
+        assert torch.equal(batch.poses[i, :n], torch.from_numpy(clip.poses.joints))
+        assert not batch.seen[i, n:].any()
+        assert bytes(batch.text[i, : batch.n_text[i]].tolist()).decode() == (clip.text or "")
+        assert bool(batch.n_speech[i] == 0) == (clip.speech is None)

@@ -1,0 +1,130 @@
+import math
+
+import pytest
+import torch
+
+from ms2sl.batching import Plan
+from ms2sl.checkpoint import ModelCard
+from ms2sl.dataset import Dataset
+from ms2sl.local import LocalReporter, local_batches
+from ms2sl.model.losses import LossWeights
+from ms2sl.model.task import MS2SLTask
+from ms2sl.train_state import TrainState
+from ms2sl.training import Diverged, TrainingConfig, learning_rate, make_optimizer, train
+
+
+@pytest.fixture
+def run(tiny_dataset, tiny_model):
+    dataset = Dataset(tiny_dataset)
+
+    def start(folder, spoil=None, **options):
+        config = TrainingConfig(
+            **{"steps": 12, "batch_size": 4, "validate_every": 6, "checkpoint_every": 3, "log_every": 2, "precision": "fp32"} | options
+        )
+        torch.manual_seed(config.seed)
+        task = MS2SLTask(dataset, tiny_model, LossWeights(), ModelCard.of("ms2sl", tiny_model, dataset.card))
+        plan, reporter = Plan(dataset.shards("train"), 4, config.seed), LocalReporter(folder)
+
+        def batches(step):
+            for number, batch in enumerate(local_batches(plan, task.collate, step), step):
+                yield spoil(number, batch) if spoil else batch
+
+        train(task, batches, config, reporter)
+        return task, reporter
+
+    return start
+
+
+def test_the_learning_rate_warms_up_and_decays_to_zero():
+    config = TrainingConfig(steps=100, warmup=10, learning_rate=1.0)
+    assert learning_rate(0, config) == pytest.approx(0.1)
+    assert learning_rate(9, config) == pytest.approx(1.0)
+    assert learning_rate(55, config) == pytest.approx(0.5)
+    assert learning_rate(100, config) == pytest.approx(0.0)
+
+
+def test_the_average_follows_its_closed_form():
+    module = torch.nn.Linear(1, 1, bias=False)
+    state = TrainState(module, torch.optim.SGD(module.parameters(), lr=1))
+    expected = module.weight.item()
+    for step in range(1, 200):
+        module.weight.data.fill_(step)
+        state.step = step
+        state.update_average(0.9)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    assert state.averaged()["weight"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_vectors_do_not_decay():
+    groups = make_optimizer(torch.nn.Linear(2, 2), TrainingConfig(weight_decay=0.1)).param_groups
+    assert [(group["weight_decay"], [p.dim() for p in group["params"]]) for group in groups] == [(0.1, [2]), (0.0, [1])]
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_at(step):
+    def spoil(number, batch):
+        if number == step:
+            raise Killed
+        return batch
+
+    return spoil
+
+
+@pytest.mark.parametrize("moment", [4, 7, 11])
+def test_a_run_that_was_killed_ends_in_the_very_weights_of_one_that_was_not(run, tmp_path, moment):
+    whole, _ = run(tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", spoil=killed_at(moment))
+    resumed, reporter = run(tmp_path / "killed")
+    assert reporter.history[0]["step"] <= moment + 2, "it began anew"
+    for (name, one), other in zip(whole.module.named_parameters(), resumed.module.parameters(), strict=True):
+        assert torch.equal(one, other), name
+    for one, other in zip(*(sorted((tmp_path / name / "step-00000012").iterdir()) for name in ("whole", "killed")), strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_a_finished_run_does_nothing_when_started_again(run, tmp_path):
+    run(tmp_path)
+    _, reporter = run(tmp_path)
+    assert reporter.history == []
+
+
+def test_nan_stops_training_with_advice(run, tmp_path):
+    def spoil(number, batch):
+        if number == 5:
+            batch.poses[0, 0] = math.nan
+        return batch
+
+    with pytest.raises(Diverged, match=r"the loss became nan by step 6; lower training\.learning_rate"):
+        run(tmp_path, spoil=spoil)
+    assert LocalReporter(tmp_path).latest().name == "step-00000003", "the last checkpoint is from before"
+
+
+def test_a_loss_that_explodes_stops_training(run, tmp_path):
+    with pytest.raises(Diverged, match="lower training"):
+        run(tmp_path, learning_rate=1e8, warmup=0, steps=60)
+
+
+def test_reports_hold_every_loss_the_speed_the_wait_and_the_motion_of_samples(run, tmp_path):
+    _, reporter = run(tmp_path)
+    last = reporter.history[-1]
+    assert set(LossWeights.model_fields) | {"loss", "gradient_norm", "frames_per_second", "data_wait_share", "learning_rate"} <= last.keys()
+    assert {"dev_amplitude_text", "dev_amplitude_speech", "dev_length_text", "dev_length_speech", "dev_denoise"} <= last.keys()
+    assert 0 <= last["data_wait_share"] <= 1
+    assert all(math.isfinite(value) for value in last.values())
+
+
+def test_validation_is_of_the_whole_dev_split_and_repeatable(run, tmp_path):
+    task, _ = run(tmp_path)
+    weights = task.module.state_dict()
+    first = task.validate(weights, 0, 1, torch.device("cpu"))
+    assert first == task.validate(weights, 0, 1, torch.device("cpu"))
+
+
+def test_bf16_trains_too(run, tmp_path):
+    _, reporter = run(tmp_path, precision="bf16")
+    assert math.isfinite(reporter.history[-1]["loss"])
