@@ -9,16 +9,17 @@ Run again, it makes only what is missing.
 from pathlib import Path
 
 import ray
-from ms2sl.rendering import gif
 from pydantic import Field
 from tqdm import tqdm
 
 from jobs.command import Command, main, start_ray
 from ms2sl.clip import Speech, Utterance
 from ms2sl.errors import InputError
+from ms2sl.files import replacing
 from ms2sl.posefile import to_bytes
 from ms2sl.produced import OutputFolder, Settings, read_utterances
 from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.rendering import gif
 
 
 class ProduceCommand(Command):
@@ -73,10 +74,10 @@ def produce_one(options: ProduceCommand) -> None:
     else:
         utterance = Utterance(options.speech.stem, speech=read_speech(options.speech), seconds=options.duration)
     poses = producer.produce([utterance], seed=options.seed)[0]
-    options.out.mkdir(parents=True, exist_ok=True)
     name = options.out / "".join(letter if letter.isalnum() else "_" for letter in utterance.id)[:60]
-    name.with_suffix(".pose").write_bytes(to_bytes(poses, producer.skeleton))
-    name.with_suffix(".gif").write_bytes(gif(poses, producer.skeleton))
+    for suffix, content in ((".pose", to_bytes(poses, producer.skeleton)), (".gif", gif(poses, producer.skeleton))):
+        with replacing(name.with_suffix(suffix)) as temporary:
+            temporary.write_bytes(content)
     print(f"{poses.n_frames} frames, {poses.seconds:.1f} s: {name}.pose and {name}.gif")
 
 

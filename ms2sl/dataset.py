@@ -1,7 +1,6 @@
 """A dataset: a folder of shards and the ``dataset.json`` that describes them."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ms2sl.clip import Clip
 from ms2sl.config import Config
 from ms2sl.errors import InputError
 from ms2sl.features.text_bytes import plain
+from ms2sl.files import replacing
 from ms2sl.pose_space import PoseStatistics, pose_statistics
 from ms2sl.shards import Rejection, decode_poses, read_header, read_shard, to_clip
 from ms2sl.skeleton import Skeleton
@@ -134,9 +134,8 @@ def describe(name: str, folder: Path, files: list[str], fps: float, corpus: dict
         rejected=rejected,
         corpus=corpus,
     )
-    temporary = folder / f".{CARD}.{os.getpid()}"
-    temporary.write_text(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(temporary, folder / CARD)
+    with replacing(folder / CARD) as temporary:
+        temporary.write_text(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8")
     return card
 
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 from string import Template
 
 from ms2sl.clip import Poses, Speech
-from ms2sl.rendering import webp
+from ms2sl.rendering import still, webp
 from ms2sl.skeleton import Skeleton
 
 
@@ -52,14 +52,18 @@ def _section(entry: Entry, skeleton: Skeleton) -> str:
         source = _data("audio/flac", entry.speech.to_flac())
         player = f"<audio controls preload='none' src='{source}' aria-label='speech of {escape(entry.text)}'></audio>"
     figures = "".join(_figure(column, entry.text, skeleton) for column in entry.columns)
-    return f"<section><h2>{escape(entry.text)}</h2>{player}<div class='row'>{figures}</div></section>\n"
+    row = f"<div class='row' tabindex='0' role='group' aria-label='signing of {escape(entry.text)}'>{figures}</div>"
+    return f"<section><h2>{escape(entry.text)}</h2>{player}{row}</section>\n"
 
 
 def _figure(column: Column, text: str, skeleton: Skeleton) -> str:
     verdict = "right" if column.read == text else "wrong"
-    label, moving = escape(column.label), _data("image/webp", webp(column.poses, skeleton))
+    label = escape(column.label)
+    alternative = f"{label}: {escape(text)}, signed in {column.poses.seconds:.1f} seconds"
+    moving, resting = (_data("image/webp", encode(column.poses, skeleton)) for encode in (webp, still))
     return (
-        f"<figure><img loading='lazy' alt='{label} signing {escape(text)}' src='{moving}'>"
+        f"<figure><img class='moving' loading='lazy' alt='{alternative}' src='{moving}'>"
+        f"<img class='still' loading='lazy' alt='{alternative}, at rest' src='{resting}'>"
         f"<figcaption>{label}<span>read as <b class='{verdict}'>{escape(column.read) or '–'}</b></span></figcaption></figure>"
     )
 

@@ -7,7 +7,6 @@ written after its files, whole or not at all, and is the proof that its utteranc
 import csv
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from ms2sl.checkpoint import WEIGHTS
 from ms2sl.clip import Poses, Speech, Utterance
 from ms2sl.config import Config
 from ms2sl.errors import InputError
+from ms2sl.files import replacing
 from ms2sl.posefile import to_bytes
 from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.shards import write_parquet
@@ -84,7 +84,8 @@ class OutputFolder:
 
     def _write(self, utterances: Sequence[Utterance], produced: Sequence[Poses], producer: MS2SLProducer) -> None:
         for utterance, poses in zip(utterances, produced, strict=True):
-            _write_file(self.path / "poses" / f"{utterance.id}.pose", to_bytes(poses, producer.skeleton))
+            with replacing(self.path / "poses" / f"{utterance.id}.pose") as temporary:
+                temporary.write_bytes(to_bytes(poses, producer.skeleton))
         rows = [
             {
                 "id": utterance.id,
@@ -104,7 +105,8 @@ class OutputFolder:
         """``failed.json``: ids and reasons; no such file if nothing failed."""
         path = self.path / "failed.json"
         if failed:
-            _write_file(path, json.dumps(failed, indent=1, ensure_ascii=False).encode())
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(failed, indent=1, ensure_ascii=False), encoding="utf-8")
         else:
             path.unlink(missing_ok=True)
 
@@ -154,14 +156,3 @@ def _read_texts(path: Path) -> list[Utterance]:
     if rows and "text" not in rows[0]:
         raise InputError(f"{path} has no column 'text'; its columns are: {', '.join(rows[0])}")
     return [Utterance(str(row.get("id") or f"{number:06d}"), text=row["text"] or "") for number, row in enumerate(rows)]
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path} cannot be written: {error.strerror}; free space there or choose another --out") from None

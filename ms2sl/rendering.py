@@ -1,6 +1,7 @@
 """Poses as moving pictures: the body, and below it the hands close up, since hands are what one reads. pose-format draws."""
 
 import io
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,8 +15,8 @@ from ms2sl.clip import Poses
 from ms2sl.skeleton import Part, Skeleton
 
 WIDTH, BODY_HEIGHT, HAND_HEIGHT = 200, 150, 170  # pixels
-BODY_SPAN, BODY_TOP = 2.9, -1.15  # shoulder widths: what the width shows, and where the picture begins
-HAND_SPAN = 0.95  # shoulder widths across a close-up
+BODY_SPAN, BODY_TOP = 3.2, -1.1  # shoulder widths: what the width shows, and where the picture begins
+HAND_SPAN = 0.85  # shoulder widths across a close-up
 FINER = 3  # drawn larger, then scaled down, for smooth lines
 BACKGROUND = (250, 250, 248)
 BODY_COLOUR = (90, 95, 110)
@@ -34,13 +35,30 @@ def images(poses: Poses, skeleton: Skeleton) -> list[Image.Image]:
 
 
 def gif(poses: Poses, skeleton: Skeleton) -> bytes:
-    """An endless GIF at the speed of the poses, rounded to the 10 ms that GIF knows."""
-    return _save(images(poses, skeleton), "GIF", duration=10 * round(100 / poses.fps))
+    """An endless GIF at the speed of the poses. GIF counts in 10 ms: frames differ by that much, their sum does not.
+
+    Browsers slow down frames below 20 ms, so of poses above 50 fps only every second (third, ...) frame is shown.
+    """
+    every = math.ceil(poses.fps / 50)
+    shown = Poses(poses.joints[::every], poses.confidence[::every], poses.fps / every)
+    return _save(images(shown, skeleton), "GIF", duration=_durations(shown, 10))
 
 
 def webp(poses: Poses, skeleton: Skeleton) -> bytes:
     """An endless WebP at the speed of the poses: smaller and finer than GIF."""
-    return _save(images(poses, skeleton), "WEBP", duration=round(1000 / poses.fps), quality=60, method=3)
+    return _save(images(poses, skeleton), "WEBP", duration=_durations(poses, 1), quality=60, method=3)
+
+
+def still(poses: Poses, skeleton: Skeleton) -> bytes:
+    """The frame in the middle, as WebP."""
+    middle = slice(poses.n_frames // 2, poses.n_frames // 2 + 1)
+    return _save(images(Poses(poses.joints[middle], poses.confidence[middle], poses.fps), skeleton), "WEBP", quality=60, method=3)
+
+
+def _durations(poses: Poses, unit: int) -> list[int]:
+    """Milliseconds of each frame, multiples of ``unit``, such that every frame ends as near to its time as can be."""
+    ends = np.round(np.arange(poses.n_frames + 1) * 1000 / poses.fps / unit)
+    return (unit * np.diff(ends)).astype(int).tolist()
 
 
 def _save(pictures: Sequence[Image.Image], kind: str, **options) -> bytes:

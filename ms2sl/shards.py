@@ -15,7 +15,6 @@ speech_features    as the speech featurizer has them, ``(n_speech, dim)``
 What is absent is null, and its count 0. The file's metadata hold, under ``ms2sl``, a ``ShardHeader``.
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from ms2sl.clip import Clip, Poses, Speech
 from ms2sl.config import Config
 from ms2sl.errors import InputError
 from ms2sl.features.base import Featurizer, feature_dtype
+from ms2sl.files import replacing
 from ms2sl.skeleton import Skeleton
 
 SCHEMA = pa.schema(
@@ -129,15 +129,9 @@ def write_shard(path: Path, rows: Iterable[dict], header: ShardHeader) -> None:
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
-    """Atomic ``pyarrow.parquet.write_table``. Raises InputError if the disk is full or the folder cannot be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes the file whole or not at all. Raises InputError if the disk is full or the folder cannot be written."""
+    with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", use_dictionary=False)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path} cannot be written: {error.strerror or error}; free space there or choose another folder") from None
 
 
 def open_shard(path: Path) -> pq.ParquetFile:

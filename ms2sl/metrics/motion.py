@@ -32,14 +32,25 @@ def hand_dtw(produced: Poses, real: Poses, skeleton: Skeleton) -> float:
     """DTW-MJE of the hands, in shoulder widths: the path aligns flattened hand joints by Euclidean distance, then the joint
     distances are averaged over it (the convention of the SLRTP 2025 challenge, without its subsampling).
 
-    Joints that the real clip never shows are left out.
+    What the real clip does not show is left out: such a joint of such a frame counts for nothing, and the distance between two
+    frames is scaled up from the joints that are left. NaN if the real clip shows no hand at all.
     """
-    joints = skeleton.hands[(real.confidence[:, skeleton.hands] > 0).any(axis=0)]
-    a, b = produced.joints[:, joints], real.joints[:, joints]
+    a, b = (poses.joints[:, skeleton.hands].astype(np.float64) for poses in (produced, real))
+    seen = real.confidence[:, skeleton.hands] > 0
+    if not seen.any():
+        return float("nan")
+    path = dtw_path(_distances(a, b, seen))
+    errors = np.linalg.norm(a[path[:, 0]] - b[path[:, 1]], axis=-1)
+    return float(errors[seen[path[:, 1]]].mean())
+
+
+def _distances(a: np.ndarray, b: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Between each frame of ``a`` and each of ``b``: ``(frames of a, frames of b)``, over the joints ``seen`` in ``b``."""
+    share = seen.mean(axis=1)
+    weight = np.repeat(seen, a.shape[2], axis=1) / np.maximum(share, 1e-9)[:, None]
     flat_a, flat_b = a.reshape(len(a), -1), b.reshape(len(b), -1)
-    squares = (flat_a**2).sum(1)[:, None] + (flat_b**2).sum(1)[None] - 2 * flat_a @ flat_b.T
-    path = dtw_path(np.sqrt(np.maximum(squares, 0)))
-    return float(np.linalg.norm(a[path[:, 0]] - b[path[:, 1]], axis=-1).mean())
+    squares = flat_a**2 @ weight.T - 2 * flat_a @ (weight * flat_b).T + (weight * flat_b**2).sum(axis=1)
+    return np.sqrt(np.maximum(squares, 0))
 
 
 def movement(poses: Poses, skeleton: Skeleton) -> float:

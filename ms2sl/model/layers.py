@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-EXACT_OFFSETS, FARTHEST_OFFSET, BUCKETS_PER_SIDE = 4, 128, 12
+EXACT_OFFSETS, FARTHEST_OFFSET, BUCKETS_PER_SIDE = 8, 128, 16
 
 
 def relative_buckets(queries: int, keys: int, device: torch.device) -> torch.Tensor:

@@ -5,7 +5,7 @@ from ms2sl.model.layers import BUCKETS_PER_SIDE, Attention, Block, length_mask, 
 
 def test_near_offsets_have_buckets_of_their_own_and_far_ones_share():
     row = relative_buckets(1, 200, torch.device("cpu"))[0].tolist()
-    assert row[:5] == [0, *(BUCKETS_PER_SIDE + i for i in range(1, 5))]
+    assert row[:8] == [0, *(BUCKETS_PER_SIDE + i for i in range(1, 8))]
     assert row == sorted(row)
     assert row[-1] == 2 * BUCKETS_PER_SIDE - 1
     assert len(set(row[100:])) <= 2

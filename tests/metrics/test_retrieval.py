@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from ms2sl.metrics.retrieval import median_rank, ranks, recall_at
+
+
+def unit(n: int, dim: int = 16, seed: int = 0) -> np.ndarray:
+    x = np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def test_every_vector_finds_itself():
+    x = unit(50)
+    assert recall_at(1, x, x) == 100
+    assert median_rank(x, x) == 1
+
+
+def test_ranks_by_hand():
+    gallery = np.eye(3)
+    queries = np.array([[0.6, 0.8, 0], [0, 1, 0], [0.48, 0.64, 0.6]])
+    assert ranks(queries, gallery).tolist() == [2, 1, 2]
+    assert recall_at(1, queries, gallery) == pytest.approx(100 / 3)
+    assert recall_at(2, queries, gallery) == 100
+
+
+def test_strangers_score_chance():
+    n = 1000
+    assert recall_at(1, unit(n, seed=1), unit(n, seed=2)) < 1
+    assert median_rank(unit(n, seed=1), unit(n, seed=2)) == pytest.approx(n / 2, rel=0.15)
+
+
+@pytest.mark.parametrize("dim", [1, 16, 256])
+def test_constant_embeddings_find_nothing(dim):
+    same = np.repeat(unit(1, dim), 200, axis=0)
+    assert recall_at(1, same, same) == 0
+    assert recall_at(10, unit(200, dim) if dim > 1 else same, same) == 0
+    assert median_rank(same, same) == 200
+
+
+def test_broken_embeddings_find_nothing():
+    broken = np.full((10, 4), np.nan)
+    assert recall_at(1, broken, broken) == 0
+    assert recall_at(5, unit(10, 4), broken) == 0

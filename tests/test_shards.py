@@ -1,0 +1,107 @@
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ms2sl.errors import InputError
+from ms2sl.shards import SCHEMA, ShardHeader, read_header, read_shard, to_clip, to_row, write_shard
+
+
+@pytest.fixture
+def header(corpus) -> ShardHeader:
+    return ShardHeader(fingerprint="f", skeleton=corpus.skeleton, text_features="bytes", speech_features="log-mel")
+
+
+@pytest.fixture
+def shard(corpus, header, tmp_path) -> Path:
+    path = tmp_path / "train-00000.parquet"
+    write_shard(path, [to_row(corpus.clip(i), corpus.skeleton) for i in range(6)], header)
+    return path
+
+
+def test_a_clip_comes_back_within_the_rounding_of_float16(corpus, shard):
+    clip = corpus.clip(3)
+    back = to_clip(read_shard(shard).to_pylist()[3], corpus.skeleton)
+    expected = corpus.skeleton.normalise(clip.poses)
+    assert (back.id, back.text, back.split, back.poses.fps) == (clip.id, clip.text, clip.split, 12.5)
+    assert np.abs(back.poses.joints - expected.joints).max() <= 2**-10
+    assert np.array_equal(back.poses.confidence, expected.confidence)
+    assert np.abs(back.speech.waveform - clip.speech.waveform).max() < 2**-14
+
+
+def test_anyone_can_read_it(shard):
+    assert pq.read_schema(shard).field("poses").type == pa.binary()
+    frame = pd.read_parquet(shard)
+    first = frame.iloc[0]
+    assert np.frombuffer(first.poses, np.float16).reshape(first.n_frames, 49, 2).shape[0] == first.n_frames
+
+
+def test_its_header_tells_what_it_is(shard, header):
+    assert read_header(shard) == header
+
+
+def test_a_missing_shard(tmp_path):
+    with pytest.raises(InputError, match=r"train-00001\.parquet is missing"):
+        read_shard(tmp_path / "train-00001.parquet")
+
+
+@pytest.mark.parametrize("keep", [0, 100, -50])
+def test_a_truncated_shard(shard, keep):
+    shard.write_bytes(shard.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"train-00000\.parquet is damaged"):
+        read_shard(shard)
+
+
+def test_a_shard_damaged_in_the_middle(shard):
+    content = bytearray(shard.read_bytes())
+    content[200:20000] = bytes(19800)
+    shard.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged"):
+        read_shard(shard)
+
+
+def test_parquet_that_is_no_shard(tmp_path):
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(InputError, match="no shard of ms2sl"):
+        read_header(tmp_path / "other.parquet")
+
+
+def test_an_interrupted_write_leaves_nothing_of_that_name(corpus, header, tmp_path):
+    def rows():
+        yield to_row(corpus.clip(0), corpus.skeleton)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shard(tmp_path / "x.parquet", rows(), header)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("a file system of 64 KiB cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_file(corpus, header, full_disk):
+    with pytest.raises(InputError, match=r"cannot be written: .*free space there or choose another folder"):
+        write_shard(full_disk / "x.parquet", [to_row(corpus.clip(i), corpus.skeleton) for i in range(12)], header)
+    assert list(full_disk.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made(corpus, header, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        write_shard(tmp_path / "file" / "x.parquet", [to_row(corpus.clip(0), corpus.skeleton)], header)
+
+
+def test_every_column_of_a_row_is_in_the_schema(corpus):
+    assert list(to_row(corpus.clip(0), corpus.skeleton)) == SCHEMA.names
