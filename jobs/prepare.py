@@ -87,6 +87,7 @@ class Write:
 
 def prepare(options: PrepareCommand) -> DatasetCard:
     """Makes the missing shards and ``dataset.json``. Raises InputError if no training clip can be used."""
+    featurizer(options.text_features, "text"), featurizer(options.speech_features, "speech")  # errors are for here, not for actors
     corpus, out, mark = options.open_corpus(), options.out.absolute(), options.fingerprint
     header = ShardHeader(
         fingerprint=mark, skeleton=corpus.skeleton, text_features=options.text_features, speech_features=options.speech_features

@@ -8,6 +8,7 @@ import torch
 
 from ms2sl.backtranslation.recogniser import Recogniser
 from ms2sl.clip import Clip, Poses
+from ms2sl.features.text_bytes import plain
 from ms2sl.metrics.motion import hand_dtw, jerk, movement
 from ms2sl.metrics.retrieval import recall_at
 from ms2sl.metrics.text import letter_error_rate
@@ -70,7 +71,7 @@ def judge(name: str, modality: str, produced: Sequence[Poses], clips: Sequence[C
         modality,
         produced,
         read,
-        letter_error=letter_error_rate(read, [clip.text for clip in clips]),
+        letter_error=letter_error_rate(read, [plain(clip.text) for clip in clips]),
         hand_dtw=float(np.mean([hand_dtw(a, b, skeleton) for a, b in zip(produced, real, strict=True)])),
         amplitude=ratio(movement),
         length=float(np.mean([a.seconds / b.seconds for a, b in zip(produced, real, strict=True)])),

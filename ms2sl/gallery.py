@@ -8,6 +8,7 @@ from importlib.resources import files
 from string import Template
 
 from ms2sl.clip import Poses, Speech
+from ms2sl.features.text_bytes import plain
 from ms2sl.rendering import still, webp
 from ms2sl.skeleton import Skeleton
 
@@ -57,7 +58,7 @@ def _section(entry: Entry, skeleton: Skeleton) -> str:
 
 
 def _figure(column: Column, text: str, skeleton: Skeleton) -> str:
-    verdict = "right" if column.read == text else "wrong"
+    verdict = "right" if column.read == plain(text) else "wrong"
     label = escape(column.label)
     alternative = f"{label}: {escape(text)}, signed in {column.poses.seconds:.1f} seconds"
     moving, resting = (_data("image/webp", encode(column.poses, skeleton)) for encode in (webp, still))

@@ -147,12 +147,12 @@ def test_a_registered_model_is_loaded_and_signs(tracker, tiny_checkpoint, monkey
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
     assert tracker.register(tiny_checkpoint, "ms2sl", "champion") == "1"
     model = mlflow.pyfunc.load_model("models:/ms2sl@champion")
-    first, second = model.predict(["hello", "good morning"], params={"seed": 1, "steps": 2})
-    assert (first["text"], second["text"]) == ("hello", "good morning")
+    first, second = model.predict(["hello", "bead"], params={"seed": 1, "steps": 2})
+    assert (first["text"], second["text"]) == ("hello", "bead")
     assert first["joints"].shape[:2] == first["confidence"].shape
     assert len(first["joints"]) == first["n_frames"]
-    again = model.predict(["hello", "good morning"], params={"seed": 1, "steps": 2})
-    other = model.predict(["hello", "good morning"], params={"seed": 2, "steps": 2})
+    again = model.predict(["hello", "bead"], params={"seed": 1, "steps": 2})
+    other = model.predict(["hello", "bead"], params={"seed": 2, "steps": 2})
     assert np.array_equal(first["joints"], again[0]["joints"])
     assert not np.array_equal(first["joints"], other[0]["joints"])
     assert len(model.predict(["hello"])) == 1

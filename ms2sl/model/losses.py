@@ -6,6 +6,8 @@ from torch.nn import functional as F
 
 from ms2sl.config import Config
 
+FRAME_TEMPERATURE, FRAME_WEIGHT = 0.1, 0.2
+
 
 class LossWeights(Config):
     """Weight of each term in the loss; 0 switches it off."""
@@ -65,6 +67,20 @@ def info_nce(a: torch.Tensor, b: torch.Tensor, present: torch.Tensor, log_scale:
 def cosine_distance(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """1 - cosine of the last axis, over ``mask`` (the shape without that axis)."""
     return masked_mean(1 - F.cosine_similarity(a.float(), b.float(), dim=-1), mask)
+
+
+def agreement_loss(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """How far the student's features along the frames ``(B, T, W)`` are from the teacher's, which are held fixed; over ``mask`` ``(B, T)``.
+
+    Cosine distance, and InfoNCE among the frames of a clip: a frame must be told from the others of its clip, so that what is
+    small but decides, such as which of two equal letters it is, is not lost.
+    """
+    teacher = teacher.detach()
+    near = F.normalize(student.float(), dim=-1) @ F.normalize(teacher.float(), dim=-1).transpose(1, 2) / FRAME_TEMPERATURE
+    near = near.masked_fill(~mask[:, None], -1e4)
+    target = torch.arange(near.shape[1], device=near.device).expand(len(near), -1)
+    told_apart = masked_mean(F.cross_entropy(near.transpose(1, 2), target, reduction="none"), mask)
+    return cosine_distance(student, teacher, mask) + FRAME_WEIGHT * told_apart
 
 
 def ctc_loss(logits, n_tokens, targets, n_targets, present) -> torch.Tensor:

@@ -16,6 +16,7 @@ from ms2sl.model.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
 from ms2sl.model.layers import length_mask
 from ms2sl.model.losses import (
     LossWeights,
+    agreement_loss,
     bone_loss,
     cosine_distance,
     ctc_loss,
@@ -101,6 +102,8 @@ class MS2SL(nn.Module):
         returned = self._returned(predicted, known, batch.n_frames)
         target = torch.where(from_speech[:, None], speech.embedding, text.embedding).detach()
         both = has_text & has_speech
+        # The modality that more clips have learns more, and is the one to follow.
+        speech_share = has_speech.sum() / (has_text.sum() + has_speech.sum()).clamp(min=1)
         shared = both[:, None] & posed[:, None] & patch_mask(batch.n_frames, frames, self.config.patch)
         losses = {
             "denoise": denoise_loss(predicted, x0, known),
@@ -113,8 +116,8 @@ class MS2SL(nn.Module):
             + info_nce(speech.embedding, signs, has_speech & posed, self.log_scale)
             + info_nce(text.embedding, speech.embedding, both, self.log_scale),
             "cycle": cosine_distance(returned, target, posed & (choice > 0)),
-            "agreement": cosine_distance(along_speech, along_text.detach(), shared)
-            + cosine_distance(along_speech.detach(), along_text, shared),
+            "agreement": (1 - speech_share) * agreement_loss(along_speech, along_text, shared)
+            + speech_share * agreement_loss(along_text, along_speech, shared),
             "pseudo": cosine_distance(pseudo_speech, along_speech.detach(), shared)
             + cosine_distance(pseudo_text, along_text.detach(), shared),
         }

@@ -1,0 +1,78 @@
+import subprocess
+import sys
+
+import pytest
+
+from jobs.command import user_error
+from jobs.prepare import PrepareCommand
+from jobs.train import TrainCommand
+from ms2sl.errors import InputError
+
+
+def recipe(tmp_path, content: str) -> str:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(content)
+    return str(path)
+
+
+def test_flags_win_over_the_recipe_and_the_recipe_over_defaults(tmp_path):
+    path = recipe(tmp_path, "training: {steps: 7, seed: 3}\nname: mine\n")
+    command = TrainCommand.parse(["--recipe", path, "--training.steps", "9", "--gpu"])
+    assert (command.training.steps, command.training.seed, command.name, command.gpu) == (9, 3, "mine", True)
+    assert command.training.batch_size == TrainCommand().training.batch_size
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("training: {stepz: 7}", "unknown key 'training.stepz'; allowed here: steps, batch_size"),
+        ("colour: red", "unknown key 'colour'; allowed here: .*data"),
+        ("training: {steps: many}", "training.steps: .*integer.*'many'"),
+        ("losses: {cycle: -1}", "losses.cycle: .*greater than or equal to 0"),
+        ("model: {schedule: sigmoid}", "model.schedule: .*'linear' or 'cosine'"),
+        ("- a list", "must hold keys and values"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_recipe_that_is_wrong_is_explained(tmp_path, content, reason):
+    with pytest.raises(InputError, match=reason):
+        TrainCommand.parse(["--recipe", recipe(tmp_path, content)])
+
+
+def test_a_recipe_that_is_not_there():
+    with pytest.raises(InputError, match=r"nowhere\.yaml cannot be read: No such file"):
+        TrainCommand.parse(["--recipe=nowhere.yaml"])
+
+
+def test_an_unknown_flag_prints_usage(capsys):
+    with pytest.raises(SystemExit):
+        PrepareCommand.parse(["--shard-syze", "3"])
+    assert "unrecognized arguments: --shard-syze" in capsys.readouterr().err
+
+
+def test_the_environment_has_no_say(monkeypatch):
+    monkeypatch.setenv("NAME", "from the environment")
+    monkeypatch.setenv("TRAINING", '{"steps": 3}')
+    assert TrainCommand.parse([]).name == "ms2sl"
+    assert TrainCommand.parse([]).training.steps > 3
+
+
+def test_what_the_user_did_wrong_is_found_behind_other_errors():
+    wrapped = RuntimeError("task failed")
+    wrapped.__cause__ = InputError("the text is empty")
+    assert user_error(wrapped) == "the text is empty"
+    assert user_error(RuntimeError("ours")) is None
+
+
+@pytest.mark.parametrize("job", ["prepare", "train", "produce", "evaluate", "tune", "quickstart"])
+def test_every_job_tells_its_options(job):
+    told = subprocess.run([sys.executable, "-m", f"jobs.{job}", "--help"], capture_output=True, text=True, check=True).stdout
+    assert told.startswith(f"usage: python -m jobs.{job}")
+    assert "--recipe" in told
+
+
+def test_an_error_is_one_line_without_a_traceback():
+    ended = subprocess.run([sys.executable, "-m", "jobs.train", "--data", "/nowhere"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "error: /nowhere holds no dataset" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,111 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from ms2sl.clip import Utterance
+from ms2sl.errors import InputError
+from ms2sl.produced import OutputFolder, Settings, read_utterances
+from ms2sl.producers.ms2sl import MS2SLProducer
+from tests.test_shards import full_disk  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def producer(tiny_checkpoint) -> MS2SLProducer:
+    return MS2SLProducer.load(tiny_checkpoint, steps=1)
+
+
+@pytest.fixture
+def settings(tiny_checkpoint) -> Settings:
+    return Settings.of(tiny_checkpoint, steps=1, guidance=1.0, seed=0, duration=None)
+
+
+def write(path, content: str):
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_a_text_file_has_an_utterance_a_line(tmp_path):
+    utterances, _ = read_utterances(write(tmp_path / "a.txt", "\ufeffcab\n\n bad \n"), seconds=2.0)
+    assert [(u.id, u.text, u.seconds) for u in utterances] == [("000000", "cab", 2.0), ("000001", " bad ", 2.0)]
+
+
+def test_csv_and_parquet_have_a_column_text_and_perhaps_id(tmp_path):
+    utterances, _ = read_utterances(write(tmp_path / "a.csv", '\ufeffid,text\nx,"cab, please"\n'))
+    assert [(u.id, u.text) for u in utterances] == [("x", "cab, please")]
+    pq.write_table(pa.table({"text": ["cab", None]}), tmp_path / "a.parquet")
+    utterances, _ = read_utterances(tmp_path / "a.parquet")
+    assert [(u.id, u.text) for u in utterances] == [("000000", "cab"), ("000001", "")]
+
+
+def test_a_folder_has_recordings_and_what_cannot_be_read_is_told(tmp_path):
+    soundfile.write(tmp_path / "one.wav", np.ones(8000) * 0.1, 16_000)
+    (tmp_path / "two.flac").write_bytes(b"nothing")
+    (tmp_path / "notes.txt").touch()
+    utterances, unreadable = read_utterances(tmp_path)
+    assert [u.id for u in utterances] == ["one"]
+    assert list(unreadable) == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.csv", "id,word\nx,cab\n", "no column 'text'; its columns are: id, word"),
+        ("a.csv", "id,text\nx,cab\nx,bad\n", "'x' stands there twice"),
+        ("a.csv", "id,text\n../../x,cab\n", "cannot name a file"),
+        ("a.txt", "\n", "holds no utterance"),
+        ("a.parquet", "no parquet", "cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_explained(tmp_path, name, content, reason):
+    with pytest.raises(InputError, match=reason):
+        read_utterances(write(tmp_path / name, content))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_utterances(tmp_path / "a.txt")
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path, settings):
+    (tmp_path / "thesis.doc").touch()
+    with pytest.raises(InputError, match="not empty and holds no production"):
+        OutputFolder(tmp_path).claim(settings)
+
+
+def test_other_settings_are_refused(tmp_path, settings):
+    OutputFolder(tmp_path / "out").claim(settings)
+    OutputFolder(tmp_path / "out").claim(settings)
+    with pytest.raises(InputError, match="another guidance, steps"):
+        OutputFolder(tmp_path / "out").claim(settings.model_copy(update={"steps": 9, "guidance": 2.0}))
+
+
+def test_a_batch_that_is_tried_again_leaves_each_utterance_once(tmp_path, producer, settings):
+    folder = OutputFolder(tmp_path / "out")
+    folder.claim(settings)
+    batch = [Utterance("x", text="cab"), Utterance("y", text="ß"), Utterance("z", text="bad")]
+    for _ in range(2):
+        made, failed = folder.produce(producer, batch, seed=0)
+        assert made == 2
+        assert [name for name, _ in failed] == ["y"]
+    assert folder.done() == {"x", "z"}
+    assert len(list((tmp_path / "out" / "parts").iterdir())) == 1
+    assert sorted(path.name for path in (tmp_path / "out" / "poses").iterdir()) == ["x.pose", "z.pose"]
+
+
+def test_failures_are_kept_and_forgotten_when_mended(tmp_path):
+    folder = OutputFolder(tmp_path)
+    folder.write_failures({"y": "unknown letters"})
+    assert "unknown letters" in (tmp_path / "failed.json").read_text()
+    folder.write_failures({})
+    assert not (tmp_path / "failed.json").exists()
+
+
+def test_a_full_output_folder_is_said(full_disk, producer, settings):  # noqa: F811
+    folder = OutputFolder(full_disk / "out")
+    folder.claim(settings)
+    batch = [Utterance(f"u{i}", text="cab", seconds=20) for i in range(4)]
+    with pytest.raises(InputError, match="cannot be written: No space left on device; free space"):
+        folder.produce(producer, batch, seed=0)
+    assert folder.done() == set()
