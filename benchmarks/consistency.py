@@ -36,7 +36,6 @@ COLUMNS = ("text", "speech")
 def trained(options: TrainCommand, folder: Path) -> Path:
     """A model of these options, trained in this process."""
     dataset, reporter = Dataset(options.data), LocalReporter(folder)
-    torch.manual_seed(options.training.seed)
     task = options.make_task(dataset, None)
     plan = Plan(dataset.shards("train"), options.training.batch_size, options.training.seed)
     train(task, lambda step: local_batches(plan, task.collate, step), options.training, reporter)

@@ -15,6 +15,7 @@ from ms2sl.evaluation import HEADER, Result, evaluate, markdown, recall_in_joint
 from ms2sl.gallery import Column, Entry, gallery
 from ms2sl.producers.baselines import MeanPose, NearestText, RandomClip, StaticPose, Training
 from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.rendering import strips
 from ms2sl.tracking import Tracker, default_uri
 
 INTRO = (
@@ -68,6 +69,13 @@ def write(options: EvaluateCommand, results: list[Result], shown: list, dataset:
     (options.out / "results.md").write_text(markdown(results) + "\n")
     scores = {result.label: result.metrics() for result in results}
     (options.out / "results.json").write_text(json.dumps({"options": options.options(), "scores": scores}, indent=1))
+    moments = [
+        (f"{clip.text}\n{result.label.replace(' from ', chr(10) + 'from ')}", result.produced[i])
+        for i, clip in enumerate(shown[:2])
+        for result in results[:3]
+    ]
+    if moments:
+        (options.out / "samples.png").write_bytes(strips(moments, dataset.skeleton))
     entries = [
         Entry(clip.text, clip.speech, [Column(result.label, result.produced[i], result.read[i]) for result in results])
         for i, clip in enumerate(shown)
@@ -87,8 +95,9 @@ def track(options: EvaluateCommand, results: list[Result]) -> None:
     tracker = Tracker(options.tracking or default_uri(folder.parent), known.read_text())
     for result in results:
         tracker.metrics({f"{options.split}/{result.label.replace(' ', '_')}/{key}": value for key, value in result.metrics().items()}, 0)
-    tracker.artifact(options.out / "gallery.html", "evaluation")
-    tracker.artifact(options.out / "results.md", "evaluation")
+    for name in ("gallery.html", "results.md", "samples.png"):
+        if (options.out / name).exists():
+            tracker.artifact(options.out / name, "evaluation")
 
 
 if __name__ == "__main__":

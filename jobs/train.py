@@ -59,6 +59,7 @@ class TrainCommand(Command):
         return self.model_dump(mode="json", include={"task", "training", "workers"} | shape)
 
     def make_task(self, dataset: Dataset, commit: str | None) -> MS2SLTask | RecogniserTask:
+        torch.manual_seed(self.training.seed)  # the same first weights in every run of these options
         model = self.model if self.task == "ms2sl" else self.recogniser
         card = ModelCard.of(self.task, model, dataset.card, recipe=self.learns, commit=commit)
         if self.task == "ms2sl":

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 from pose_format import Pose
 from pose_format.numpy import NumPyPoseBody
 from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
@@ -110,3 +110,18 @@ def _colours(part: Part, skeleton: Skeleton) -> list[tuple[int, int, int]]:
     if part.name not in skeleton.wrists:
         return [BODY_COLOUR] * len(part.joints)
     return [BODY_COLOUR] + [FINGER_COLOURS[(joint - 1) // 4 % len(FINGER_COLOURS)] for joint in range(1, len(part.joints))]
+
+
+def strips(rows: Sequence[tuple[str, Poses]], skeleton: Skeleton, frames: int = 9) -> bytes:
+    """PNG of clips below each other, each as ``frames`` moments from its first to its last frame, with its label on the left."""
+    margin, height = 150, BODY_HEIGHT + HAND_HEIGHT
+    sheet = Image.new("RGB", (margin + frames * WIDTH, len(rows) * height), BACKGROUND)
+    pen = ImageDraw.Draw(sheet)
+    for y, (label, poses) in enumerate(rows):
+        pictures = images(poses, skeleton)
+        pen.text((10, y * height + height // 2), label, fill=BODY_COLOUR, font_size=20)
+        for x, moment in enumerate(np.linspace(0, len(pictures) - 1, frames).round().astype(int)):
+            sheet.paste(pictures[moment], (margin + x * WIDTH, y * height))
+    buffer = io.BytesIO()
+    sheet.resize((sheet.width // 2, sheet.height // 2), Image.Resampling.LANCZOS).save(buffer, "PNG")
+    return buffer.getvalue()

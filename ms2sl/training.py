@@ -109,7 +109,6 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
     batches: ``batches(step)`` gives this rank's batches from that step on.
     Raises Diverged.
     """
-    torch.manual_seed(config.seed)
     device = reporter.device
     module = reporter.wrap(task.module)
     state = TrainState(task.module, make_optimizer(task.module, config))

@@ -6,7 +6,7 @@ from PIL import Image
 
 from ms2sl.clip import Poses
 from ms2sl.corpora.letters import alphabet
-from ms2sl.rendering import BACKGROUND, BODY_HEIGHT, gif, images, still, webp
+from ms2sl.rendering import BACKGROUND, BODY_HEIGHT, HAND_HEIGHT, WIDTH, gif, images, still, strips, webp
 from ms2sl.skeleton import HOLISTIC_49X2 as SKELETON
 
 
@@ -75,3 +75,9 @@ def test_handshapes_look_different():
     for i, a in enumerate(shapes):
         for b in shapes[i + 1 :]:
             assert np.abs(np.asarray(a, int) - np.asarray(b, int)).mean() > 2
+
+
+def test_strips_show_clips_below_each_other(corpus):
+    poses = SKELETON.normalise(corpus.clip(0).poses)
+    sheet = Image.open(io.BytesIO(strips([("real", poses), ("made", poses)], SKELETON, frames=4)))
+    assert sheet.size == ((150 + 4 * WIDTH) // 2, BODY_HEIGHT + HAND_HEIGHT)
