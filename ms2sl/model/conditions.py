@@ -15,6 +15,7 @@ from ms2sl.features.base import Featurizer
 from ms2sl.model.layers import Pool, Trunk, length_mask
 
 ALIGNMENT_SCALES = (0.7, 1.5, 3.0, 6.0)  # frames
+NEAR = 9  # frame tokens
 
 
 @dataclass(slots=True)
@@ -56,7 +57,6 @@ class ConditionEncoder(nn.Module):
             self.stem = nn.Embedding(featurizer.vocabulary, width)
         else:
             self.stem = nn.Identity() if thinnings else nn.Linear(featurizer.dim, width)
-        self.near = nn.Conv1d(width, 2 * width, 3, padding=1)
         self.trunk = Trunk(width, heads, layers, dropout)
         self.pool = Pool(width, embedding)
         self.duration = nn.Linear(width, 1)
@@ -70,9 +70,6 @@ class ConditionEncoder(nn.Module):
             lengths = (lengths + 1) // 2
             x = F.gelu(conv(x.transpose(1, 2)).transpose(1, 2))
             x = x * length_mask(lengths, x.shape[1])[..., None]
-        # Tokens are compared with their neighbours early: a letter that is doubled, say, is signed in another way.
-        one, other = self.near(x.transpose(1, 2)).transpose(1, 2).chunk(2, dim=-1)
-        x = x + one + one * other
         mask = length_mask(lengths.clamp(min=1), x.shape[1])
         tokens = self.trunk(x, mask)
         return Condition(tokens, mask, self.duration(tokens)[..., 0].float(), self.pool(tokens, mask), self.log_deviation)
@@ -91,6 +88,7 @@ class Aligner(nn.Module):
         self.scales = nn.Parameter(torch.tensor(ALIGNMENT_SCALES).log())
         self.value = nn.Linear(width, width)
         self.offset = nn.Linear(len(ALIGNMENT_SCALES), width)
+        self.near = nn.Conv1d(width, 2 * width, NEAR, padding=NEAR // 2)
 
     def forward(self, condition: Condition, n_frames: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
         """n_frames ``(B,)``; times ``(T,)``: centres of the frame tokens, in frames → ``(B, T, W)``."""
@@ -103,7 +101,12 @@ class Aligner(nn.Module):
         values = self.value(condition.tokens).unflatten(2, (len(self.scales), -1)).transpose(1, 2)
         gathered = (weights.to(values.dtype) @ values).transpose(1, 2).flatten(2)
         offset = (weights * distance[:, None]).sum(-1).transpose(1, 2)  # (B, T, scales)
-        return gathered + self.offset(offset / self.scales.exp())
+        x = gathered + self.offset(offset / self.scales.exp())
+        # What is said is compared with what is said just before and after: a letter that is doubled, say, is signed in another way.
+        # Here, behind the alignment, what was learned of it from one modality holds for the other.
+        inside = (times[None] < n_frames[:, None])[..., None]
+        one, other = self.near((x * inside).transpose(1, 2)).transpose(1, 2).chunk(2, dim=-1)
+        return x + one + one * other
 
 
 class Prior(nn.Module):

@@ -42,6 +42,8 @@ def test_tokens_lie_along_the_frames_in_proportion_to_their_durations():
     torch.nn.init.zeros_(aligner.value.bias)
     torch.nn.init.zeros_(aligner.offset.weight)
     torch.nn.init.zeros_(aligner.offset.bias)
+    torch.nn.init.zeros_(aligner.near.weight)
+    torch.nn.init.zeros_(aligner.near.bias)
     aligner.scales.data.fill_(math.log(0.5))
     marks = torch.zeros(1, 2, 16)
     marks[0, 0], marks[0, 1] = 1.0, -1.0
