@@ -37,7 +37,9 @@ def shown(progress, total: int, title: str, unit: str) -> Iterator[None]:
 
     def refresh() -> None:
         done, remark = ray.get(progress.get.remote())
-        if done and not bar.n:
+        if done == bar.n:
+            return
+        if not bar.n:
             bar.unpause()
             bar.initial = done
         bar.set_postfix_str(remark, refresh=False)

@@ -19,6 +19,8 @@ from ms2sl.collate import Batch, Collate
 from ms2sl.shards import read_shard
 
 SHARDS_PER_TASK = 4
+READERS = 2
+AHEAD = 512 * 2**20  # bytes of shards read ahead
 READY_BATCHES = 4
 
 
@@ -33,11 +35,14 @@ def stream(plan: Plan, collate: Collate, start: int, steps: int) -> Iterator[Bat
     """The batches of steps ``start`` to ``steps`` of this rank."""
     first, last = start // plan.steps_per_epoch, (steps - 1) // plan.steps_per_epoch
     items = [{"path": str(path), "epoch": epoch} for epoch in range(first, last + 1) for path in plan.epoch(epoch)]
-    ray.data.DataContext.get_current().execution_options.preserve_order = True
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    # The whole training is one plan: without a bound Ray would read all of it at once, at the cost of the first steps.
+    context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(object_store_memory=AHEAD)
     blocks = (
         ray.data.from_items(items, override_num_blocks=-(-len(items) // SHARDS_PER_TASK))
-        .map_batches(read, batch_size=SHARDS_PER_TASK, num_cpus=0.25)
+        .map_batches(read, batch_size=SHARDS_PER_TASK, num_cpus=0.25, compute=ray.data.TaskPoolStrategy(size=READERS))
         .iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)
     )
     tables = (table for epoch, group in groupby(blocks_by_epoch(blocks), key=epoch_of) for table in cut(group, plan, epoch))

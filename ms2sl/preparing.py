@@ -11,7 +11,7 @@ from ms2sl.errors import InputError
 from ms2sl.features.base import Featurizer
 from ms2sl.shards import Rejection, add_features, read_header, to_row
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ SCHEMA = pa.schema(
     ]
 )
 METADATA_KEY = b"ms2sl"
+# Features and FLAC hardly become smaller, and reading them back would cost twenty times as long.
+COMPRESSION = {name: "none" if name in ("speech", "speech_features", "text_features") else "zstd" for name in SCHEMA.names}
 
 
 class Rejection(Config):
@@ -125,13 +127,13 @@ def add_features(rows: list[dict], column: str, inputs: list, featurizer: Featur
 def write_shard(path: Path, rows: Iterable[dict], header: ShardHeader) -> None:
     """Writes a shard whole or not at all: an interrupted write leaves no file of that name."""
     table = pa.Table.from_pylist(list(rows), schema=SCHEMA.with_metadata({METADATA_KEY: header.model_dump_json()}))
-    write_parquet(path, table)
+    write_parquet(path, table, COMPRESSION)
 
 
-def write_parquet(path: Path, table: pa.Table) -> None:
+def write_parquet(path: Path, table: pa.Table, compression: str | dict[str, str] = "zstd") -> None:
     """Writes the file whole or not at all. Raises InputError if the disk is full or the folder cannot be written."""
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", use_dictionary=False)
+        pq.write_table(table, temporary, compression=compression, use_dictionary=False)
 
 
 def open_shard(path: Path) -> pq.ParquetFile:
