@@ -1,5 +1,6 @@
 """The Reporter of Ray Train, and the callback that passes reports on to MLflow."""
 
+import tempfile
 from pathlib import Path
 
 import ray.train
@@ -23,7 +24,10 @@ class RayReporter:
 
     def latest(self) -> Path | None:
         checkpoint = ray.train.get_checkpoint()
-        return Path(checkpoint.to_directory()) if checkpoint else None
+        if checkpoint is None:
+            return None
+        self._copy = tempfile.TemporaryDirectory()  # lives as long as the reporter
+        return Path(checkpoint.to_directory(self._copy.name))
 
     def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
         if self.rank == 0:
