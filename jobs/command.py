@@ -83,7 +83,7 @@ def user_error(error: BaseException | None) -> str | None:
 def start_ray(**options) -> None:
     """Joins the cluster that RAY_ADDRESS names, or starts Ray on this machine; does nothing if Ray runs already."""
     for name, value in {
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "OMP_WAIT_POLICY": "PASSIVE",

@@ -70,11 +70,12 @@ def run(options: ProduceCommand) -> None:
 def produce_one(options: ProduceCommand) -> None:
     producer = load(options)
     if options.text is not None:
-        utterance = Utterance(options.text, text=options.text, seconds=options.duration)
+        utterance = Utterance("--text", text=options.text, seconds=options.duration)
     else:
         utterance = Utterance(options.speech.stem, speech=read_speech(options.speech), seconds=options.duration)
     poses = producer.produce([utterance], seed=options.seed)[0]
-    name = options.out / "".join(letter if letter.isalnum() else "_" for letter in utterance.id)[:60]
+    title = options.text if options.speech is None else options.speech.stem
+    name = options.out / "".join(letter if letter.isalnum() else "_" for letter in title)[:60]
     for suffix, content in ((".pose", to_bytes(poses, producer.skeleton)), (".gif", gif(poses, producer.skeleton))):
         with replacing(name.with_suffix(suffix)) as temporary:
             temporary.write_bytes(content)

@@ -101,7 +101,8 @@ def run(options: TrainCommand) -> Path:
         result = fit(options, tracker)
         if "diverged" in result.return_value:
             raise Diverged(result.return_value["diverged"])
-        publish(Path(result.checkpoint.path), finished)
+        with result.checkpoint.as_directory() as folder:
+            publish(Path(folder), finished)
         tracker.artifact(finished, "checkpoint")
         if options.task == "ms2sl":
             tracker.register(finished, "ms2sl", "champion")

@@ -57,7 +57,8 @@ class Speech:
         try:
             waveform, rate = soundfile.read(io.BytesIO(encoded), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise InputError(f"{where} is not audio that can be read (wav, flac, mp3 or ogg): {error}") from None
+            reason = str(error).rsplit(": ", 1)[-1]
+            raise InputError(f"{where} is not audio that can be read (wav, flac, mp3 or ogg): {reason}") from None
         if not len(waveform):
             raise InputError(f"{where} holds no samples: record at least one word")
         return cls(waveform.mean(axis=1), rate)

@@ -61,7 +61,9 @@ class MS2SLProducer:
                 return None, self.collate.speech([utterance.speech])[0]
             unknown = sorted(set(plain(utterance.text)) - set(self.card.characters))
             if self.collate.text.vocabulary and unknown:
-                raise InputError(f"the text '{utterance.text}' has {unknown} in it, but the model learned only: {self.card.characters}")
+                raise InputError(
+                    f"'{utterance.text}' has {', '.join(map(repr, unknown))} in it; the model learned only: {self.card.characters}"
+                )
             return self.collate.text([utterance.text])[0], None
         except InputError as error:
             raise InputError(f"{utterance.id}: {error}") from None

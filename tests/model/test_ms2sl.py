@@ -145,6 +145,11 @@ def test_an_overfitted_model_signs_its_clips(dataset, tmp_path):
         assert errors[0] < errors[1] / 3, modality
         moved = [sum(movement(poses, dataset.skeleton) for poses in some) for some in (own, [clip.poses for clip in clips])]
         assert 0.8 < moved[0] / moved[1] < 1.25, modality
+        for steps in (1, 4, 50):
+            producer.steps = steps
+            made = producer.produce(utterances, seed=0)
+            assert 0.75 < sum(movement(poses, dataset.skeleton) for poses in made) / moved[1] < 1.3, f"{steps} steps from {modality}"
+        producer.steps = 8
         wrong = producer.produce([clip.utterance(modality) for clip in clips[::-1]], seed=0)
         mixed = sum(hand_dtw(made, clip.poses, dataset.skeleton) for made, clip in zip(wrong, clips, strict=True))
         assert errors[0] < mixed / 2, "what is said decides what is signed"
