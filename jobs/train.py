@@ -133,7 +133,10 @@ def fit(options: TrainCommand, tracker: Tracker) -> ray.train.Result:
         ),
     )
     with shown(progress, options.training.steps, f"train {options.name}", "step"):
-        return trainer.fit()
+        try:
+            return trainer.fit()
+        except SystemExit:  # Ray's own answer to Ctrl-C, after it has stopped the workers
+            raise KeyboardInterrupt from None
 
 
 def claim(options: TrainCommand, dataset: Dataset) -> None:
