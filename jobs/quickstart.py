@@ -40,7 +40,7 @@ def run(options: QuickstartCommand) -> None:
     fast = TrainingConfig(steps=options.recogniser_steps, validate_every=100, checkpoint_every=200)
     judge = train.run(train.TrainCommand(name="recogniser", task="recogniser", training=fast, **shared))
     print("3/4  MS2SL: text and speech → signing")
-    learning = TrainingConfig(steps=options.steps)
+    learning = TrainingConfig(steps=options.steps, checkpoint_every=100)
     model = train.run(train.TrainCommand(name="quickstart", training=learning, **shared))
     print("4/4  what it says, beside real signing and trivial producers")
     out = options.runs / "quickstart" / "evaluation"

@@ -4,7 +4,19 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ms2sl.model.losses import bone_loss, cosine_distance, ctc_loss, denoise_loss, info_nce, masked_mean, position_loss, velocity_loss
+from ms2sl.model.losses import (
+    FRAME_TEMPERATURE,
+    FRAME_WEIGHT,
+    agreement_loss,
+    bone_loss,
+    cosine_distance,
+    ctc_loss,
+    denoise_loss,
+    info_nce,
+    masked_mean,
+    position_loss,
+    velocity_loss,
+)
 
 
 def test_a_mean_over_nothing_is_zero():
@@ -82,3 +94,69 @@ def test_ctc_leaves_out_rows_that_have_no_text():
     assert ctc_loss(logits, torch.tensor([6, 6]), targets, lengths, torch.tensor([True, False])).item() == pytest.approx(
         one.item(), rel=1e-5
     )
+
+
+def test_ctc_is_that_of_torch_a_target_token():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(3, 9, 5), torch.randint(4, (3, 4))
+    n_tokens, n_targets = torch.tensor([9, 7, 8]), torch.tensor([4, 2, 3])
+    each = F.ctc_loss(logits.log_softmax(-1).transpose(0, 1), targets, n_tokens, n_targets, blank=4, reduction="none")
+    expected = (each / n_targets).mean().item()
+    assert ctc_loss(logits, n_tokens, targets, n_targets, torch.ones(3, dtype=torch.bool)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_frames_agree_best_with_themselves():
+    frames, mask = torch.eye(6)[None], torch.ones(1, 6, dtype=torch.bool)
+    expected = FRAME_WEIGHT * math.log(1 + 5 * math.exp(-1 / FRAME_TEMPERATURE))
+    assert agreement_loss(frames, frames, mask).item() == pytest.approx(expected, rel=1e-3)
+    assert agreement_loss(frames.roll(1, dims=1), frames, mask) > 1 + FRAME_WEIGHT / FRAME_TEMPERATURE * 0.99
+
+
+def test_the_teacher_does_not_learn_from_the_student():
+    student, teacher = torch.randn(2, 5, 4, requires_grad=True), torch.randn(2, 5, 4, requires_grad=True)
+    agreement_loss(student, teacher, torch.ones(2, 5, dtype=torch.bool)).backward()
+    assert teacher.grad is None
+    assert student.grad.any()
+
+
+LIMBS = torch.tensor([[0, 1], [1, 2]])
+# Each term as a function of a prediction and the mask of what is present, with the shapes of both.
+MASKED = {
+    "denoise": (lambda x, mask: denoise_loss(x, torch.ones_like(x), mask), (2, 6, 3), (2, 6, 3)),
+    "velocity": (lambda x, mask: velocity_loss(x, torch.ones_like(x), mask), (2, 6, 3), (2, 6, 3)),
+    "position": (lambda x, mask: position_loss(x, torch.ones_like(x), mask), (2, 6, 3, 2), (2, 6, 3)),
+    "bone": (lambda x, mask: bone_loss(x, torch.ones_like(x), mask, LIMBS), (2, 6, 3, 2), (2, 6, 3)),
+    "info_nce": (lambda x, mask: info_nce(x, torch.ones_like(x).cumsum(0), mask, torch.tensor(0.5)), (6, 4), (6,)),
+    "cosine": (lambda x, mask: cosine_distance(x, torch.ones_like(x), mask), (2, 6, 4), (2, 6)),
+    "agreement": (lambda x, mask: agreement_loss(x, torch.ones_like(x).cumsum(1).cos(), mask), (2, 6, 4), (2, 6)),
+    "ctc": (
+        lambda x, mask: ctc_loss(x, torch.full((6,), 5), torch.tensor([[0, 1]] * 6), torch.full((6,), 2), mask),
+        (6, 5, 4),
+        (6,),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_what_is_absent_has_neither_influence_nor_gradient(name):
+    term, shape, mask_shape = MASKED[name]
+    torch.manual_seed(0)
+    mask = torch.rand(mask_shape) < 0.7
+    absent = ~mask.view(*mask_shape, *[1] * (len(shape) - len(mask_shape))).expand(shape)
+    assert absent.any()
+    x = torch.randn(shape, requires_grad=True)
+    loss = term(x, mask)
+    loss.backward()
+    assert x.grad.any()
+    assert not x.grad[absent].any()
+    assert term(torch.where(absent, torch.full_like(x, 7.0), x), mask).item() == pytest.approx(loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_a_batch_that_lacks_all_a_term_needs_costs_nothing_and_teaches_nothing(name):
+    term, shape, mask_shape = MASKED[name]
+    x = torch.randn(shape, requires_grad=True)
+    loss = term(x, torch.zeros(mask_shape, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0
+    assert not x.grad.any()
