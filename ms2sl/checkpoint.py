@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from pydantic import Field, ValidationError
@@ -15,11 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ms2sl import __version__
-from ms2sl.config import Config
+from ms2sl.config import Config, explain
 from ms2sl.dataset import DatasetCard
 from ms2sl.errors import InputError
 from ms2sl.skeleton import Skeleton
 
+ConfigType = TypeVar("ConfigType", bound=Config)
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -76,6 +78,14 @@ def read_card(folder: Path, kind: str) -> ModelCard:
     if card.kind != kind:
         raise InputError(f"{folder} holds a {card.kind} model, not a {kind} model")
     return card
+
+
+def model_config(card: ModelCard, kind: type[ConfigType], folder: Path) -> ConfigType:
+    """The model's configuration. Raises InputError if this version does not know it."""
+    try:
+        return kind.model_validate(card.model)
+    except ValidationError as error:
+        raise InputError(f"{folder / CONFIG} describes a model that this version does not know: {explain(error, kind)}") from None
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:

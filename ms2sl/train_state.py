@@ -52,9 +52,6 @@ class TrainState:
             average.copy_(tensors[f"average.{name}"])
             prefix, suffix = "optimizer.", f".{name}"
             keys = [key for key in tensors if key.startswith(prefix) and key.endswith(suffix) and key.count(".") == name.count(".") + 2]
-            self.optimizer.state[parameter] = {
-                key[len(prefix) : -len(suffix)]: tensors[key] if key.startswith("optimizer.step.") else tensors[key].to(parameter.device)
-                for key in keys
-            }
+            self.optimizer.state[parameter] = {key[len(prefix) : -len(suffix)]: tensors[key].to(parameter.device) for key in keys}
         progress = json.loads((folder / PROGRESS).read_text())
         self.step, self.lowest_loss = progress["step"], progress["lowest_loss"]

@@ -154,7 +154,7 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
 
 def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
     """The random numbers of one step: a generator on the CPU for noise, and the global one for dropout."""
-    mixed = (seed * 1_000_003 + step) * 4_099 + rank
+    mixed = ((seed * 1_000_003 + step) * 4_099 + rank) % 2**63
     torch.manual_seed(mixed)
     return torch.Generator().manual_seed(mixed)
 
@@ -162,9 +162,8 @@ def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
 def check_divergence(loss: float, gradient_norm: float, state: TrainState) -> None:
     """Raises Diverged."""
     if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
-        raise Diverged(
-            f"training diverged: the loss became {loss} by step {state.step}; lower training.learning_rate or look for broken clips"
-        )
+        what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient became {gradient_norm}"
+        raise Diverged(f"training diverged: the {what} by step {state.step}; lower training.learning_rate or look for broken clips")
     if loss > 10 * max(state.lowest_loss, 0.1):
         rise = f"rose from {state.lowest_loss:.3g} to {loss:.3g}"
         raise Diverged(f"training diverged: the loss {rise} by step {state.step}; lower training.learning_rate")

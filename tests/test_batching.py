@@ -1,12 +1,15 @@
+from itertools import islice
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
-from ms2sl.batching import COLUMNS, Plan, cut
+from ms2sl.batching import COLUMNS, Plan, cut, split_batches
 from ms2sl.collate import Collate
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
+from ms2sl.local import local_batches
 from ms2sl.shards import read_shard
 
 
@@ -88,3 +91,32 @@ def test_a_batch_holds_what_the_rows_hold(tiny_dataset):
         assert not batch.seen[i, n:].any()
         assert bytes(batch.text[i, : batch.n_text[i]].tolist()).decode() == (clip.text or "")
         assert bool(batch.n_speech[i] == 0) == (clip.speech is None)
+
+
+def test_neither_blocks_nor_empty_blocks_matter_over_many_pools():
+    table = rows(1000)
+    pieces = [table.slice(start, 77) for start in range(0, 1000, 77)]
+    pieces.insert(3, table.slice(0, 0))
+    one, other = (ids(cut(blocks, plan(1000, batch=16), 0, pool_batches=4)) for blocks in ([table], pieces))
+    assert one == other
+    assert len(one) == 1000 // 16
+    assert len({name for batch in one for name in batch}) == 1000 // 16 * 16
+
+
+def test_training_that_starts_in_the_middle_goes_on_with_the_next_batch(tiny_dataset):
+    dataset = Dataset(tiny_dataset)
+    collate, own = Collate(dataset.skeleton, "bytes", "log-mel"), Plan(dataset.shards("train"), 7, seed=3)
+    whole = list(islice(local_batches(own, collate, 0), 13))  # 5 batches an epoch
+    for start in (0, 3, 5, 11):
+        rest = list(islice(local_batches(own, collate, start), 13 - start))
+        assert all(torch.equal(a.poses, b.poses) for a, b in zip(whole[start:], rest, strict=True)), start
+
+
+def test_validation_reads_the_whole_split_once_over_all_ranks(tiny_dataset):
+    dataset = Dataset(tiny_dataset)
+    collate = Collate(dataset.skeleton, "bytes", "log-mel")
+    alone = list(split_batches(dataset, "dev", collate, 3))
+    shared = [list(split_batches(dataset, "dev", collate, 3, rank, 2)) for rank in range(2)]
+    assert sum(map(len, alone)) == 12
+    for rank, batches in enumerate(shared):
+        assert all(torch.equal(a.poses, b.poses) for a, b in zip(batches, alone[rank::2], strict=True))

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ms2sl import posefile
-from ms2sl.clip import Poses, Speech
+from ms2sl.clip import Clip, Poses, Speech
 from ms2sl.errors import InputError
-from ms2sl.skeleton import HOLISTIC_49X2
 
 
 def tone(channels: int = 1) -> np.ndarray:
@@ -24,6 +22,15 @@ def test_speech_is_read_from_the_usual_formats(kind):
     assert speech.waveform.ndim == 1
     assert speech.seconds == pytest.approx(0.5, abs=0.1)
     assert np.abs(speech.waveform).max() == pytest.approx(0.5, abs=0.1)
+
+
+def test_channels_are_averaged():
+    buffer = io.BytesIO()
+    left = tone()[:, 0]
+    soundfile.write(buffer, np.stack([left, -0.5 * left], axis=1), 44_100, format="WAV", subtype="FLOAT")
+    speech = Speech.decode(buffer.getvalue())
+    assert speech.rate == 44_100
+    assert np.allclose(speech.waveform, 0.25 * left, atol=1e-6)
 
 
 def test_flac_keeps_16_bits():
@@ -44,14 +51,17 @@ def test_audio_without_a_sample_is_no_speech():
         Speech.decode(buffer.getvalue())
 
 
-def test_a_pose_file_comes_back(corpus):
-    poses = HOLISTIC_49X2.normalise(corpus.clip(0).poses)
-    back = posefile.from_bytes(posefile.to_bytes(poses, HOLISTIC_49X2), HOLISTIC_49X2)
-    assert np.abs(back.joints - poses.joints).max() < 1e-4
-    assert np.array_equal(back.confidence, poses.confidence)
-    assert back.fps == pytest.approx(poses.fps)
+def test_poses_and_speech_know_how_long_they_last():
+    assert Speech(tone()[:, 0], 16_000).seconds == 0.5
+    assert Poses(np.zeros((30, 49, 2), np.float32), np.ones((30, 49), np.float32), 12.5).seconds == 2.4
 
 
-def test_a_pose_file_of_one_frame():
-    one = Poses(np.zeros((1, 49, 2), np.float32), np.ones((1, 49), np.float32), 25.0)
-    assert posefile.from_bytes(posefile.to_bytes(one, HOLISTIC_49X2), HOLISTIC_49X2).n_frames == 1
+@pytest.mark.parametrize("modality", ["text", "speech"])
+def test_an_utterance_has_the_one_modality_and_nothing_else_of_the_clip(corpus, modality):
+    clip = corpus.clip(0)
+    utterance = clip.utterance(modality)
+    assert utterance.id == clip.id
+    assert getattr(utterance, modality) is getattr(clip, modality) is not None
+    assert [name for name in ("text", "speech", "seconds") if getattr(utterance, name) is not None] == [modality]
+    assert not hasattr(utterance, "poses")
+    assert {"poses", "gloss"} <= set(Clip.__slots__), "otherwise the line above says nothing"

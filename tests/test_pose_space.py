@@ -1,8 +1,11 @@
+import numpy as np
 import pytest
 import torch
 
+from ms2sl.clip import Poses
 from ms2sl.dataset import Dataset
-from ms2sl.pose_space import PoseSpace
+from ms2sl.pose_space import SMALLEST_DEVIATION, PoseSpace, anchors, pose_statistics
+from ms2sl.skeleton import HOLISTIC_49X2 as SKELETON
 
 
 @pytest.fixture
@@ -51,3 +54,51 @@ def test_joints_that_training_never_saw_are_not_used(space, tiny_dataset):
     skeleton = Dataset(tiny_dataset).skeleton
     assert not used[skeleton.part("left_hand")].any()
     assert used[skeleton.part("right_hand")].all()
+
+
+def test_statistics_are_those_of_the_frames_in_which_a_joint_and_its_wrist_are_seen():
+    rng = np.random.default_rng(0)
+    clips = [
+        Poses(rng.normal(2, 3, (n, 49, 2)).astype(np.float32), (rng.random((n, 49)) < 0.7).astype(np.float32), 25.0) for n in (40, 70, 1)
+    ]
+    statistics = pose_statistics(clips, SKELETON)
+    joints, seen = (np.concatenate([getattr(clip, name) for clip in clips]) for name in ("joints", "confidence"))
+    for joint, name in enumerate(SKELETON.joints):
+        side = name.split("_hand")[0] if "_hand" in name else None
+        known, values = seen[:, joint] > 0, joints[:, joint].astype(float)
+        if side:
+            wrist = SKELETON.index(f"body/{side.upper()}_WRIST")
+            known, values = known & (seen[:, wrist] > 0), values - joints[:, wrist]
+        assert np.allclose(statistics.mean[joint], values[known].mean(axis=0), atol=1e-5)
+        assert np.allclose(statistics.deviation[joint], values[known].std(axis=0), atol=1e-5)
+        assert statistics.seen[joint] == pytest.approx(known.mean())
+
+
+def test_a_hand_whose_wrist_is_not_seen_is_unknown(space, clip):
+    poses, seen = clip
+    hand, wrist = SKELETON.part("right_hand"), SKELETON.index("body/RIGHT_WRIST")
+    blind = seen.clone()
+    blind[..., wrist] = False
+    features, mask = (x.unflatten(2, (-1, 2)) for x in space.encode(poses, blind))
+    assert not mask[:, :, hand].any()
+    assert (features[:, :, hand] == 0).all()
+    assert seen[..., hand].all(), "otherwise the hand was not seen to begin with"
+
+
+def test_unknown_positions_do_not_leak_into_known_features(space, clip):
+    poses, seen = clip
+    spoiled = torch.where(seen[..., None], poses, torch.tensor(1e6))
+    assert torch.equal(space.encode(spoiled, seen)[0], space.encode(poses, seen)[0])
+
+
+def test_coordinates_that_hardly_vary_are_not_blown_up():
+    space = PoseSpace(SKELETON)
+    space.set_statistics(pose_statistics([Poses(np.ones((9, 49, 2), np.float32), np.ones((9, 49), np.float32), 25.0)], SKELETON))
+    assert (space.deviation == SMALLEST_DEVIATION).all()
+
+
+def test_only_hands_are_relative_and_to_their_own_wrist():
+    anchor = anchors(SKELETON)
+    assert (anchor[SKELETON.part("left_hand")] == SKELETON.index("body/LEFT_WRIST")).all()
+    assert (anchor[SKELETON.part("right_hand")] == SKELETON.index("body/RIGHT_WRIST")).all()
+    assert (anchor[SKELETON.part("body")] == np.arange(7)).all()

@@ -21,6 +21,24 @@ def test_parts_hands_and_limbs_point_at_the_right_joints():
     assert all(skeleton.joints[a].split("/")[0] == skeleton.joints[b].split("/")[0] for a, b in skeleton.limbs)
 
 
+def test_every_limb_joins_two_joints_and_every_joint_of_a_hand_hangs_together():
+    skeleton = HOLISTIC_49X2
+    assert skeleton.limbs.min() >= 0
+    assert skeleton.limbs.max() < skeleton.n_joints == 49
+    for side in ("left", "right"):
+        span = skeleton.part(f"{side}_hand")
+        reached, limbs = {span.start}, [set(limb) for limb in skeleton.limbs.tolist()]
+        for _ in range(5):
+            reached = reached.union(*(limb for limb in limbs if limb & reached))
+        assert reached == set(range(span.start, span.stop))
+        assert skeleton.wrists[f"{side}_hand"] == f"body/{side.upper()}_WRIST"
+
+
+def test_a_part_that_is_not_there_is_named():
+    with pytest.raises(KeyError, match="holistic-49x2 has no part tail"):
+        HOLISTIC_49X2.part("tail")
+
+
 def test_it_survives_json_and_equals_itself_whatever_was_asked_of_it():
     used = HOLISTIC_49X2.model_copy()
     _ = used.hands, used.limbs, used.joints
@@ -38,6 +56,26 @@ def test_place_and_size_of_the_signer_do_not_matter():
     one = poses()
     moved = Poses(one.joints * 3 + 70, one.confidence, one.fps)
     assert np.allclose(HOLISTIC_49X2.normalise(one).joints, HOLISTIC_49X2.normalise(moved).joints, atol=1e-4)
+
+
+def test_normalising_twice_changes_nothing():
+    once = HOLISTIC_49X2.normalise(poses())
+    assert np.allclose(HOLISTIC_49X2.normalise(once).joints, once.joints, atol=1e-5)
+
+
+def test_movement_within_the_clip_is_kept():
+    """Origin and scale are those of the clip, not of each frame."""
+    one = poses()
+    swaying = Poses(one.joints + np.arange(5, dtype=np.float32)[:, None, None] * 40, one.confidence, one.fps)
+    midpoints = HOLISTIC_49X2.normalise(swaying).joints[:, [LEFT, RIGHT]].mean(axis=1)
+    assert np.ptp(midpoints[:, 0]) > 0.1
+
+
+def test_frames_that_lack_a_shoulder_do_not_move_the_origin():
+    one = poses()
+    expected = HOLISTIC_49X2.normalise(Poses(one.joints[:3], one.confidence[:3], one.fps)).joints
+    one.joints[3:, LEFT], one.confidence[3:, LEFT] = 1e4, 0
+    assert np.allclose(HOLISTIC_49X2.normalise(one).joints[:3], expected, atol=1e-5)
 
 
 def test_unseen_joints_are_masked_even_if_they_are_nan():
@@ -64,11 +102,29 @@ def spoiled(**changes) -> Poses:
         (spoiled(joints=np.zeros((0, 49, 2), np.float32), confidence=np.zeros((0, 49), np.float32)), "no frames"),
         (spoiled(fps=0.0), "0.0 frames per second"),
         (spoiled(fps=float("nan")), "nan frames per second"),
+        (spoiled(fps=float("inf")), "inf frames per second"),
+        (spoiled(fps=-25.0), "-25.0 frames per second"),
     ],
 )
 def test_poses_that_are_unfit_are_explained(bad, reason):
     with pytest.raises(InputError, match=reason):
         HOLISTIC_49X2.check(bad)
+
+
+def test_the_first_joint_that_is_not_a_number_is_told():
+    one = poses()
+    one.joints[3, 20, 1] = np.inf
+    with pytest.raises(InputError, match=f"{HOLISTIC_49X2.joints[20]} is NaN or infinite in frame 3.*confidence 0"):
+        HOLISTIC_49X2.check(one)
+
+
+@pytest.mark.xfail(strict=True, reason="check does not look at the range of confidences")
+@pytest.mark.parametrize("confidence", [-1.0, 1.5, float("nan")])
+def test_a_confidence_outside_0_to_1_is_refused(confidence):
+    one = poses()
+    one.confidence[2, 20] = confidence
+    with pytest.raises(InputError, match="confidence"):
+        HOLISTIC_49X2.check(one)
 
 
 def test_without_shoulders_there_is_no_frame_of_reference():

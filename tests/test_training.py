@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from ms2sl.batching import Plan
 from ms2sl.checkpoint import ModelCard
@@ -10,7 +11,7 @@ from ms2sl.local import LocalReporter, local_batches
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.task import MS2SLTask
 from ms2sl.train_state import TrainState
-from ms2sl.training import Diverged, TrainingConfig, learning_rate, make_optimizer, train
+from ms2sl.training import Diverged, TrainingConfig, check_divergence, learning_rate, make_optimizer, seed_step, train
 
 
 @pytest.fixture
@@ -128,3 +129,62 @@ def test_validation_is_of_the_whole_dev_split_and_repeatable(run, tmp_path):
 def test_bf16_trains_too(run, tmp_path):
     _, reporter = run(tmp_path, precision="bf16")
     assert math.isfinite(reporter.history[-1]["loss"])
+
+
+def state_of(module) -> TrainState:
+    return TrainState(module, torch.optim.AdamW(module.parameters()))
+
+
+def test_a_loss_that_rises_far_above_its_lowest_is_named_with_both_values():
+    state = state_of(torch.nn.Linear(2, 2))
+    for loss in (8.0, 2.0, 19.9):
+        check_divergence(loss, 1.0, state)
+    with pytest.raises(Diverged, match=r"the loss rose from 2 to 20\.1"):
+        check_divergence(20.1, 1.0, state)
+
+
+def test_an_infinite_gradient_of_a_finite_loss_is_called_what_it_is():
+    with pytest.raises(Diverged, match="gradient"):
+        check_divergence(2.0, math.inf, state_of(torch.nn.Linear(2, 2)))
+
+
+def test_random_numbers_differ_by_seed_step_and_rank_and_repeat_otherwise():
+    draws = [torch.rand(1, generator=seed_step(*key)).item() for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))]
+    assert len(set(draws)) == 4
+    assert torch.rand(1, generator=seed_step(0, 0, 0)).item() == draws[0]
+
+
+def test_a_seed_may_be_a_time_in_nanoseconds_or_is_refused_by_the_config():
+    try:
+        seed = TrainingConfig(seed=1_763_683_200_000_000_000).seed
+    except ValidationError:
+        return
+    assert torch.equal(torch.rand(3, generator=seed_step(seed, 5, 1)), torch.rand(3, generator=seed_step(seed, 5, 1)))
+
+
+def test_a_resumed_optimizer_keeps_all_it_knows_beside_the_weights(tmp_path):
+    """Fused AdamW on a GPU refuses a step count that was left on the CPU; the meta device shows where things are put without a GPU."""
+    module = torch.nn.Linear(2, 2)
+    state = state_of(module)
+    module(torch.ones(1, 2)).sum().backward()
+    state.optimizer.step()
+    state.save(tmp_path)
+    elsewhere = state_of(torch.nn.Linear(2, 2, device="meta"))
+    elsewhere.load(tmp_path)
+    found = {key: tensor.device.type for kept in elsewhere.optimizer.state.values() for key, tensor in kept.items()}
+    assert found == {"exp_avg": "meta", "exp_avg_sq": "meta", "step": "meta"}
+
+
+def test_a_rank_without_a_dev_batch_sums_the_same_values_as_the_others(run, tmp_path, monkeypatch):
+    """12 dev clips in two shards are two batches; of three workers, the third has none. Only the network is left out."""
+    task, _ = run(tmp_path, steps=1)
+    summed = []
+
+    def all_sum(values, device):
+        summed.append(values)
+        return summed[0]
+
+    monkeypatch.setattr("ms2sl.model.task.all_sum", all_sum)
+    for rank in range(3):
+        task.validate(task.module.state_dict(), rank, 3, torch.device("cpu"))
+    assert list(summed[2]) == list(summed[1]) == list(summed[0])

@@ -123,6 +123,6 @@ def load(folder: Path) -> Recogniser:
     """A trained recogniser. Raises InputError if the folder holds none."""
     card = checkpoint.read_card(folder, KIND)
     collate = Collate(card.skeleton, card.text_features, card.speech_features)
-    model = Recogniser(RecogniserConfig.model_validate(card.model), collate, card.characters)
+    model = Recogniser(checkpoint.model_config(card, RecogniserConfig, folder), collate, card.characters)
     checkpoint.load_weights(model, folder)
     return model.eval()

@@ -1,9 +1,10 @@
 """MS2SL: the whole model, and the loss of one batch."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 from torch.func import functional_call
 
@@ -37,12 +38,18 @@ class ModelConfig(Config):
     heads: int = Field(4, gt=0, description="attention heads")
     encoder_layers: int = Field(2, gt=0, description="layers of each of the text, speech and sign encoders")
     denoiser_layers: int = Field(4, gt=0, description="layers of the denoiser")
-    patch: int = Field(2, gt=0, le=4, description="frames a token")
+    patch: Literal[1, 2, 4] = Field(2, description="frames a token")
     embedding: int = Field(128, gt=0, description="size of the joint space")
     speech_rate: float = Field(12.5, gt=0, description="speech tokens a second")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in all transformers")
     schedule: ScheduleName = Field("linear", description="path from pose to noise: linear (flow) or cosine (diffusion)")
     null_condition: float = Field(0.1, ge=0, lt=1, description="share of training clips without condition, for guidance")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "ModelConfig":
+        if self.width % self.heads:
+            raise ValueError(f"heads ({self.heads}) must divide width ({self.width})")
+        return self
 
 
 class MS2SL(nn.Module):
@@ -125,6 +132,11 @@ class MS2SL(nn.Module):
             tokens = speech.mask.sum(dim=1)
             losses["ctc"] = ctc_loss(self.ctc(speech.tokens), tokens, batch.text, batch.n_text, both)
         return losses | {"loss": sum(getattr(weights, name) * loss for name, loss in losses.items())}
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Keys of what ``forward`` returns."""
+        return ("loss", *(name for name in LossWeights.model_fields if name != "ctc" or self.ctc is not None))
 
     def _choose(self, has_text, has_speech, pseudo: bool, generator) -> torch.Tensor:
         """What each row is conditioned on ``(B,)``: 0 nothing, 1 text, 2 speech, 3 pseudo-text from speech, 4 pseudo-speech from text.

@@ -1,7 +1,6 @@
 """MS2SL as a task of the training loop."""
 
 import copy
-from collections import defaultdict
 from pathlib import Path
 
 import torch
@@ -40,7 +39,9 @@ class MS2SLTask:
         """Every loss term over the dev split, and how much and how long the first samples move beside the real clips."""
         model = self._averaged.to(device)
         model.load_state_dict(weights)
-        sums: dict[str, float] = defaultdict(float)
+        # Every rank sums the same values, even one that has no batch.
+        motion = {f"{modality}_{what}": 0.0 for modality in ("real", "text", "speech") for what in ("moved", "frames")}
+        sums = {"clips": 0.0} | {f"dev_{name}": 0.0 for name in model.loss_names} | motion
         for index, batch in enumerate(split_batches(self.dataset, "dev", self.collate, VALIDATION_BATCH, rank, world_size)):
             batch = batch.to(device)
             for name, value in model(batch, self.weights, torch.Generator().manual_seed(index * world_size + rank)).items():
@@ -48,8 +49,7 @@ class MS2SLTask:
             sums["clips"] += len(batch)
             if index == 0 and rank == 0:
                 sums |= self._motion(model, batch)
-        motion = {name: 0.0 for modality in ("text", "speech") for name in (f"{modality}_moved", f"{modality}_frames")}
-        sums = all_sum({"real_moved": 0.0, "real_frames": 0.0} | motion | dict(sorted(sums.items())), device)
+        sums = all_sum(sums, device)
         metrics = {name: value / sums["clips"] for name, value in sums.items() if name.startswith("dev_")}
         for modality in ("text", "speech"):
             metrics[f"dev_amplitude_{modality}"] = sums[f"{modality}_moved"] / max(sums["real_moved"], 1e-9)
@@ -89,6 +89,6 @@ class MS2SLTask:
 def load(folder: Path) -> tuple[MS2SL, checkpoint.ModelCard]:
     """A trained model, ready to sample. Raises InputError if the folder holds none."""
     card = checkpoint.read_card(folder, KIND)
-    model = MS2SL(ModelConfig.model_validate(card.model), card.skeleton, card.text_features, card.speech_features)
+    model = MS2SL(checkpoint.model_config(card, ModelConfig, folder), card.skeleton, card.text_features, card.speech_features)
     checkpoint.load_weights(model, folder)
     return model.eval(), card

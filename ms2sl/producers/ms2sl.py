@@ -106,5 +106,5 @@ class MS2SLProducer:
 
 
 def _seed(seed: int, features: np.ndarray) -> int:
-    digest = hashlib.blake2b(features.tobytes(), digest_size=7, salt=seed.to_bytes(8, "little", signed=True))
+    digest = hashlib.blake2b(features.tobytes(), digest_size=7, salt=(seed % 2**64).to_bytes(8, "little"))
     return int.from_bytes(digest.digest(), "little")

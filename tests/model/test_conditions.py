@@ -67,3 +67,35 @@ def test_padding_of_the_input_changes_nothing():
     assert torch.allclose(short.tokens[:, :n], long.tokens[:, :n], atol=1e-5)
     assert torch.allclose(short.embedding, long.embedding, atol=1e-5)
     assert torch.allclose(short.log_length, long.log_length, atol=1e-5)
+
+
+def test_a_clip_without_the_modality_gives_one_finite_token():
+    torch.manual_seed(0)
+    encoder = ConditionEncoder(featurizer("bytes", "text"), 16, 2, 1, 8, 0.0, 12.5).eval()
+    nothing = encoder(torch.zeros(1, 4, dtype=torch.long), torch.tensor([0]))
+    assert nothing.mask.tolist() == [[True, False, False, False]]
+    assert nothing.embedding.isfinite().all()
+    assert nothing.log_length.isfinite().all()
+
+
+def test_each_of_equally_long_tokens_lies_in_the_middle_of_its_share():
+    """Token i of 4 in 80 frames has its centre at 80 (i + ½) / 4, where its mark is strongest."""
+    aligner = Aligner(16)
+    torch.nn.init.eye_(aligner.value.weight)
+    for unused in (aligner.value.bias, aligner.offset.weight, aligner.offset.bias, aligner.near.weight, aligner.near.bias):
+        torch.nn.init.zeros_(unused)
+    marks = torch.eye(4).repeat(1, 4)[None]  # each scale of the aligner shows a token in its own four features
+    along = aligner(condition([6.0] * 4, tokens=marks), torch.tensor([80]), torch.arange(80) + 0.5)[0]
+    shares = along.unflatten(1, (4, 4)).mean(1)
+    centres = (shares * (torch.arange(80) + 0.5)[:, None]).sum(0) / shares.sum(0)
+    assert centres.tolist() == pytest.approx([10, 30, 50, 70], abs=0.6)
+
+
+def test_padding_of_condition_and_frames_does_not_move_the_alignment():
+    torch.manual_seed(0)
+    aligner, tokens = Aligner(16), torch.randn(1, 3, 16)
+    own = condition([4.0, 9.0, 7.0], tokens=tokens)
+    padded = condition([4.0, 9.0, 7.0, 50.0, 2.0], tokens=torch.cat([tokens, torch.randn(1, 2, 16)], dim=1))
+    padded.mask[0, 3:] = False
+    n, times = torch.tensor([20]), torch.arange(40) + 0.5
+    assert torch.allclose(aligner(own, n, times[:20]), aligner(padded, n, times)[:, :20], atol=1e-5)

@@ -1,6 +1,6 @@
 import torch
 
-from ms2sl.model.layers import BUCKETS_PER_SIDE, Attention, Block, length_mask, relative_buckets
+from ms2sl.model.layers import BUCKETS_PER_SIDE, Attention, Block, Pool, length_mask, relative_buckets
 
 
 def test_near_offsets_have_buckets_of_their_own_and_far_ones_share():
@@ -38,3 +38,12 @@ def test_attention_agrees_with_torch():
     x, mask = torch.randn(3, 7, 16), length_mask(torch.tensor([7, 4, 1]), 7)
     expected = other(x, x, x, key_padding_mask=~mask)[0]
     assert torch.allclose(own(x, mask), expected, atol=1e-5)
+
+
+def test_pooling_gives_a_unit_vector_that_knows_nothing_of_padding():
+    torch.manual_seed(0)
+    pool, tokens = Pool(16, 8), torch.randn(2, 5, 16)
+    full = pool(tokens, length_mask(torch.tensor([5, 5]), 5))
+    padded = pool(torch.cat([tokens, torch.randn(2, 4, 16)], dim=1), length_mask(torch.tensor([5, 5]), 9))
+    assert torch.allclose(full.norm(dim=-1), torch.ones(2))
+    assert torch.allclose(full, padded, atol=1e-6)

@@ -119,6 +119,13 @@ def test_the_teacher_does_not_learn_from_the_student():
     assert student.grad.any()
 
 
+def test_frames_of_the_teacher_beyond_the_end_are_nothing_to_tell_from():
+    torch.manual_seed(0)
+    student, teacher, mask = torch.randn(1, 6, 4), torch.randn(1, 6, 4), torch.arange(6)[None] < 4
+    within = agreement_loss(student[:, :4], teacher[:, :4], mask[:, :4])
+    assert agreement_loss(student, teacher, mask).item() == pytest.approx(within.item(), rel=1e-5)
+
+
 LIMBS = torch.tensor([[0, 1], [1, 2]])
 # Each term as a function of a prediction and the mask of what is present, with the shapes of both.
 MASKED = {

@@ -2,11 +2,13 @@ import dataclasses
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from ms2sl.batching import COLUMNS
 from ms2sl.checkpoint import ModelCard
-from ms2sl.collate import Collate
+from ms2sl.collate import Batch, Collate
 from ms2sl.dataset import Dataset
+from ms2sl.diffusion import SCHEDULES
 from ms2sl.local import LocalReporter
 from ms2sl.metrics.motion import hand_dtw, movement
 from ms2sl.model.losses import LossWeights
@@ -67,6 +69,53 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(model, batch):
     assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def padded(batch, **sizes):
+    """The same clips with longer padding."""
+    grown = {name: getattr(batch, name) for name in ("poses", "seen", "text", "speech")}
+    for name, size in sizes.items():
+        shape = grown[name].shape
+        grown[name] = torch.cat([grown[name], grown[name].new_zeros(shape[0], size - shape[1], *shape[2:])], dim=1)
+    return dataclasses.replace(batch, **grown)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_padding_does_not_change_the_loss(model, batch, schedule):
+    """Noise is drawn frame by frame, so the first frames of a single clip get the same; torch draws in sixteens, hence 8 frames more."""
+    model.schedule = SCHEDULES[schedule]
+    one = Batch(*(getattr(batch, field.name)[:1] for field in dataclasses.fields(batch)))
+    frames = -(-one.poses.shape[1] // 8) * 8
+    tight = padded(one, poses=frames, seen=frames)
+    loose = padded(one, poses=frames + 8, seen=frames + 8, text=one.text.shape[1] + 12, speech=one.speech.shape[1] + 80)
+    for seed in range(4):
+        a, b = (model(each, LossWeights(), torch.Generator().manual_seed(seed)) for each in (tight, loose))
+        for name in a:
+            assert b[name].item() == pytest.approx(a[name].item(), rel=1e-4, abs=1e-5), name
+
+
+def test_the_embedding_of_a_sign_ends_with_its_clip(model, batch):
+    features, n_frames = noise_for(batch, model, 24), torch.full((len(batch),), 17)
+    other = torch.cat([features[:, :17], torch.randn(len(batch), 11, features.shape[2])], dim=1)
+    assert torch.allclose(model.sign(features, n_frames), model.sign(other, n_frames), atol=1e-5)
+
+
+@pytest.mark.parametrize("patch", [1, 2, 3, 4])
+def test_a_patch_fits_every_length_or_is_refused_by_the_config(dataset, batch, tiny_model, patch):
+    try:
+        config = ModelConfig.model_validate(tiny_model.model_dump() | {"patch": patch})
+    except ValidationError:
+        return
+    model = MS2SL(config, dataset.skeleton, "bytes", "log-mel")
+    frames = batch.poses.shape[1]
+    for more in (4, 8, 12):  # whatever multiple of 4 the longest clip of a batch has
+        grown = padded(batch, poses=frames + more, seen=frames + more)
+        assert model(grown, LossWeights(), torch.Generator().manual_seed(0))["loss"].isfinite()
+
+
+def test_heads_that_do_not_divide_the_width_are_refused_by_the_config():
+    with pytest.raises(ValidationError, match="heads"):
+        ModelConfig(width=16, heads=3)
+
+
 @pytest.mark.parametrize(
     ("text", "speech", "pseudo", "allowed"),
     [
@@ -124,7 +173,8 @@ def test_an_overfitted_model_signs_its_clips(dataset, tmp_path):
     task = MS2SLTask(dataset, config, LossWeights(), ModelCard.of("ms2sl", config, dataset.card))
     table = read_shard(dataset.shards("test")[0][0], COLUMNS).slice(0, 8)
     batch = task.collate(table)
-    training = TrainingConfig(steps=250, learning_rate=4e-3, warmup=20, validate_every=250, log_every=10, checkpoint_every=250, ema=0.95)
+    every = {"steps": 250, "validate_every": 250, "checkpoint_every": 250, "log_every": 10}
+    training = TrainingConfig(**every, learning_rate=4e-3, warmup=20, ema=0.95, precision="fp32")
     reporter = LocalReporter(tmp_path)
 
     def again(step):

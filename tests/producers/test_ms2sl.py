@@ -3,7 +3,7 @@ import pytest
 
 from ms2sl.clip import Speech, Utterance
 from ms2sl.errors import InputError
-from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.producers.ms2sl import BATCH, MS2SLProducer
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +80,16 @@ def test_no_steps_are_too_few(tiny_checkpoint):
 
 def test_nothing_makes_nothing(producer):
     assert producer.produce([], seed=0) == []
+
+
+def test_more_utterances_than_a_batch_holds_come_back_in_their_order(producer):
+    texts = ["abc"[i % 3] * (i % 5 + 1) + "fgh"[i % 2 :] for i in range(BATCH + 8)]
+    made = producer.produce(words(*texts), seed=1)
+    again = producer.produce(words(*texts[::-1]), seed=1)[::-1]
+    assert all(same(a, b) for a, b in zip(made, again, strict=True))
+    assert same(made[-1], producer.produce(words(texts[-1]), seed=1)[0])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**64])
+def test_any_whole_number_is_a_seed(producer, seed):
+    assert same(*(producer.produce(words("cab"), seed=seed)[0] for _ in range(2)))
