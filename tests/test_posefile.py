@@ -37,7 +37,7 @@ def test_pose_format_reads_joints_limbs_and_pixels(poses):
     assert pose.body.data.shape == (poses.n_frames, 1, 49, 2)
     shoulders = pose.body.data[:, 0, [LEFT, RIGHT]]
     assert np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=-1).mean() == pytest.approx(SHOULDER_WIDTH, rel=1e-3)
-    assert shoulders.mean(axis=(0, 1)) == pytest.approx(ORIGIN, abs=0.1)
+    assert shoulders.mean(axis=(0, 1)).tolist() == pytest.approx(ORIGIN, abs=0.1)
 
 
 def test_what_was_not_seen_is_masked_for_pose_format_too(poses):
