@@ -51,7 +51,7 @@ def run(options: EvaluateCommand) -> list[Result]:
         raise InputError(f"no clip of split '{options.split}' has text, speech and poses, so there is nothing to judge on")
     training = Training(dataset.clips("train"))
     producers = [(producer, "text"), (producer, "speech"), (NearestText(training), "text")]
-    producers += [(kind(training), "text") for kind in (RandomClip, StaticPose, MeanPose)]
+    producers += [(kind(training), "") for kind in (RandomClip, StaticPose, MeanPose)]
     judged = evaluate(producers, clips, reader, dataset.skeleton, options.seed)
     results = []
     for result in tqdm(judged, total=len(producers) + 1, desc="evaluate", unit="producer"):

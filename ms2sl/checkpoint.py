@@ -112,11 +112,10 @@ def check_skeleton(card: ModelCard, skeleton: Skeleton, folder: Path) -> None:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Copies the two files of a checkpoint to ``target``, replacing what is there in one step."""
+    """Copies the two files of a checkpoint to the new folder ``target``, which is there whole or not at all."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     for name in (CONFIG, WEIGHTS):
         shutil.copyfile(source / name, temporary / name)
-    shutil.rmtree(target, ignore_errors=True)
     os.replace(temporary, target)

@@ -94,5 +94,5 @@ class Clip:
     poses: Poses | None = None
 
     def utterance(self, modality: str) -> Utterance:
-        """Its ``text`` or its ``speech`` alone, as a producer may see it."""
-        return Utterance(self.id, **{modality: getattr(self, modality)})
+        """Its ``text`` or its ``speech`` alone, or with "" neither, as a producer may see it."""
+        return Utterance(self.id, **({modality: getattr(self, modality)} if modality else {}))

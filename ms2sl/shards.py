@@ -87,7 +87,7 @@ def to_row(clip: Clip, skeleton: Skeleton) -> dict:
             "fps": poses.fps,
             "n_frames": poses.n_frames,
             "poses": poses.joints.astype(np.float16).tobytes(),
-            "confidence": np.round(poses.confidence.clip(0, 1) * 255).astype(np.uint8).tobytes(),
+            "confidence": np.round(poses.confidence * 255).astype(np.uint8).tobytes(),
         }
     return row
 

@@ -80,6 +80,8 @@ class Skeleton(BaseModel):
             raise InputError("the clip has no frames")
         if not np.isfinite(poses.fps) or poses.fps <= 0:
             raise InputError(f"{poses.fps} frames per second is impossible")
+        if not ((poses.confidence >= 0) & (poses.confidence <= 1)).all():
+            raise InputError("a confidence is not between 0 and 1; 0 is unseen, 1 is certain")
         unseen = ~np.isfinite(poses.joints).all(axis=2)
         if (unseen & (poses.confidence > 0)).any():
             frame, joint = np.argwhere(unseen & (poses.confidence > 0))[0]

@@ -26,13 +26,13 @@ def test_what_is_saved_is_what_is_loaded(tiny_checkpoint, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
 
 
-def test_publishing_replaces_what_was_there_and_leaves_the_training_state_behind(folder, tmp_path):
+def test_publishing_leaves_the_training_state_behind_and_never_touches_a_model_that_is_there(folder, tmp_path):
     (folder / "training.safetensors").write_bytes(b"state")
     target = tmp_path / "published"
-    target.mkdir()
-    (target / "old").touch()
     checkpoint.publish(folder, target)
     assert sorted(path.name for path in target.iterdir()) == ["config.json", "model.safetensors"]
+    with pytest.raises(OSError, match="not empty"):
+        checkpoint.publish(folder, target)
 
 
 def test_a_folder_that_is_no_checkpoint(tmp_path):

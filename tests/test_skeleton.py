@@ -118,7 +118,6 @@ def test_the_first_joint_that_is_not_a_number_is_told():
         HOLISTIC_49X2.check(one)
 
 
-@pytest.mark.xfail(strict=True, reason="check does not look at the range of confidences")
 @pytest.mark.parametrize("confidence", [-1.0, 1.5, float("nan")])
 def test_a_confidence_outside_0_to_1_is_refused(confidence):
     one = poses()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from ms2sl import checkpoint
@@ -21,7 +21,7 @@ from ms2sl.dataset import Dataset
 from ms2sl.distributed import all_sum
 from ms2sl.errors import InputError
 from ms2sl.metrics.text import edit_distance
-from ms2sl.model.layers import Trunk, length_mask
+from ms2sl.model.layers import Trunk, check_heads, length_mask
 from ms2sl.model.losses import ctc_loss
 from ms2sl.pose_space import PoseSpace
 
@@ -35,6 +35,11 @@ class RecogniserConfig(Config):
     heads: int = Field(4, gt=0, description="attention heads")
     layers: int = Field(2, gt=0, description="layers")
     noise: float = Field(0.2, ge=0, description="noise added to pose features in training, in standard deviations")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "RecogniserConfig":
+        check_heads(self.width, self.heads)
+        return self
 
 
 class Recogniser(nn.Module):

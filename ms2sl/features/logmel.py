@@ -33,6 +33,8 @@ class LogMel:
 
     def _encode(self, speech: Speech) -> np.ndarray:
         waveform = speech.waveform
+        if speech.rate <= 0:
+            raise InputError(f"speech of {speech.rate} samples a second is impossible")
         if speech.rate != SAMPLE_RATE:
             waveform = soxr.resample(waveform, speech.rate, SAMPLE_RATE)
         if len(waveform) < WINDOW:

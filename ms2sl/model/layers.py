@@ -27,6 +27,12 @@ def length_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
+def check_heads(width: int, heads: int) -> None:
+    """Raises ValueError where the attention heads cannot share the width."""
+    if width % heads:
+        raise ValueError(f"heads ({heads}) must divide width ({width})")
+
+
 class Attention(nn.Module):
     """Multi-head attention over ``context`` (self-attention where it is None)."""
 

@@ -14,7 +14,7 @@ from ms2sl.diffusion import SCHEDULES, ScheduleName, diffuse, sample
 from ms2sl.features import featurizer
 from ms2sl.model.conditions import Aligner, Condition, ConditionEncoder, Prior
 from ms2sl.model.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
-from ms2sl.model.layers import length_mask
+from ms2sl.model.layers import check_heads, length_mask
 from ms2sl.model.losses import (
     LossWeights,
     agreement_loss,
@@ -47,8 +47,7 @@ class ModelConfig(Config):
 
     @model_validator(mode="after")
     def _divisible(self) -> "ModelConfig":
-        if self.width % self.heads:
-            raise ValueError(f"heads ({self.heads}) must divide width ({self.width})")
+        check_heads(self.width, self.heads)
         return self
 
 

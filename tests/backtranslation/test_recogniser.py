@@ -1,4 +1,6 @@
+import pytest
 import torch
+from pydantic import ValidationError
 
 from ms2sl.backtranslation import recogniser
 from ms2sl.backtranslation.recogniser import Recogniser, RecogniserConfig, RecogniserTask
@@ -18,6 +20,11 @@ def reader(characters: str) -> Recogniser:
 
 def logits(path: list[int], classes: int) -> torch.Tensor:
     return torch.nn.functional.one_hot(torch.tensor([path]), classes).float()
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValidationError, match=r"heads \(3\) must divide width \(16\)"):
+        RecogniserConfig(width=16, heads=3)
 
 
 def test_repeats_are_merged_and_blanks_dropped_but_doubled_letters_stay():

@@ -14,6 +14,11 @@ def speech(seconds: float = 1.0, rate: int = 16_000) -> Speech:
     return Speech((0.3 * np.sin(2 * np.pi * 440 * t)).astype(np.float32), rate)
 
 
+def test_speech_without_a_rate_is_refused():
+    with pytest.raises(InputError, match="0 samples a second"):
+        featurizer("log-mel", "speech")([Speech(np.zeros(1600, np.float32), 0)])
+
+
 def test_text_is_its_bytes_whatever_its_case_spaces_or_composition():
     bytes_of = featurizer("bytes", "text")
     assert bytes(bytes_of(["  Grüße\n dich "])[0]).decode() == "grüße dich"
