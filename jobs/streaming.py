@@ -7,12 +7,14 @@ that was interrupted goes on with the very batch at which it stopped, and no wor
 
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from itertools import groupby, islice
 from pathlib import Path
 
 import pyarrow as pa
 import ray
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from ms2sl.batching import COLUMNS, Plan, cut
 from ms2sl.collate import Batch, Collate
@@ -22,6 +24,17 @@ SHARDS_PER_TASK = 4
 READERS = 2
 AHEAD = 512 * 2**20  # bytes of shards read ahead
 READY_BATCHES = 4
+PAUSE = 0.05  # seconds
+
+
+class Unhurried(ExecutionCallback):
+    """Lets Ray Data look around a few times a second only, while all that may be read ahead has been read.
+
+    Its loop does not rest then: it would take a core, and the interpreter's lock, from the training beside it.
+    """
+
+    def on_execution_step(self, executor) -> None:
+        time.sleep(PAUSE)
 
 
 def read(batch: dict) -> Iterator[pa.Table]:
@@ -39,6 +52,7 @@ def stream(plan: Plan, collate: Collate, start: int, steps: int) -> Iterator[Bat
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     # The whole training is one plan: without a bound Ray would read all of it at once, at the cost of the first steps.
+    context.custom_execution_callback_classes = [Unhurried]
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(object_store_memory=AHEAD)
     blocks = (
         ray.data.from_items(items, override_num_blocks=-(-len(items) // SHARDS_PER_TASK))
