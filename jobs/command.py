@@ -4,15 +4,16 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 from ms2sl.config import explain, read_yaml
 from ms2sl.errors import InputError
 
 T = TypeVar("T", bound="Command")
+Place = Annotated[str, BeforeValidator(str)]  # a local path or a URI
 
 
 class Command(BaseSettings):
@@ -86,10 +87,12 @@ def start_ray(**options) -> None:
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_BACKEND_LOG_LEVEL": "fatal",
         "OMP_WAIT_POLICY": "PASSIVE",
     }.items():
         os.environ.setdefault(name, value)
     import ray
+    import ray.data  # which sets its logger up
 
     if ray.is_initialized():
         return

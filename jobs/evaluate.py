@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field
 from tqdm import tqdm
 
-from jobs.command import Command, main
+from jobs.command import Command, Place, main
 from ms2sl.backtranslation import recogniser
 from ms2sl.checkpoint import check_skeleton
 from ms2sl.dataset import Dataset
@@ -28,7 +28,7 @@ INTRO = (
 class EvaluateCommand(Command):
     """Scores a model on held-out clips and draws a gallery."""
 
-    data: Path = Field(Path("data/fingerspelling"), description="folder of the prepared dataset")
+    data: Place = Field("data/fingerspelling", description="folder of the prepared dataset, local or a URI")
     split: str = Field("test", description="split to judge on")
     model: Path = Field(Path("runs/quickstart/model"), description="folder of the trained model")
     recogniser: Path = Field(Path("runs/recogniser/model"), description="folder of the trained recogniser")

@@ -1,57 +1,78 @@
-"""Prepares a corpus for training: import → normalise → featurize → shards, on Ray Data.
+"""Prepares a corpus for training: import → check → normalise → speech → featurize → shards, on Ray Data.
 
-Run again, it makes only the shards that are missing.
+    python -m jobs.prepare --corpus how2sign --how2sign.source /corpora/how2sign --out data/how2sign
+
+Run again, it makes only the shards that are missing. ``--out`` and the source may be local or any URI of pyarrow (s3://, gs://, hdfs://).
 """
 
+import time
 from dataclasses import asdict
-from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import ray
-from pydantic import Field
+from pydantic import Field, create_model
 from tqdm import tqdm
 
-from jobs.command import Command, main, start_ray
-from ms2sl.corpora import CORPORA, Corpus, CorpusName
-from ms2sl.corpora.fingerspelling import FingerspellingConfig
+from jobs.command import Command, Place, main, start_ray
+from ms2sl.corpora import CORPORA, Corpus
 from ms2sl.dataset import DatasetCard, describe, summary
-from ms2sl.features import featurizer
-from ms2sl.preparing import ShardPlan, featurize, fingerprint, import_rows, is_done, plan_shards
+from ms2sl.description import write_description
+from ms2sl.features import featurizer, same_featurizer
+from ms2sl.features.base import SpeechConfig, TextConfig
+from ms2sl.fitting import FitConfig
+from ms2sl.preparing import Resplit, ShardPlan, featurize, fingerprint, import_rows, is_done, plan_shards
 from ms2sl.shards import SCHEMA, Rejection, ShardHeader, write_shard
+from ms2sl.storage import Location
 
 STAGED = SCHEMA.append(pa.field("file", pa.string())).append(pa.field("error", pa.string()))
 
 
-class PrepareCommand(Command):
+class PrepareOptions(Command):
     """Makes training-ready shards of a corpus: poses, text, speech and their features."""
 
-    corpus: CorpusName = Field("fingerspelling", description="where clips come from")
-    out: Path = Field(Path("data/fingerspelling"), description="folder of the prepared dataset")
-    fingerspelling: FingerspellingConfig = FingerspellingConfig()
-    text_features: str = Field("bytes", description="featurizer of text")
-    speech_features: str = Field("log-mel", description="featurizer of speech")
+    corpus: Literal[tuple(CORPORA)] = Field("fingerspelling", description="where clips come from")
+    out: Place = Field("data/fingerspelling", description="folder of the prepared dataset, local or a URI")
+    text: TextConfig = TextConfig()
+    speech: SpeechConfig = SpeechConfig()
+    poses: FitConfig = FitConfig()
+    split: str | None = Field(None, pattern=r"^[a-z]+$", description="put all clips in this split, whatever the corpus says")
+    synthesise_speech: bool = Field(False, description="speak texts that have no recording with espeak-ng, marked as synthesised")
+    describe: bool = Field(False, description="print what is in the dataset, and write it as description.json and description.png")
     shard_size: int = Field(256, gt=0, description="clips a shard")
-    workers: int = Field(2, gt=0, description="actors that featurize")
+    workers: int = Field(2, gt=0, description="actors that import and featurize")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
 
-    def open_corpus(self) -> Corpus:
-        return CORPORA[self.corpus](getattr(self, self.corpus))
-
     @property
-    def fingerprint(self) -> str:
-        """Of all options that decide what the shards hold."""
-        return fingerprint(self.model_dump(mode="json", include={"corpus", self.corpus, "text_features", "speech_features", "shard_size"}))
+    def device(self) -> str:
+        return "cuda" if self.gpus_per_worker else "cpu"
+
+    def open_corpus(self) -> Corpus:
+        """Raises InputError if it is not what it should be as a whole."""
+        corpus = CORPORA[self.corpus](getattr(self, self.corpus))
+        return Resplit(corpus, self.split) if self.split else corpus
+
+    def decisive(self, corpus: Corpus) -> dict:
+        """All that decides what the shards hold."""
+        options = {"corpus", self.corpus, "text", "speech", "poses", "split", "synthesise_speech", "shard_size"}
+        return self.model_dump(mode="json", include=options) | {"clips": corpus.digest()}
+
+
+# One group of options for each corpus in the registry.
+PrepareCommand = create_model(
+    "PrepareCommand", __base__=PrepareOptions, __module__=__name__, **{name: (kind.Config, kind.Config()) for name, kind in CORPORA.items()}
+)
 
 
 class Import:
     """Clips of one planned shard → rows, an Arrow block."""
 
-    def __init__(self, options: PrepareCommand):
-        self.corpus = options.open_corpus()
+    def __init__(self, options: PrepareOptions, corpus: Corpus):
+        self.options, self.corpus = options, corpus
 
     def __call__(self, batch: dict) -> pa.Table:
         plan = ShardPlan(batch["file"][0], batch["start"][0], batch["stop"][0])
-        rows, rejected = import_rows(self.corpus, plan)
+        rows, rejected = import_rows(self.corpus, plan, self.options.poses, self.options.synthesise_speech)
         rows += [{"id": rejection.id, "error": rejection.reason} for rejection in rejected]
         return pa.Table.from_pylist([row | {"file": plan.file} for row in rows], STAGED)
 
@@ -59,8 +80,8 @@ class Import:
 class Featurize:
     """Fills in features; what cannot be featurized gets an error."""
 
-    def __init__(self, options: PrepareCommand):
-        self.text, self.speech = featurizer(options.text_features, "text"), featurizer(options.speech_features, "speech")
+    def __init__(self, header: ShardHeader, device: str):
+        self.text, self.speech = same_featurizer(header.text, device), same_featurizer(header.speech, device)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()
@@ -74,7 +95,7 @@ class Featurize:
 class Write:
     """A block of rows → a shard on disk; passes on its name and counts."""
 
-    def __init__(self, out: Path, header: ShardHeader):
+    def __init__(self, out: Location, header: ShardHeader):
         self.out, self.header = out, header
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -82,24 +103,24 @@ class Write:
         rejected = tuple(Rejection(id=row["id"], reason=row["error"]) for row in rows if row["error"])
         accepted = [{name: row[name] for name in SCHEMA.names} for row in rows if not row["error"]]
         write_shard(self.out / rows[0]["file"], accepted, self.header.model_copy(update={"rejected": rejected}))
-        return pa.table({"file": [rows[0]["file"]], "clips": [len(rows)]})
+        return pa.table({"file": [rows[0]["file"]], "clips": [len(rows)], "rejected": [len(rejected)]})
 
 
-def prepare(options: PrepareCommand) -> DatasetCard:
+def prepare(options: PrepareOptions) -> DatasetCard:
     """Makes the missing shards and ``dataset.json``. Raises InputError if no training clip can be used."""
-    featurizer(options.text_features, "text"), featurizer(options.speech_features, "speech")  # errors are for here, not for actors
-    corpus, out, mark = options.open_corpus(), options.out.absolute(), options.fingerprint
-    header = ShardHeader(
-        fingerprint=mark, skeleton=corpus.skeleton, text_features=options.text_features, speech_features=options.speech_features
-    )
+    corpus, out = options.open_corpus(), Location(options.out)
+    mark = fingerprint(options.decisive(corpus))
     plans = plan_shards(corpus, options.shard_size)
     missing = [plan for plan in plans if not is_done(out / plan.file, mark)]
     if missing:
-        _make(options, out, header, missing)
-    return describe(corpus.name, out, [plan.file for plan in plans], corpus.fps, corpus.card())
+        # Made here first: what is wrong with their options is an error for here, not for actors.
+        text, speech = featurizer(options.text, "text").features, featurizer(options.speech, "speech").features
+        header = ShardHeader(fingerprint=mark, skeleton=corpus.skeleton, text=text, speech=speech)
+        _make(options, corpus, Write(out, header), missing)
+    return describe(corpus.name, out, [plan.file for plan in plans], options.poses.fps or corpus.fps, corpus.card())
 
 
-def _make(options: PrepareCommand, out: Path, header: ShardHeader, plans: list) -> None:
+def _make(options: PrepareOptions, corpus: Corpus, write: Write, plans: list) -> None:
     start_ray()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -107,25 +128,31 @@ def _make(options: PrepareCommand, out: Path, header: ShardHeader, plans: list) 
     pool = ray.data.ActorPoolStrategy(size=min(options.workers, len(plans)))
     done = (
         ray.data.from_items([asdict(plan) for plan in plans], override_num_blocks=len(plans))
-        .map_batches(Import, fn_constructor_args=(options,), batch_size=1, compute=pool)
+        .map_batches(Import, fn_constructor_args=(options, corpus), batch_size=1, compute=pool)
         .map_batches(
             Featurize,
-            fn_constructor_args=(options,),
+            fn_constructor_args=(write.header, options.device),
             batch_size=None,
             batch_format="pyarrow",
             compute=pool,
             num_gpus=options.gpus_per_worker or None,
         )
-        .map_batches(Write(out, header).__call__, batch_size=None, batch_format="pyarrow")
+        .map_batches(write.__call__, batch_size=None, batch_format="pyarrow")
     )
+    rejected = 0
     with tqdm(total=sum(plan.stop - plan.start for plan in plans), desc="prepare", unit="clip") as bar:
         for row in done.iter_rows():
+            rejected += row["rejected"]
+            bar.set_postfix_str(f"{rejected} rejected" if rejected else "", refresh=False)
             bar.update(row["clips"])
 
 
-def run(options: PrepareCommand) -> None:
+def run(options: PrepareOptions) -> None:
+    started = time.monotonic()
     card = prepare(options)
-    print(*summary(card), f"dataset: {options.out}", sep="\n")
+    if options.describe:
+        print(write_description(Location(options.out)))
+    print(*summary(card), f"dataset: {options.out} ({time.monotonic() - started:.0f} s)", sep="\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from jobs import evaluate, prepare, train
-from jobs.command import Command, main, start_ray
+from jobs.command import Command, Place, main, start_ray
 from ms2sl.corpora.fingerspelling import FingerspellingConfig
 from ms2sl.dataset import summary
 from ms2sl.tracking import default_uri
@@ -24,7 +24,7 @@ class QuickstartCommand(Command):
     recogniser_steps: int = Field(400, gt=0, description="training steps of the recogniser")
     workers: int = Field(1, gt=0, description="DDP workers")
     gpu: bool = Field(False, description="one GPU a worker")
-    data: Path = Field(Path("data/fingerspelling"), description="folder for the dataset")
+    data: Place = Field("data/fingerspelling", description="folder for the dataset")
     runs: Path = Field(Path("runs"), description="folder for the runs")
 
 

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from itertools import groupby, islice
-from pathlib import Path
 
 import pyarrow as pa
 import ray
@@ -19,6 +18,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ms2sl.batching import COLUMNS, Plan, cut
 from ms2sl.collate import Batch, Collate
 from ms2sl.shards import read_shard
+from ms2sl.storage import Location
 
 SHARDS_PER_TASK = 4
 READERS = 2
@@ -40,7 +40,7 @@ class Unhurried(ExecutionCallback):
 def read(batch: dict) -> Iterator[pa.Table]:
     """The rows of some shards, each marked with its epoch."""
     for path, epoch in zip(batch["path"], batch["epoch"], strict=True):
-        table = read_shard(Path(path), COLUMNS)
+        table = read_shard(Location(path), COLUMNS)
         yield table.append_column("epoch", pa.array([epoch] * len(table), pa.int64()))
 
 

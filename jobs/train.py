@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from ray.train.torch import TorchTrainer
 
-from jobs.command import Command, main, start_ray
+from jobs.command import Command, Place, main, start_ray
 from jobs.progress import Progress, shown
 from jobs.reporting import RayReporter, TrackMetrics
 from jobs.streaming import stream
@@ -26,6 +26,7 @@ from ms2sl.errors import InputError
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import ModelConfig
 from ms2sl.model.task import MS2SLTask
+from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri, git_commit
 from ms2sl.training import Diverged, TrainingConfig, train
 
@@ -33,7 +34,7 @@ from ms2sl.training import Diverged, TrainingConfig, train
 class TrainCommand(Command):
     """Trains a model on a prepared dataset."""
 
-    data: Path = Field(Path("data/fingerspelling"), description="folder of a prepared dataset")
+    data: Place = Field("data/fingerspelling", description="folder of a prepared dataset, local or a URI")
     task: Literal["ms2sl", "recogniser"] = Field("ms2sl", description="what to train: the model, or the judge of its signing")
     name: str = Field("ms2sl", pattern=r"^[\w.-]+$", description="name of the run; the same name goes on with it")
     runs: Path = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
@@ -83,10 +84,12 @@ def train_worker(config: dict) -> dict:
 
 def run(options: TrainCommand) -> Path:
     """Trains to the end and returns the folder of the finished model."""
-    options = options.model_copy(update={"data": options.data.absolute()})
+    options = options.model_copy(update={"data": str(Location(options.data))})
     dataset = Dataset(options.data)
     Plan(dataset.shards("train"), options.training.batch_size, options.training.seed, 0, options.workers)
-    dataset.shards("dev")
+    dataset.shards(dataset.validation)
+    if dataset.validation == "train":
+        print("there is no dev split: dev_… are figures of the training clips")
     claim(options, dataset)
     finished = options.folder / "model"
     if finished.exists():

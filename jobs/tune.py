@@ -15,6 +15,7 @@ from ms2sl.config import explain
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
 from ms2sl.local import LocalReporter, local_batches
+from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri
 from ms2sl.training import Diverged, train
 from tune_spaces import load_space
@@ -44,7 +45,7 @@ class TuneReporter(LocalReporter):
 def run(options: TuneCommand) -> None:
     space = load_space(options.space)
     check(space, options)
-    base = options.train.model_copy(update={"data": options.train.data.absolute(), "runs": options.train.runs.absolute()})
+    base = options.train.model_copy(update={"data": str(Location(options.train.data)), "runs": options.train.runs.absolute()})
     Dataset(base.data).shards("train")
     start_ray()
     if ray.cluster_resources().get("CPU", 0) < options.cpus_per_trial:

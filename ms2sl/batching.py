@@ -7,7 +7,6 @@ block after another: a row at a time is the known bottleneck.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +14,16 @@ import pyarrow as pa
 from ms2sl.collate import Batch, Collate
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
+from ms2sl.storage import Location
 
 COLUMNS = ["id", "n_frames", "poses", "confidence", "n_text", "text_features", "n_speech", "speech_features"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Who reads what in which epoch. ``shards`` are ``(path, clips)``."""
+    """Who reads what in which epoch. ``shards`` are ``(place, clips)``."""
 
-    shards: list[tuple[Path, int]]
+    shards: list[tuple[Location, int]]
     batch_size: int
     seed: int
     rank: int = 0
@@ -46,7 +46,7 @@ class Plan:
         smallest = sorted(clips for _, clips in self.shards)[: len(self.shards) // self.world_size]
         return sum(smallest) // self.batch_size
 
-    def epoch(self, epoch: int) -> list[Path]:
+    def epoch(self, epoch: int) -> list[Location]:
         """The shards of this rank, in the order of this epoch."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.shards))
         per_rank = len(self.shards) // self.world_size

@@ -19,6 +19,7 @@ from ms2sl import __version__
 from ms2sl.config import Config, explain
 from ms2sl.dataset import DatasetCard
 from ms2sl.errors import InputError
+from ms2sl.features.base import Features
 from ms2sl.skeleton import Skeleton
 
 ConfigType = TypeVar("ConfigType", bound=Config)
@@ -35,8 +36,8 @@ class ModelCard(Config):
     kind: str
     model: dict
     skeleton: Skeleton
-    text_features: str
-    speech_features: str
+    text: Features
+    speech: Features
     characters: str
     fps: float
     longest: int
@@ -51,8 +52,8 @@ class ModelCard(Config):
             kind=kind,
             model=model.model_dump(mode="json"),
             skeleton=dataset.skeleton,
-            text_features=dataset.text_features,
-            speech_features=dataset.speech_features,
+            text=dataset.text,
+            speech=dataset.speech,
             characters=dataset.characters,
             fps=dataset.fps,
             longest=dataset.splits["train"].longest,

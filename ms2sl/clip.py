@@ -5,8 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import soundfile
+import soxr
 
 from ms2sl.errors import InputError
+
+SAMPLE_RATE = 16_000  # samples a second at which speech is kept
+LONGEST_SPEECH = 600.0  # seconds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +36,30 @@ class Poses:
         return self.n_frames / self.fps
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where poses stand in the picture that they come from: position there = origin + unit × joints.
+
+    origin: of the picture's own coordinates, one for each dimension; unit: how many of them one of the poses' is.
+    width, height: of the picture; 0 where it is not known.
+    """
+
+    origin: tuple[float, ...]
+    unit: float
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Signing:
+    """Poses as a file has them, in the coordinates of the picture; its size, 0 where it is not known; what was odd about them."""
+
+    poses: Poses
+    width: int = 0
+    height: int = 0
+    remarks: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Speech:
     """Mono waveform, float32 ``(samples,)`` in [-1, 1], at ``rate`` samples a second."""
@@ -43,24 +71,34 @@ class Speech:
     def seconds(self) -> float:
         return len(self.waveform) / self.rate
 
+    def resampled(self, rate: int) -> "Speech":
+        """At another sampling rate, by soxr. Raises InputError if its own rate is impossible."""
+        if self.rate <= 0:
+            raise InputError(f"speech of {self.rate} samples a second is impossible")
+        return self if self.rate == rate else Speech(soxr.resample(self.waveform, self.rate, rate), rate)
+
     def to_flac(self) -> bytes:
         buffer = io.BytesIO()
         soundfile.write(buffer, self.waveform, self.rate, format="FLAC", subtype="PCM_16")
         return buffer.getvalue()
 
     @classmethod
-    def decode(cls, encoded: bytes, where: str = "speech") -> "Speech":
+    def decode(cls, encoded: bytes, where: str = "speech", longest: float = LONGEST_SPEECH) -> "Speech":
         """Any format of libsndfile (wav, flac, mp3, ogg); channels are averaged.
 
-        Raises InputError if the bytes are no audio or hold no samples.
+        Raises InputError if the bytes are no audio, hold no samples, or unpack to more than ``longest`` seconds, of which none is kept.
         """
         try:
-            waveform, rate = soundfile.read(io.BytesIO(encoded), dtype="float32", always_2d=True)
+            with soundfile.SoundFile(io.BytesIO(encoded)) as file:
+                rate = file.samplerate
+                waveform = file.read(int(longest * rate) + 1, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             reason = str(error).rsplit(": ", 1)[-1]
             raise InputError(f"{where} is not audio that can be read (wav, flac, mp3 or ogg): {reason}") from None
         if not len(waveform):
             raise InputError(f"{where} holds no samples: record at least one word")
+        if len(waveform) > longest * rate:
+            raise InputError(f"{where} lasts longer than {longest:.0f} s: cut it into utterances")
         return cls(waveform.mean(axis=1), rate)
 
 
@@ -82,6 +120,10 @@ class Clip:
     """One utterance of a corpus; any of text, gloss, speech and poses may be absent.
 
     spoken_language is a BCP 47 tag, signed_language an ISO 639-3 code.
+    speech_source: ``recorded`` or ``synthesised``; None without speech.
+    source_fps: at which its poses were recorded, where they were resampled.
+    placement: of its poses in the picture; importers, whose poses are in the picture's own coordinates, say its size by it.
+    remarks: what was mended in it, for people.
     """
 
     id: str
@@ -91,7 +133,11 @@ class Clip:
     text: str | None = None
     gloss: str | None = None
     speech: Speech | None = None
+    speech_source: str | None = None
     poses: Poses | None = None
+    source_fps: float | None = None
+    placement: Placement | None = None
+    remarks: tuple[str, ...] = ()
 
     def utterance(self, modality: str) -> Utterance:
         """Its ``text`` or its ``speech`` alone, or with "" neither, as a producer may see it."""

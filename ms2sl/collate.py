@@ -8,8 +8,8 @@ import pyarrow as pa
 import torch
 
 from ms2sl.clip import Poses
-from ms2sl.features import featurizer
-from ms2sl.features.base import Featurizer, feature_dtype
+from ms2sl.features.base import Features
+from ms2sl.shards import decode_joints
 from ms2sl.skeleton import Skeleton
 
 # A few fixed sizes, since each new shape makes the kernels set up anew.
@@ -41,20 +41,18 @@ class Batch:
 
 
 class Collate:
-    """Makes batches. ``text_features`` and ``speech_features`` are names of featurizers."""
+    """Makes batches of poses and of such text and speech features."""
 
-    def __init__(self, skeleton: Skeleton, text_features: str, speech_features: str):
-        self.skeleton = skeleton
-        self.text = featurizer(text_features, "text")
-        self.speech = featurizer(speech_features, "speech")
+    def __init__(self, skeleton: Skeleton, text: Features, speech: Features):
+        self.skeleton, self.text, self.speech = skeleton, text, speech
 
     def __call__(self, table: pa.Table) -> Batch:
         """Rows of a shard as a batch, decoded straight from the Arrow buffers."""
         joints, dims = self.skeleton.n_joints, self.skeleton.dims
-        poses = _column(table, "poses", "n_frames", np.float16, (joints, dims))
+        poses = [decode_joints(value.as_buffer(), (joints, dims)) if value.is_valid else None for value in table["poses"]]
         confidence = _column(table, "confidence", "n_frames", np.uint8, (joints,))
-        texts = _column(table, "text_features", "n_text", feature_dtype(self.text), _shape(self.text))
-        speeches = _column(table, "speech_features", "n_speech", feature_dtype(self.speech), _shape(self.speech))
+        texts = _column(table, "text_features", "n_text", self.text.dtype, self.text.shape)
+        speeches = _column(table, "speech_features", "n_speech", self.speech.dtype, self.speech.shape)
         return self._batch(poses, confidence, texts, speeches)
 
     def batch(self, poses: Sequence[Poses | None], texts: Sequence[np.ndarray | None], speeches: Sequence[np.ndarray | None]) -> Batch:
@@ -67,17 +65,13 @@ class Collate:
         joints, dims = self.skeleton.n_joints, self.skeleton.dims
         padded, n_frames = _pad(poses, (joints, dims), FRAME_MULTIPLE)
         seen, _ = _pad(confidence, (joints,), FRAME_MULTIPLE)
-        text, n_text = _pad(texts, _shape(self.text), TEXT_MULTIPLE)
-        speech, n_speech = _pad(speeches, _shape(self.speech), SPEECH_MULTIPLE)
+        text, n_text = _pad(texts, self.text.shape, TEXT_MULTIPLE)
+        speech, n_speech = _pad(speeches, self.speech.shape, SPEECH_MULTIPLE)
         return Batch(padded, seen > 0, n_frames, _ids(text, self.text), n_text, _ids(speech, self.speech), n_speech)
 
 
-def _shape(featurizer: Featurizer) -> tuple[int, ...]:
-    return (featurizer.dim,) if featurizer.dim else ()
-
-
-def _ids(features: torch.Tensor, featurizer: Featurizer) -> torch.Tensor:
-    return features.long() if featurizer.vocabulary else features
+def _ids(padded: torch.Tensor, features: Features) -> torch.Tensor:
+    return padded.long() if features.vocabulary else padded
 
 
 def _column(table: pa.Table, name: str, count: str, dtype, shape: tuple[int, ...]) -> list[np.ndarray | None]:

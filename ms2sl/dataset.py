@@ -12,13 +12,15 @@ from pydantic import ValidationError
 from ms2sl.clip import Clip
 from ms2sl.config import Config
 from ms2sl.errors import InputError
+from ms2sl.features.base import Features
 from ms2sl.features.text_bytes import plain
-from ms2sl.files import replacing
-from ms2sl.pose_space import PoseStatistics, pose_statistics
-from ms2sl.shards import Rejection, decode_poses, read_header, read_shard, to_clip
+from ms2sl.pose_space import PoseStatistics
+from ms2sl.shards import read_header, read_shard, to_clip, write_parquet
 from ms2sl.skeleton import Skeleton
+from ms2sl.storage import Location
 
-CARD = "dataset.json"
+CARD, REJECTED = "dataset.json", "rejected.parquet"
+COUNTED = ["split", "text", "n_frames", "n_speech", "fps", "remarks"]
 
 
 class Shard(Config):
@@ -29,7 +31,7 @@ class Shard(Config):
 
 
 class Split(Config):
-    """Counts of a split; ``with_…`` are clips that have the modality."""
+    """Counts of a split; ``with_…`` are clips that have the modality, or a remark on what was mended."""
 
     shards: tuple[Shard, ...]
     clips: int
@@ -38,6 +40,7 @@ class Split(Config):
     with_text: int
     with_speech: int
     with_poses: int
+    with_remarks: int
     longest: int
 
 
@@ -48,12 +51,12 @@ class DatasetCard(Config):
     fingerprint: str
     fps: float
     skeleton: Skeleton
-    text_features: str
-    speech_features: str
+    text: Features
+    speech: Features
     characters: str
     statistics: PoseStatistics
     splits: dict[str, Split]
-    rejected: tuple[Rejection, ...]
+    rejected: int
     corpus: dict
 
 
@@ -63,12 +66,12 @@ class Dataset:
     Raises InputError if the folder holds none, or if shards are missing, damaged or of another skeleton.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = Path(folder)
+    def __init__(self, folder: Location | Path | str):
+        self.folder = Location(folder)
+        if not (self.folder / CARD).exists():
+            raise InputError(f"{self.folder} holds no dataset ({CARD} is missing): make one with python -m jobs.prepare")
         try:
-            self.card = DatasetCard.model_validate_json((self.folder / CARD).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"{self.folder} holds no dataset ({CARD} is missing): make one with python -m jobs.prepare") from None
+            self.card = DatasetCard.model_validate_json((self.folder / CARD).read_text())
         except ValidationError as error:
             raise InputError(f"{self.folder / CARD} is damaged ({error.error_count()} problems): prepare the data again") from None
 
@@ -76,8 +79,8 @@ class Dataset:
     def skeleton(self) -> Skeleton:
         return self.card.skeleton
 
-    def shards(self, split: str) -> list[tuple[Path, int]]:
-        """Paths of the split's shards with their numbers of clips, each checked to be there, whole and of this dataset."""
+    def shards(self, split: str) -> list[tuple[Location, int]]:
+        """Places of the split's shards with their numbers of clips, each checked to be there, whole and of this dataset."""
         if split not in self.card.splits:
             raise InputError(f"{self.folder} has no split '{split}'; it has: {', '.join(self.card.splits)}")
         shards = [(self.folder / shard.file, shard.clips) for shard in self.card.splits[split].shards]
@@ -91,6 +94,11 @@ class Dataset:
                 raise InputError(f"{path} was prepared with other options than {self.folder / CARD}: prepare the data again")
         return shards
 
+    @property
+    def validation(self) -> str:
+        """The split to validate on: dev, or train where a small corpus has no dev."""
+        return "dev" if "dev" in self.card.splits else "train"
+
     def tables(self, split: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The rows of a split, shard after shard."""
         for path, _ in self.shards(split):
@@ -103,54 +111,55 @@ class Dataset:
                 yield to_clip(row, self.skeleton)
 
 
-def describe(name: str, folder: Path, files: list[str], fps: float, corpus: dict) -> DatasetCard:
-    """Reads the shards ``files`` in ``folder`` and writes its ``dataset.json``.
+def describe(name: str, folder: Location | Path, files: list[str], fps: float, corpus: dict) -> DatasetCard:
+    """Reads the shards ``files`` in ``folder`` and writes its ``dataset.json``, and ``rejected.parquet`` if clips were rejected.
 
     Raises InputError if no training clip was accepted.
     """
-    paths = [folder / file for file in files]
-    headers = {path: read_header(path) for path in paths}
-    header = headers[paths[0]]
-    columns = ["split", "text", "n_frames", "n_speech", "fps"]
-    tables = {path: read_shard(path, columns) for path in paths}
-    rejected = tuple(rejection for path in paths for rejection in headers[path].rejected)
-    by_split: dict[str, list[Path]] = {}
-    for path, table in tables.items():
+    folder = Location(folder)
+    headers = {file: read_header(folder / file) for file in files}
+    tables = {file: read_shard(folder / file, COUNTED) for file in files}
+    rejected = [rejection for file in files for rejection in headers[file].rejected]
+    by_split: dict[str, list[str]] = {}
+    for file, table in tables.items():
         if len(table):
-            by_split.setdefault(table["split"][0].as_py(), []).append(path)
+            by_split.setdefault(table["split"][0].as_py(), []).append(file)
+    if rejected:
+        write_parquet(folder / REJECTED, pa.Table.from_pylist([rejection.model_dump() for rejection in rejected]))
     if "train" not in by_split:
-        reason = f"; the first: {rejected[0].id}: {rejected[0].reason}" if rejected else ""
-        raise InputError(f"no training clip of {name} could be used ({len(rejected)} rejected{reason})")
+        reason = f"{len(rejected)} rejected; the first: {rejected[0].id}: {rejected[0].reason}" if rejected else "it has none"
+        raise InputError(f"no training clip of {name} could be used ({reason}); --split train makes all clips training clips")
+    header, *others = (headers[file] for file in by_split["train"])
     card = DatasetCard(
         name=name,
         fingerprint=header.fingerprint,
         fps=fps,
         skeleton=header.skeleton,
-        text_features=header.text_features,
-        speech_features=header.speech_features,
+        text=header.text,
+        speech=header.speech,
         characters=_characters(tables.values()),
-        statistics=pose_statistics(_train_poses(by_split["train"], header.skeleton), header.skeleton),
+        statistics=header.sums.statistics(*(other.sums for other in others)),
         splits={split: _count(members, tables) for split, members in by_split.items()},
-        rejected=rejected,
+        rejected=len(rejected),
         corpus=corpus,
     )
-    with replacing(folder / CARD) as temporary:
-        temporary.write_text(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8")
+    (folder / CARD).write(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False).encode())
     return card
 
 
-def _count(paths: list[Path], tables: dict[Path, pa.Table]) -> Split:
-    table = pa.concat_tables([tables[path] for path in paths])
+def _count(files: list[str], tables: dict[str, pa.Table]) -> Split:
+    table = pa.concat_tables([tables[file] for file in files])
     frames, fps = table["n_frames"].to_numpy(), table["fps"].to_numpy()
     posed = frames > 0
     return Split(
-        shards=tuple(Shard(file=path.name, clips=len(tables[path])) for path in paths),
+        shards=tuple(Shard(file=file, clips=len(tables[file])) for file in files),
         clips=len(table),
         hours=float((frames[posed] / fps[posed]).sum() / 3600),
         frames=int(frames.sum()),
         with_text=len(table) - table["text"].null_count,
         with_speech=int((table["n_speech"].to_numpy() > 0).sum()),
         with_poses=int(posed.sum()),
+        with_remarks=len(table) - table["remarks"].null_count,
         longest=int(frames.max()),
     )
 
@@ -160,21 +169,16 @@ def _characters(tables) -> str:
     return "".join(sorted(set().union(*map(plain, texts))))
 
 
-def _train_poses(paths: list[Path], skeleton: Skeleton):
-    for path in paths:
-        for row in read_shard(path, ["n_frames", "poses", "confidence", "fps"]).to_pylist():
-            if row["poses"]:
-                yield decode_poses(row, skeleton)
-
-
 def summary(card: DatasetCard) -> list[str]:
     """One line a split, for people."""
     lines = [
         f"{split}: {counts.clips} clips, {counts.hours * 60:.1f} min of signing, "
-        f"{counts.with_text} with text, {counts.with_speech} with speech"
+        f"{counts.with_text} with text, {counts.with_speech} with speech, {counts.with_poses} with poses"
         for split, counts in card.splits.items()
     ]
-    return lines + ([f"rejected: {len(card.rejected)} clips, listed in {CARD}"] if card.rejected else [])
+    mended = sum(counts.with_remarks for counts in card.splits.values())
+    lines += [f"mended: {mended} clips; the column 'remarks' of the shards says how"] if mended else []
+    return lines + ([f"rejected: {card.rejected} clips; {REJECTED} says which and why"] if card.rejected else [])
 
 
 def mean_frames(card: DatasetCard) -> float:

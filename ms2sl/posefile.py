@@ -1,45 +1,81 @@
 """`.pose` files, the exchange format of the field (pose-format)."""
 
 import io
+import struct
 
 import numpy as np
 from pose_format import Pose
 from pose_format.numpy import NumPyPoseBody
 from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
 
-from ms2sl.clip import Poses
+from ms2sl.clip import Placement, Poses, Signing
+from ms2sl.errors import InputError
 from ms2sl.skeleton import Skeleton
 
 PART_COLOURS = {"body": (70, 70, 80), "left_hand": (0, 120, 190), "right_hand": (214, 80, 20), "face": (120, 120, 120)}
-WIDTH, HEIGHT = 512, 512
-SHOULDER_WIDTH = 150  # pixels
-ORIGIN = (256, 240)  # pixels, from the top left
+# What the tools of the field call the parts of a skeleton.
+COMPONENTS = {
+    "body": ("body", "POSE_LANDMARKS", "pose_keypoints_2d", "BODY_25"),
+    "left_hand": ("left_hand", "LEFT_HAND_LANDMARKS", "hand_left_keypoints_2d", "HAND_LEFT"),
+    "right_hand": ("right_hand", "RIGHT_HAND_LANDMARKS", "hand_right_keypoints_2d", "HAND_RIGHT"),
+    "face": ("face", "FACE_LANDMARKS", "face_keypoints_2d", "FACE"),
+}
+CANVAS = Placement(origin=(256.0, 240.0, 0.0), unit=150.0, width=512, height=512)
 
 
-def to_pose(poses: Poses, skeleton: Skeleton) -> Pose:
-    """Normalised poses (shoulder widths, origin between the shoulders) in pixels on a canvas."""
+def to_pose(poses: Poses, skeleton: Skeleton, placement: Placement = CANVAS) -> Pose:
+    """Normalised poses in the picture of a placement; by default on a canvas of 512 × 512 pixels."""
     components = [
         PoseHeaderComponent(
             part.name, list(part.joints), list(part.limbs), [PART_COLOURS.get(part.name, (0, 0, 0))], "XYZ"[: skeleton.dims] + "C"
         )
         for part in skeleton.parts
     ]
-    header = PoseHeader(version=0.2, dimensions=PoseHeaderDimensions(WIDTH, HEIGHT, 0), components=components)
-    pixels = poses.joints * SHOULDER_WIDTH + np.array([*ORIGIN, 0][: skeleton.dims], np.float32)
+    header = PoseHeader(version=0.2, dimensions=PoseHeaderDimensions(placement.width, placement.height, 0), components=components)
+    pixels = (poses.joints * placement.unit + np.array(placement.origin[: skeleton.dims])) * (poses.confidence[..., None] > 0)
     return Pose(header, NumPyPoseBody(poses.fps, pixels[:, None].astype(np.float32), poses.confidence[:, None].astype(np.float32)))
 
 
-def to_bytes(poses: Poses, skeleton: Skeleton) -> bytes:
+def to_bytes(poses: Poses, skeleton: Skeleton, placement: Placement = CANVAS) -> bytes:
     """The `.pose` file of normalised poses."""
     buffer = io.BytesIO()
-    to_pose(poses, skeleton).write(buffer)
+    to_pose(poses, skeleton, placement).write(buffer)
     return buffer.getvalue()
 
 
-def from_bytes(encoded: bytes, skeleton: Skeleton) -> Poses:
-    """The inverse of ``to_bytes``, up to the rounding of the format."""
-    pose = Pose.read(encoded)
-    joints = pose.body.data[:, 0].filled(0).astype(np.float32)
-    confidence = np.asarray(pose.body.confidence[:, 0], np.float32)
-    joints = (joints - np.array([*ORIGIN, 0][: skeleton.dims], np.float32)) / SHOULDER_WIDTH
-    return Poses(joints * (confidence[..., None] > 0), confidence, float(pose.body.fps))
+def from_bytes(encoded: bytes, skeleton: Skeleton) -> Signing:
+    """The joints of a skeleton from a `.pose` file of any version, found by the names of components and points.
+
+    Where there are several people, it is the one who is seen most. Raises InputError if the file is damaged or lacks a joint.
+    """
+    try:
+        pose = Pose.read(encoded)
+        joints, confidence = np.asarray(pose.body.data.filled(0), np.float32), np.asarray(pose.body.confidence, np.float32)
+    except (struct.error, ValueError, IndexError, KeyError, TypeError, EOFError, OverflowError, MemoryError) as error:
+        raise InputError(f"it is cut short or no .pose file ({error})") from None
+    if 0 in joints.shape[:2]:
+        raise InputError("the .pose file has no frames" if not joints.shape[0] else "there is nobody in the .pose file")
+    chosen, dims = _columns(pose.header, skeleton), joints.shape[-1]
+    if dims < skeleton.dims:
+        raise InputError(f"it has {dims} dimensions, but skeleton {skeleton.name} has {skeleton.dims}")
+    person = int((confidence > 0).sum(axis=(0, 2)).argmax())
+    remarks = (f"{joints.shape[1]} people; the one who is seen most was taken",) if joints.shape[1] > 1 else ()
+    confidence = confidence[:, person, chosen]
+    joints = np.where(confidence[..., None] > 0, joints[:, person, chosen, : skeleton.dims], 0)
+    size = pose.header.dimensions
+    return Signing(Poses(joints, confidence.clip(0, 1), float(pose.body.fps)), size.width, size.height, remarks)
+
+
+def _columns(header: PoseHeader, skeleton: Skeleton) -> list[int]:
+    """Where the joints of the skeleton stand in the file."""
+    names = [(component.name, point) for component in header.components for point in component.points]
+    where = {name: i for i, name in reversed(list(enumerate(names)))}
+    columns = []
+    for part in skeleton.parts:
+        for joint in part.joints:
+            found = next((where[component, joint] for component in COMPONENTS[part.name] if (component, joint) in where), None)
+            if found is None:
+                have = ", ".join(f"{component.name} ({len(component.points)})" for component in header.components)
+                raise InputError(f"it has no joint {part.name}/{joint} of skeleton {skeleton.name}; it has {have}: choose another skeleton")
+            columns.append(found)
+    return columns

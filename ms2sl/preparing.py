@@ -2,16 +2,18 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ms2sl.clip import Speech
-from ms2sl.corpora import Corpus
+from ms2sl.clip import Clip, Speech
+from ms2sl.corpora import Corpus, espeak
 from ms2sl.errors import InputError
 from ms2sl.features.base import Featurizer
+from ms2sl.fitting import FitConfig, fit
 from ms2sl.shards import Rejection, add_features, read_header, to_row
+from ms2sl.storage import Location
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,18 @@ class ShardPlan:
     file: str
     start: int
     stop: int
+
+
+class Resplit:
+    """A corpus whose clips are all in one split."""
+
+    def __init__(self, corpus: Corpus, split: str):
+        self.corpus, self.name, self.skeleton, self.fps = corpus, corpus.name, corpus.skeleton, corpus.fps
+        self.splits = {split: range(sum(len(span) for span in corpus.splits.values()))}
+        self.id, self.digest, self.card = corpus.id, corpus.digest, corpus.card
+
+    def clip(self, index: int) -> Clip:
+        return replace(self.corpus.clip(index), split=next(iter(self.splits)))
 
 
 def plan_shards(corpus: Corpus, shard_size: int) -> list[ShardPlan]:
@@ -37,23 +51,27 @@ def fingerprint(options: dict) -> str:
     return hashlib.blake2b(json.dumps(options | {"format": FORMAT}, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def is_done(path: Path, expected: str) -> bool:
+def is_done(where: Location | Path, expected: str) -> bool:
     """Whether the shard is there, whole, and was made with the same options."""
     try:
-        return path.exists() and read_header(path).fingerprint == expected
+        return Location(where).exists() and read_header(where).fingerprint == expected
     except InputError:
         return False
 
 
-def import_rows(corpus: Corpus, plan: ShardPlan) -> tuple[list[dict], list[Rejection]]:
-    """The rows of a shard without features, and the clips that could not be used."""
+def import_rows(corpus: Corpus, plan: ShardPlan, config: FitConfig, synthesise: bool = False) -> tuple[list[dict], list[Rejection]]:
+    """The rows of a shard without features, and the clips that could not be used.
+
+    synthesise: clips with text but without speech get speech from espeak-ng.
+    """
     rows, rejected = [], []
     for index in range(plan.start, plan.stop):
-        name = f"clip {index}"
+        name = corpus.id(index)
         try:
             clip = corpus.clip(index)
-            name = clip.id
-            rows.append(to_row(clip, corpus.skeleton))
+            if synthesise and clip.speech is None and clip.text is not None:
+                clip = replace(clip, speech=espeak.synthesise(clip.text, clip.spoken_language), speech_source="synthesised")
+            rows.append(to_row(fit(clip, corpus.skeleton, config, config.fps or corpus.fps)))
         except InputError as error:
             rejected.append(Rejection(id=name, reason=str(error)))
     return rows, rejected

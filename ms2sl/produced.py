@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,7 +21,8 @@ from ms2sl.errors import InputError
 from ms2sl.files import replacing
 from ms2sl.posefile import to_bytes
 from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.shards import write_parquet
+from ms2sl.shards import encode_confidence, encode_poses, write_parquet
+from ms2sl.storage import Location
 
 AUDIO = {".wav", ".flac", ".mp3", ".ogg"}
 
@@ -92,14 +92,14 @@ class OutputFolder:
                 "text": utterance.text,
                 "fps": poses.fps,
                 "n_frames": poses.n_frames,
-                "poses": poses.joints.astype(np.float16).tobytes(),
-                "confidence": np.round(poses.confidence * 255).astype(np.uint8).tobytes(),
+                "poses": encode_poses(poses),
+                "confidence": encode_confidence(poses),
             }
             for utterance, poses in zip(utterances, produced, strict=True)
         ]
         name = hashlib.blake2b("\n".join(sorted(row["id"] for row in rows)).encode(), digest_size=8).hexdigest()
         table = pa.Table.from_pylist(rows).replace_schema_metadata({b"skeleton": producer.skeleton.model_dump_json()})
-        write_parquet(self.path / "parts" / f"{name}.parquet", table)
+        write_parquet(Location(self.path / "parts" / f"{name}.parquet"), table)
 
     def write_failures(self, failed: dict[str, str]) -> None:
         """``failed.json``: ids and reasons; no such file if nothing failed."""

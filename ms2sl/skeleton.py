@@ -5,10 +5,8 @@ from functools import cached_property
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from ms2sl.clip import Poses
+from ms2sl.clip import Placement, Poses
 from ms2sl.errors import InputError
-
-FINGERS = ("THUMB", "INDEX_FINGER", "MIDDLE_FINGER", "RING_FINGER", "PINKY")
 
 
 class Part(BaseModel):
@@ -87,47 +85,23 @@ class Skeleton(BaseModel):
             frame, joint = np.argwhere(unseen & (poses.confidence > 0))[0]
             raise InputError(f"joint {self.joints[joint]} is NaN or infinite in frame {frame}; mark it as unseen (confidence 0) instead")
 
-    def normalise(self, poses: Poses) -> Poses:
-        """Origin between the shoulders, shoulder width as the unit, both averaged over the clip.
+    def place(self, poses: Poses) -> Placement:
+        """Where the poses stand: the origin between the shoulders, shoulder width as the unit, both medians over the clip.
 
-        Raises InputError if the shoulders are never seen together. Unseen joints become 0.
+        Raises InputError if the shoulders are never seen together.
         """
         left, right = (self.index(joint) for joint in self.shoulders)
         seen = (poses.confidence[:, left] > 0) & (poses.confidence[:, right] > 0)
         if not seen.any():
             raise InputError("the shoulders are never seen, so the pose has no origin and no scale")
-        pair = poses.joints[seen][:, [left, right]]
-        width = np.linalg.norm(pair[:, 0] - pair[:, 1], axis=-1).mean()
-        if width < 1e-6:
+        pair = poses.joints[seen][:, [left, right]].astype(np.float64)
+        unit = float(np.median(np.linalg.norm(pair[:, 0] - pair[:, 1], axis=-1)))
+        if unit < 1e-6:
             raise InputError("both shoulders lie on one point, so the pose has no scale")
-        joints = np.where(poses.confidence[..., None] > 0, (poses.joints - pair.mean(axis=(0, 1))) / width, 0)
-        return Poses(joints.astype(np.float32), poses.confidence, poses.fps)
+        return Placement(tuple(np.median(pair.mean(axis=1), axis=0).tolist()), unit)
 
-
-def _holistic(name: str) -> Skeleton:
-    """Upper body and hands of MediaPipe Holistic, without depth (which it hardly measures)."""
-    body = Part(
-        name="body",
-        joints=("NOSE", "LEFT_SHOULDER", "RIGHT_SHOULDER", "LEFT_ELBOW", "RIGHT_ELBOW", "LEFT_WRIST", "RIGHT_WRIST"),
-        limbs=((1, 2), (1, 3), (3, 5), (2, 4), (4, 6)),
-    )
-    fingers = [
-        [f"{finger}_{joint}" for joint in (("CMC", "MCP", "IP", "TIP") if finger == "THUMB" else ("MCP", "PIP", "DIP", "TIP"))]
-        for finger in FINGERS
-    ]
-    hand_limbs = [(0, 1), (0, 5), (5, 9), (9, 13), (13, 17), (0, 17)]
-    hand_limbs += [(4 * f + j, 4 * f + j + 1) for f in range(5) for j in range(1, 4)]
-    hands = [
-        Part(name=f"{side}_hand", joints=("WRIST", *(joint for finger in fingers for joint in finger)), limbs=tuple(hand_limbs))
-        for side in ("left", "right")
-    ]
-    return Skeleton(
-        name=name,
-        dims=2,
-        parts=(body, *hands),
-        shoulders=("body/LEFT_SHOULDER", "body/RIGHT_SHOULDER"),
-        wrists={"left_hand": "body/LEFT_WRIST", "right_hand": "body/RIGHT_WRIST"},
-    )
-
-
-HOLISTIC_49X2 = _holistic("holistic-49x2")
+    def normalise(self, poses: Poses) -> Poses:
+        """In shoulder widths from between the shoulders (see ``place``). Unseen joints become 0."""
+        placement = self.place(poses)
+        joints = (poses.joints - np.array(placement.origin)) / placement.unit
+        return Poses(np.where(poses.confidence[..., None] > 0, joints, 0).astype(np.float32), poses.confidence, poses.fps)

@@ -14,6 +14,7 @@ from torch import nn
 
 from ms2sl.collate import Batch
 from ms2sl.config import Config
+from ms2sl.devices import supports_bf16
 from ms2sl.errors import InputError
 from ms2sl.train_state import TrainState
 
@@ -77,13 +78,6 @@ class Reporter(Protocol):
 
 class Diverged(InputError):
     """The loss became NaN, infinite or far larger than it was."""
-
-
-def supports_bf16(device: torch.device) -> bool:
-    """Whether bf16 arithmetic is fast on this device."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:

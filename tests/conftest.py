@@ -21,6 +21,8 @@ from ms2sl.checkpoint import ModelCard
 from ms2sl.corpora.fingerspelling import Fingerspelling, FingerspellingConfig
 from ms2sl.dataset import Dataset, describe
 from ms2sl.features import featurizer
+from ms2sl.features.base import SpeechConfig, TextConfig
+from ms2sl.fitting import FitConfig
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import ModelConfig
 from ms2sl.model.task import MS2SLTask
@@ -28,18 +30,20 @@ from ms2sl.preparing import featurize, import_rows, plan_shards
 from ms2sl.shards import ShardHeader, write_shard
 
 torch.set_num_threads(2)
+BYTES, LOG_MEL = featurizer(TextConfig(), "text").features, featurizer(SpeechConfig(), "speech").features
 
 
-def prepare(corpus, folder: Path, shard_size: int = 10) -> Path:
+def prepare(corpus, folder: Path, shard_size: int = 10, config: FitConfig | None = None) -> Path:
     """A prepared dataset, made in this process."""
-    text, speech = featurizer("bytes", "text"), featurizer("log-mel", "speech")
+    config = config or FitConfig()
+    text, speech = featurizer(TextConfig(), "text"), featurizer(SpeechConfig(), "speech")
     plans = plan_shards(corpus, shard_size)
     for plan in plans:
-        rows, rejected = import_rows(corpus, plan)
+        rows, rejected = import_rows(corpus, plan, config)
         rejected += featurize(rows, text, speech)
-        header = ShardHeader(fingerprint="test", skeleton=corpus.skeleton, text_features="bytes", speech_features="log-mel")
+        header = ShardHeader(fingerprint="test", skeleton=corpus.skeleton, text=text.features, speech=speech.features)
         write_shard(folder / plan.file, rows, header.model_copy(update={"rejected": tuple(rejected)}))
-    describe(corpus.name, folder, [plan.file for plan in plans], corpus.fps, corpus.card())
+    describe(corpus.name, folder, [plan.file for plan in plans], config.fps or corpus.fps, corpus.card())
     return folder
 
 

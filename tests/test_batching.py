@@ -11,6 +11,7 @@ from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
 from ms2sl.local import local_batches
 from ms2sl.shards import read_shard
+from tests.conftest import BYTES, LOG_MEL
 
 
 def rows(n: int, seed: int = 0) -> pa.Table:
@@ -82,7 +83,7 @@ def test_too_few_shards_and_too_few_clips_are_explained():
 def test_a_batch_holds_what_the_rows_hold(tiny_dataset):
     dataset = Dataset(tiny_dataset)
     table = read_shard(dataset.shards("train")[0][0], COLUMNS)
-    batch = Collate(dataset.skeleton, "bytes", "log-mel")(table)
+    batch = Collate(dataset.skeleton, BYTES, LOG_MEL)(table)
     clips = list(dataset.clips("train"))[: len(table)]
     for i, clip in enumerate(clips):
         n = int(batch.n_frames[i])
@@ -105,7 +106,7 @@ def test_neither_blocks_nor_empty_blocks_matter_over_many_pools():
 
 def test_training_that_starts_in_the_middle_goes_on_with_the_next_batch(tiny_dataset):
     dataset = Dataset(tiny_dataset)
-    collate, own = Collate(dataset.skeleton, "bytes", "log-mel"), Plan(dataset.shards("train"), 7, seed=3)
+    collate, own = Collate(dataset.skeleton, BYTES, LOG_MEL), Plan(dataset.shards("train"), 7, seed=3)
     whole = list(islice(local_batches(own, collate, 0), 13))  # 5 batches an epoch
     for start in (0, 3, 5, 11):
         rest = list(islice(local_batches(own, collate, start), 13 - start))
@@ -114,7 +115,7 @@ def test_training_that_starts_in_the_middle_goes_on_with_the_next_batch(tiny_dat
 
 def test_validation_reads_the_whole_split_once_over_all_ranks(tiny_dataset):
     dataset = Dataset(tiny_dataset)
-    collate = Collate(dataset.skeleton, "bytes", "log-mel")
+    collate = Collate(dataset.skeleton, BYTES, LOG_MEL)
     alone = list(split_batches(dataset, "dev", collate, 3))
     shared = [list(split_batches(dataset, "dev", collate, 3, rank, 2)) for rank in range(2)]
     assert sum(map(len, alone)) == 12

@@ -10,7 +10,7 @@ from ms2sl import checkpoint
 from ms2sl.backtranslation import recogniser
 from ms2sl.errors import InputError
 from ms2sl.model import task
-from ms2sl.skeleton import HOLISTIC_49X2
+from ms2sl.skeletons import HOLISTIC_49X2
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_checkpoint_of_another_skeleton(folder):
 
 def test_the_config_is_plain_json_that_names_its_parts(folder):
     card = json.loads((folder / "config.json").read_text())
-    assert card["text_features"] == "bytes"
+    assert card["text"]["featurizer"] == "bytes"
     assert card["skeleton"]["name"] == "holistic-49x2"
     assert card["fps"] == 12.5
 

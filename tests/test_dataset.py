@@ -1,6 +1,7 @@
 import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from ms2sl.clip import Clip, Poses
@@ -8,7 +9,7 @@ from ms2sl.dataset import Dataset, summary
 from ms2sl.errors import InputError
 from ms2sl.preparing import is_done, plan_shards
 from ms2sl.shards import read_header, read_shard, write_shard
-from ms2sl.skeleton import HOLISTIC_49X2
+from ms2sl.skeletons import HOLISTIC_49X2
 from tests.conftest import prepare
 
 
@@ -94,9 +95,12 @@ class Troubled:
     def card(self) -> dict:
         return {}
 
+    def id(self, index: int) -> str:
+        return f"clip-{index}"
+
     def clip(self, index: int) -> Clip:
         good = self.corpus.clip(index)
-        fields = {"id": f"clip-{index}", "split": "train" if index < 12 else "dev", "spoken_language": "en", "signed_language": "ase"}
+        fields = {"id": self.id(index), "split": "train" if index < 12 else "dev", "spoken_language": "en", "signed_language": "ase"}
         fields |= {"text": "cab", "poses": good.poses}
         if index == 3:
             raise InputError("its file is cut in half")
@@ -109,11 +113,13 @@ class Troubled:
 
 def test_one_bad_clip_is_reported_and_the_others_go_on(corpus, tmp_path):
     card = Dataset(prepare(Troubled(corpus), tmp_path, shard_size=5)).card
-    assert {rejection.id: rejection.reason.split(":")[0] for rejection in card.rejected} == {
-        "clip 3": "its file is cut in half",
+    rejected = pq.read_table(tmp_path / "rejected.parquet").to_pylist()
+    assert {row["id"]: row["reason"].split(":")[0] for row in rejected} == {
+        "clip-3": "its file is cut in half",
         "clip-5": "the text is empty",
         "clip-7": "joint body/NOSE is NaN or infinite in frame 0; mark it as unseen (confidence 0) instead",
     }
+    assert card.rejected == 3
     assert card.splits["train"].clips == 9
     assert "rejected: 3 clips" in summary(card)[-1]
 

@@ -4,8 +4,8 @@ import torch
 
 from ms2sl.clip import Poses
 from ms2sl.dataset import Dataset
-from ms2sl.pose_space import SMALLEST_DEVIATION, PoseSpace, anchors, pose_statistics
-from ms2sl.skeleton import HOLISTIC_49X2 as SKELETON
+from ms2sl.pose_space import SMALLEST_DEVIATION, PoseSpace, PoseSums, anchors
+from ms2sl.skeletons import HOLISTIC_49X2 as SKELETON
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_statistics_are_those_of_the_frames_in_which_a_joint_and_its_wrist_are_s
     clips = [
         Poses(rng.normal(2, 3, (n, 49, 2)).astype(np.float32), (rng.random((n, 49)) < 0.7).astype(np.float32), 25.0) for n in (40, 70, 1)
     ]
-    statistics = pose_statistics(clips, SKELETON)
+    statistics = PoseSums.of(clips, SKELETON).statistics()
     joints, seen = (np.concatenate([getattr(clip, name) for clip in clips]) for name in ("joints", "confidence"))
     for joint, name in enumerate(SKELETON.joints):
         side = name.split("_hand")[0] if "_hand" in name else None
@@ -93,7 +93,7 @@ def test_unknown_positions_do_not_leak_into_known_features(space, clip):
 
 def test_coordinates_that_hardly_vary_are_not_blown_up():
     space = PoseSpace(SKELETON)
-    space.set_statistics(pose_statistics([Poses(np.ones((9, 49, 2), np.float32), np.ones((9, 49), np.float32), 25.0)], SKELETON))
+    space.set_statistics(PoseSums.of([Poses(np.ones((9, 49, 2), np.float32), np.ones((9, 49), np.float32), 25.0)], SKELETON).statistics())
     assert (space.deviation == SMALLEST_DEVIATION).all()
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from ms2sl.clip import Poses
 from ms2sl.corpora.letters import alphabet
 from ms2sl.rendering import BACKGROUND, BODY_HEIGHT, HAND_HEIGHT, WIDTH, gif, images, still, strips, webp
-from ms2sl.skeleton import HOLISTIC_49X2 as SKELETON
+from ms2sl.skeletons import HOLISTIC_49X2 as SKELETON
 
 
 def wave(n_frames: int, fps: float) -> Poses:

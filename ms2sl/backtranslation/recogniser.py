@@ -91,10 +91,10 @@ class RecogniserTask:
 
     def __init__(self, dataset: Dataset, config: RecogniserConfig, card: checkpoint.ModelCard):
         described = dataset.card
-        if described.text_features != "bytes":
-            raise InputError(f"the letter recogniser needs a dataset whose text features are 'bytes', not '{described.text_features}'")
+        if described.text.featurizer != "bytes":
+            raise InputError(f"the letter recogniser needs a dataset whose text features are 'bytes', not '{described.text.featurizer}'")
         self.dataset, self.card = dataset, card
-        self.collate = Collate(described.skeleton, described.text_features, described.speech_features)
+        self.collate = Collate(described.skeleton, described.text, described.speech)
         self.module = Recogniser(config, self.collate, described.characters)
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()
@@ -112,7 +112,7 @@ class RecogniserTask:
         model = self._averaged.to(device)
         model.load_state_dict(weights)
         errors = letters = 0
-        for batch in split_batches(self.dataset, "dev", self.collate, 64, rank, world_size):
+        for batch in split_batches(self.dataset, self.dataset.validation, self.collate, 64, rank, world_size):
             read = model.decode(model(batch.to(device)), batch.n_frames)
             for hypothesis, ids, n in zip(read, batch.text.tolist(), batch.n_text.tolist(), strict=True):
                 errors += edit_distance(hypothesis, bytes(ids[:n]).decode(errors="replace"))
@@ -127,7 +127,7 @@ class RecogniserTask:
 def load(folder: Path) -> Recogniser:
     """A trained recogniser. Raises InputError if the folder holds none."""
     card = checkpoint.read_card(folder, KIND)
-    collate = Collate(card.skeleton, card.text_features, card.speech_features)
+    collate = Collate(card.skeleton, card.text, card.speech)
     model = Recogniser(checkpoint.model_config(card, RecogniserConfig, folder), collate, card.characters)
     checkpoint.load_weights(model, folder)
     return model.eval()

@@ -19,7 +19,7 @@ from ms2sl.config import Config
 from ms2sl.corpora import espeak, stitching
 from ms2sl.corpora.letters import alphabet, spoken_language
 from ms2sl.errors import InputError
-from ms2sl.skeleton import HOLISTIC_49X2
+from ms2sl.skeletons import HOLISTIC_49X2
 
 SPLITS = ("test", "dev", "long", "train")
 ENGLISH_VOICES = ("en-us", "en-us+f2", "en-us+m3", "en-us+f4", "en-gb-x-rp", "en-gb-x-rp+f3", "en-gb-scotland", "en-gb-x-rp+m2")
@@ -56,7 +56,7 @@ class FingerspellingConfig(Config):
 class Fingerspelling:
     """Clips by index; the same seed gives the same clips in any order and any process."""
 
-    name = "fingerspelling"
+    name, Config = "fingerspelling", FingerspellingConfig
     skeleton = HOLISTIC_49X2
 
     def __init__(self, config: FingerspellingConfig):
@@ -76,10 +76,20 @@ class Fingerspelling:
     def __len__(self) -> int:
         return len(self._texts)
 
+    def id(self, index: int) -> str:
+        split, number = self._place(index)
+        return f"{self.config.signed_language}-{split}-{number:05d}"
+
+    def digest(self) -> str:
+        return ""  # its options say all
+
+    def _place(self, index: int) -> tuple[str, int]:
+        split = next(name for name, span in self.splits.items() if index in span)
+        return split, index - self.splits[split].start
+
     def clip(self, index: int) -> Clip:
         """The clip at ``index``, 0 to ``len`` - 1; poses are in pixels, as in a corpus of videos."""
-        split = next(name for name, span in self.splits.items() if index in span)
-        number = index - self.splits[split].start
+        split, number = self._place(index)
         rng = np.random.default_rng((self.config.seed, SPLITS.index(split), number))
         lacks, text = rng.random(), self._texts[index]
         speed = rng.uniform(0.8, 1.25)
@@ -89,12 +99,13 @@ class Fingerspelling:
         without_speech = split == "train" and lacks < self.config.missing_speech
         without_text = split == "train" and lacks >= 1 - self.config.missing_text
         return Clip(
-            id=f"{self.config.signed_language}-{split}-{number:05d}",
+            id=self.id(index),
             split=split,
             spoken_language=self.spoken_language,
             signed_language=self.config.signed_language,
             text=None if without_text else text,
             speech=None if without_speech else self._speech(text, speed, rng),
+            speech_source=None if without_speech else "synthesised",
             poses=poses,
         )
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import spoken_to_signed
-from pose_format import Pose
 
 from ms2sl.clip import Poses
 from ms2sl.errors import InputError
-from ms2sl.skeleton import HOLISTIC_49X2, Skeleton
+from ms2sl.posefile import from_bytes
+from ms2sl.skeleton import Skeleton
+from ms2sl.skeletons import HOLISTIC_49X2
 
 LEXICON = Path(spoken_to_signed.__file__).parent / "assets" / "fingerspelling_lexicon"
-COMPONENTS = {"body": "POSE_LANDMARKS", "left_hand": "LEFT_HAND_LANDMARKS", "right_hand": "RIGHT_HAND_LANDMARKS"}
 QUIET = 1.0  # shoulder widths a second: hands slower than this hold a handshape
 MOVING = 0.35  # shoulder widths: hands that travel farther within a letter move as part of it
 LONGEST_MOVEMENT = 1.5  # seconds
@@ -62,17 +62,12 @@ def alphabet(signed_language: str) -> dict[str, Letter]:
 
 
 def _read(path: Path, skeleton: Skeleton) -> Poses:
-    pose = Pose.read(path.read_bytes())
-    names = [f"{component.name}/{point}" for component in pose.header.components for point in component.points]
-    where = {name: i for i, name in reversed(list(enumerate(names)))}
-    parts = (joint.split("/") for joint in skeleton.joints)
-    chosen = [where[f"{COMPONENTS[part]}/{joint}"] for part, joint in parts]
-    joints = pose.body.data[:, 0, chosen, : skeleton.dims].filled(0).astype(np.float32)
-    confidence = (np.asarray(pose.body.confidence[:, 0, chosen]) > 0).astype(np.float32)
+    raw = from_bytes(path.read_bytes(), skeleton).poses
+    confidence = (raw.confidence > 0).astype(np.float32)
     # The body model guesses a wrist even where it sees no hand; a guess is not an observation.
     for part, wrist in skeleton.wrists.items():
         confidence[:, skeleton.index(wrist)] *= confidence[:, skeleton.part(part)].max(axis=1)
-    return skeleton.normalise(Poses(joints, confidence, float(pose.body.fps)))
+    return skeleton.normalise(Poses(raw.joints, confidence, raw.fps))
 
 
 def _cut(poses: Poses) -> Letter | None:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-import soxr
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from ms2sl.clip import Speech
+from ms2sl.clip import SAMPLE_RATE, Speech
 from ms2sl.errors import InputError
+from ms2sl.features.base import FeaturizerConfig, without_weights
 
-SAMPLE_RATE = 16_000
 WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms every 10 ms
 BANDS = 80
 # Mean and deviation of log10 power of speech at ordinary loudness, so that features lie near unit scale.
@@ -19,12 +18,8 @@ CENTRE, SPREAD = -4.0, 3.0
 class LogMel:
     """80 mel bands every 10 ms, float16 ``(frames, 80)``; resampled to 16 kHz first."""
 
-    modality = "speech"
-    vocabulary = 0
-    dim = BANDS
-    rate = SAMPLE_RATE / HOP
-
-    def __init__(self):
+    def __init__(self, config: FeaturizerConfig, device: str = "cpu"):
+        self.features = without_weights(config, modality="speech", dim=BANDS, rate=SAMPLE_RATE / HOP)
         self._filters = mel_filter_bank(FFT // 2 + 1, BANDS, 20.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
         self._window = window_function(WINDOW, "hann")
 
@@ -32,11 +27,7 @@ class LogMel:
         return [self._encode(speech) for speech in inputs]
 
     def _encode(self, speech: Speech) -> np.ndarray:
-        waveform = speech.waveform
-        if speech.rate <= 0:
-            raise InputError(f"speech of {speech.rate} samples a second is impossible")
-        if speech.rate != SAMPLE_RATE:
-            waveform = soxr.resample(waveform, speech.rate, SAMPLE_RATE)
+        waveform = speech.resampled(SAMPLE_RATE).waveform
         if len(waveform) < WINDOW:
             raise InputError(f"the speech lasts {speech.seconds:.3f} s: record at least one word")
         if not np.isfinite(waveform).all():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ms2sl.errors import InputError
+from ms2sl.features.base import FeaturizerConfig, without_weights
 
 
 def plain(text: str) -> str:
@@ -16,10 +17,8 @@ def plain(text: str) -> str:
 class TextBytes:
     """Ids of the bytes of the plain text, uint8 ``(bytes,)``."""
 
-    modality = "text"
-    vocabulary = 256
-    dim = 0
-    rate = 0.0
+    def __init__(self, config: FeaturizerConfig, device: str = "cpu"):
+        self.features = without_weights(config, modality="text", vocabulary=256)
 
     def __call__(self, inputs: Sequence[str]) -> list[np.ndarray]:
         return [self._encode(text) for text in inputs]

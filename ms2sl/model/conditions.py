@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ms2sl.features.base import Featurizer
+from ms2sl.features.base import Features
 from ms2sl.model.layers import Pool, Trunk, length_mask
 
 ALIGNMENT_SCALES = (0.7, 1.5, 3.0, 6.0)  # frames
@@ -48,15 +48,15 @@ class Condition:
 class ConditionEncoder(nn.Module):
     """Features of one modality → Condition. Speech is first thinned to ``speech_rate`` tokens a second."""
 
-    def __init__(self, featurizer: Featurizer, width: int, heads: int, layers: int, embedding: int, dropout: float, speech_rate: float):
+    def __init__(self, features: Features, width: int, heads: int, layers: int, embedding: int, dropout: float, speech_rate: float):
         super().__init__()
-        thinnings = max(0, round(math.log2(featurizer.rate / speech_rate))) if featurizer.rate else 0
-        widths = [featurizer.dim, *[width] * thinnings]
+        thinnings = max(0, round(math.log2(features.rate / speech_rate))) if features.rate else 0
+        widths = [features.dim, *[width] * thinnings]
         self.thin = nn.ModuleList(nn.Conv1d(a, b, 5, stride=2, padding=2) for a, b in pairwise(widths))
-        if featurizer.vocabulary:
-            self.stem = nn.Embedding(featurizer.vocabulary, width)
+        if features.vocabulary:
+            self.stem = nn.Embedding(features.vocabulary, width)
         else:
-            self.stem = nn.Identity() if thinnings else nn.Linear(featurizer.dim, width)
+            self.stem = nn.Identity() if thinnings else nn.Linear(features.dim, width)
         self.trunk = Trunk(width, heads, layers, dropout)
         self.pool = Pool(width, embedding)
         self.duration = nn.Linear(width, 1)

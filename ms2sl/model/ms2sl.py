@@ -11,7 +11,7 @@ from torch.func import functional_call
 from ms2sl.collate import Batch
 from ms2sl.config import Config
 from ms2sl.diffusion import SCHEDULES, ScheduleName, diffuse, sample
-from ms2sl.features import featurizer
+from ms2sl.features.base import Features
 from ms2sl.model.conditions import Aligner, Condition, ConditionEncoder, Prior
 from ms2sl.model.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
 from ms2sl.model.layers import check_heads, length_mask
@@ -52,12 +52,9 @@ class ModelConfig(Config):
 
 
 class MS2SL(nn.Module):
-    """Shapes: B batch, F frames, T frame tokens, N condition tokens, W width, E embedding.
+    """Shapes: B batch, F frames, T frame tokens, N condition tokens, W width, E embedding."""
 
-    text_features, speech_features: names of the featurizers.
-    """
-
-    def __init__(self, config: ModelConfig, skeleton: Skeleton, text_features: str, speech_features: str):
+    def __init__(self, config: ModelConfig, skeleton: Skeleton, text: Features, speech: Features):
         super().__init__()
         self.config, self.skeleton = config, skeleton
         self.schedule = SCHEDULES[config.schedule]
@@ -65,7 +62,6 @@ class MS2SL(nn.Module):
         features = skeleton.n_joints * skeleton.dims
         shape = {"width": config.width, "heads": config.heads, "dropout": config.dropout}
         encoder = shape | {"layers": config.encoder_layers, "embedding": config.embedding}
-        text, speech = featurizer(text_features, "text"), featurizer(speech_features, "speech")
         self.text = ConditionEncoder(text, **encoder, speech_rate=config.speech_rate)
         self.speech = ConditionEncoder(speech, **encoder, speech_rate=config.speech_rate)
         self.sign = SignEncoder(features, patch=config.patch, **encoder)

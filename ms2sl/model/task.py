@@ -26,8 +26,8 @@ class MS2SLTask:
     def __init__(self, dataset: Dataset, model: ModelConfig, weights: LossWeights, card: checkpoint.ModelCard):
         self.dataset, self.weights, self.card = dataset, weights, card
         described = dataset.card
-        self.collate = Collate(described.skeleton, described.text_features, described.speech_features)
-        self.module = MS2SL(model, described.skeleton, described.text_features, described.speech_features)
+        self.collate = Collate(described.skeleton, described.text, described.speech)
+        self.module = MS2SL(model, described.skeleton, described.text, described.speech)
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()
 
@@ -36,13 +36,14 @@ class MS2SLTask:
 
     @torch.no_grad()
     def validate(self, weights: dict[str, torch.Tensor], rank: int, world_size: int, device: torch.device) -> dict[str, float]:
-        """Every loss term over the dev split, and how much and how long the first samples move beside the real clips."""
+        """Every loss term over the validation split, and how much and how long the first samples move beside the real clips."""
         model = self._averaged.to(device)
         model.load_state_dict(weights)
         # Every rank sums the same values, even one that has no batch.
         motion = {f"{modality}_{what}": 0.0 for modality in ("real", "text", "speech") for what in ("moved", "frames")}
         sums = {"clips": 0.0} | {f"dev_{name}": 0.0 for name in model.loss_names} | motion
-        for index, batch in enumerate(split_batches(self.dataset, "dev", self.collate, VALIDATION_BATCH, rank, world_size)):
+        batches = split_batches(self.dataset, self.dataset.validation, self.collate, VALIDATION_BATCH, rank, world_size)
+        for index, batch in enumerate(batches):
             batch = batch.to(device)
             for name, value in model(batch, self.weights, torch.Generator().manual_seed(index * world_size + rank)).items():
                 sums[f"dev_{name}"] += float(value) * len(batch)
@@ -89,6 +90,6 @@ class MS2SLTask:
 def load(folder: Path) -> tuple[MS2SL, checkpoint.ModelCard]:
     """A trained model, ready to sample. Raises InputError if the folder holds none."""
     card = checkpoint.read_card(folder, KIND)
-    model = MS2SL(checkpoint.model_config(card, ModelConfig, folder), card.skeleton, card.text_features, card.speech_features)
+    model = MS2SL(checkpoint.model_config(card, ModelConfig, folder), card.skeleton, card.text, card.speech)
     checkpoint.load_weights(model, folder)
     return model.eval(), card

@@ -9,6 +9,7 @@ from ms2sl.clip import Clip, Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.features.text_bytes import plain
 from ms2sl.metrics.text import edit_distance
+from ms2sl.resampling import stretch
 
 
 class Training:
@@ -106,9 +107,4 @@ def _fit(poses: Poses, utterance: Utterance) -> Poses:
     """Stretched to the length that the user asks for, if any."""
     if utterance.seconds is None:
         return poses
-    positions = np.linspace(0, poses.n_frames - 1, max(1, round(utterance.seconds * poses.fps)))
-    low = np.floor(positions).astype(int)
-    high = np.minimum(low + 1, poses.n_frames - 1)
-    share = (positions - low).astype(np.float32)[:, None, None]
-    joints = poses.joints[low] * (1 - share) + poses.joints[high] * share
-    return Poses(joints, np.minimum(poses.confidence[low], poses.confidence[high]), poses.fps)
+    return stretch(poses, max(1, round(utterance.seconds * poses.fps)))

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from ms2sl.checkpoint import ModelCard
 from ms2sl.clip import Poses, Utterance
 from ms2sl.collate import FRAME_MULTIPLE, Collate
 from ms2sl.errors import InputError
+from ms2sl.features import same_featurizer
+from ms2sl.features.base import Featurizer
 from ms2sl.features.text_bytes import plain
 from ms2sl.model import task
 from ms2sl.model.ms2sl import MS2SL
@@ -33,7 +36,7 @@ class MS2SLProducer:
             raise InputError(f"{steps} sampling steps are impossible: use 1 or more")
         self.model, self.card = model.to(device), card
         self.steps, self.guidance, self.device = steps, guidance, torch.device(device)
-        self.collate = Collate(card.skeleton, card.text_features, card.speech_features)
+        self.collate = Collate(card.skeleton, card.text, card.speech)
         self.seen = model.space.share_seen.cpu().numpy() > 0.01
 
     @classmethod
@@ -44,6 +47,14 @@ class MS2SLProducer:
     @property
     def skeleton(self):
         return self.card.skeleton
+
+    @cached_property
+    def _text(self) -> Featurizer:
+        return same_featurizer(self.card.text, str(self.device))
+
+    @cached_property
+    def _speech(self) -> Featurizer:
+        return same_featurizer(self.card.speech, str(self.device))
 
     def features(self, utterance: Utterance) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Features of its text or of its speech; the other is None.
@@ -58,13 +69,13 @@ class MS2SLProducer:
             raise InputError(f"{utterance.id}: it has neither text nor speech")
         try:
             if utterance.text is None:
-                return None, self.collate.speech([utterance.speech])[0]
+                return None, self._speech([utterance.speech])[0]
             unknown = sorted(set(plain(utterance.text)) - set(self.card.characters))
-            if self.collate.text.vocabulary and unknown:
+            if self.card.text.vocabulary and unknown:
                 raise InputError(
                     f"'{utterance.text}' has {', '.join(map(repr, unknown))} in it; the model learned only: {self.card.characters}"
                 )
-            return self.collate.text([utterance.text])[0], None
+            return self._text([utterance.text])[0], None
         except InputError as error:
             raise InputError(f"{utterance.id}: {error}") from None
 

@@ -9,13 +9,14 @@ from ms2sl.checkpoint import ModelCard
 from ms2sl.collate import Collate
 from ms2sl.dataset import Dataset
 from ms2sl.local import LocalReporter, local_batches
-from ms2sl.skeleton import HOLISTIC_49X2
+from ms2sl.skeletons import HOLISTIC_49X2
 from ms2sl.training import TrainingConfig, train
+from tests.conftest import BYTES, LOG_MEL
 
 
 def reader(characters: str) -> Recogniser:
     config = RecogniserConfig(width=16, heads=2, layers=1)
-    return Recogniser(config, Collate(HOLISTIC_49X2, "bytes", "log-mel"), characters)
+    return Recogniser(config, Collate(HOLISTIC_49X2, BYTES, LOG_MEL), characters)
 
 
 def logits(path: list[int], classes: int) -> torch.Tensor:

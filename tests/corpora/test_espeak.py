@@ -34,7 +34,7 @@ def test_voices_differ_and_rates_are_followed():
 
 
 def test_an_unknown_voice_is_named():
-    with pytest.raises(InputError, match="no voice 'martian'"):
+    with pytest.raises(InputError, match="no voice for the language 'martian'"):
         synthesise("hello", voice="martian")
 
 

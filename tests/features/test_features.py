@@ -6,6 +6,7 @@ from transformers.audio_utils import mel_filter_bank
 from ms2sl.clip import Speech
 from ms2sl.errors import InputError
 from ms2sl.features import featurizer
+from ms2sl.features.base import SpeechConfig, TextConfig
 from ms2sl.features.text_bytes import plain
 
 
@@ -16,24 +17,24 @@ def speech(seconds: float = 1.0, rate: int = 16_000) -> Speech:
 
 def test_speech_without_a_rate_is_refused():
     with pytest.raises(InputError, match="0 samples a second"):
-        featurizer("log-mel", "speech")([Speech(np.zeros(1600, np.float32), 0)])
+        featurizer(SpeechConfig(), "speech")([Speech(np.zeros(1600, np.float32), 0)])
 
 
 def test_text_is_its_bytes_whatever_its_case_spaces_or_composition():
-    bytes_of = featurizer("bytes", "text")
+    bytes_of = featurizer(TextConfig(), "text")
     assert bytes(bytes_of(["  Grüße\n dich "])[0]).decode() == "grüße dich"
     assert plain("e\u0301") == "é"
 
 
 def test_an_empty_text_has_no_features():
     with pytest.raises(InputError, match="the text is empty"):
-        featurizer("bytes", "text")(["  "])
+        featurizer(TextConfig(), "text")(["  "])
 
 
 def test_log_mel_agrees_with_torch():
     sound = speech()
     spectrum = torch.stft(torch.from_numpy(sound.waveform), 512, 160, 400, torch.hann_window(400), center=False, return_complex=True)
-    own = featurizer("log-mel", "speech")([sound])[0].astype(np.float32) * 3 - 4
+    own = featurizer(SpeechConfig(), "speech")([sound])[0].astype(np.float32) * 3 - 4
     assert own.shape == (98, 80)
     filters = mel_filter_bank(257, 80, 20.0, 8000.0, 16_000, norm="slaney", mel_scale="slaney")
     expected = np.log10(np.maximum(filters.T @ (spectrum.abs() ** 2).numpy(), 1e-10)).T
@@ -43,7 +44,7 @@ def test_log_mel_agrees_with_torch():
 
 
 def test_other_sampling_rates_sound_the_same():
-    low, high = featurizer("log-mel", "speech")([speech(), speech(rate=44_100)])
+    low, high = featurizer(SpeechConfig(), "speech")([speech(), speech(rate=44_100)])
     band = low.astype(np.float32).mean(axis=0).argmax()
     assert high.astype(np.float32).mean(axis=0).argmax() == band
     assert abs(len(low) - len(high)) <= 1
@@ -59,9 +60,9 @@ def test_other_sampling_rates_sound_the_same():
 )
 def test_speech_without_features_is_explained(bad, reason):
     with pytest.raises(InputError, match=reason):
-        featurizer("log-mel", "speech")([bad])
+        featurizer(SpeechConfig(), "speech")([bad])
 
 
 def test_an_unknown_featurizer_lists_those_there_are():
-    with pytest.raises(InputError, match="no text featurizer 'log-mel'; there are: bytes"):
-        featurizer("log-mel", "text")
+    with pytest.raises(InputError, match="no text featurizer 'log-mel'; there are: bytes, clip"):
+        featurizer(TextConfig(featurizer="log-mel"), "text")

@@ -1,10 +1,12 @@
-import json
+from pathlib import Path
 
 import pytest
 
 from jobs.prepare import PrepareCommand, prepare
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
+from ms2sl.features.base import TextConfig
+from ms2sl.preparing import fingerprint
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -18,6 +20,10 @@ def options(tmp_path_factory) -> PrepareCommand:
 @pytest.fixture(scope="module")
 def card(options, ray_cluster):
     return prepare(options)
+
+
+def mark(options: PrepareCommand) -> str:
+    return fingerprint(options.decisive(options.open_corpus()))
 
 
 def test_every_clip_is_in_one_shard(card, options):
@@ -34,8 +40,9 @@ def test_the_same_clips_come_out_as_without_ray(card, options):
 
 
 def test_a_second_run_makes_only_what_is_missing(card, options):
-    shards = {path: path.stat().st_mtime_ns for path in options.out.glob("*.parquet")}
-    lost = options.out / "train-00001.parquet"
+    folder = Path(options.out)
+    shards = {path: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
+    lost = folder / "train-00001.parquet"
     lost.write_bytes(lost.read_bytes()[:1000])
     again = prepare(options)
     assert again == card
@@ -44,9 +51,16 @@ def test_a_second_run_makes_only_what_is_missing(card, options):
 
 
 def test_other_options_make_other_shards(card, options):
-    before = json.loads((options.out / "dataset.json").read_text())["fingerprint"]
     other = options.model_copy(update={"fingerspelling": options.fingerspelling.model_copy(update={"seed": 1})})
-    assert other.fingerprint != before
+    assert mark(other) != mark(options) == card.fingerprint
+
+
+def test_a_corpus_that_has_changed_makes_other_shards(tmp_path):
+    options = PrepareCommand(corpus="posefiles", posefiles={"source": str(tmp_path), "table": "clips.csv"})
+    (tmp_path / "clips.csv").write_text("text\none\n")
+    before = mark(options)
+    (tmp_path / "clips.csv").write_text("text\ntwo\n")
+    assert mark(options) != before
 
 
 def test_more_workers_than_shards_are_no_problem(options, tmp_path, card):
@@ -56,4 +70,4 @@ def test_more_workers_than_shards_are_no_problem(options, tmp_path, card):
 
 def test_an_unknown_featurizer_is_named(options, tmp_path):
     with pytest.raises(InputError, match="there are: bytes"):
-        prepare(options.model_copy(update={"out": tmp_path, "text_features": "clap"}))
+        prepare(options.model_copy(update={"out": tmp_path, "text": TextConfig(featurizer="clap")}))

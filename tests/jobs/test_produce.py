@@ -14,7 +14,7 @@ from PIL import Image
 from jobs.produce import ProduceCommand, run
 from ms2sl.errors import InputError
 from ms2sl.posefile import from_bytes
-from ms2sl.skeleton import HOLISTIC_49X2
+from ms2sl.skeletons import HOLISTIC_49X2
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 WORDS = ["cab", "bad", "dab", "abba", "cabs", "deaf", "bead", "fade"]
@@ -35,7 +35,7 @@ def test_a_file_of_texts_becomes_pose_files_and_parquet(tiny_checkpoint, words, 
     out = tmp_path / "out"
     run(ProduceCommand(model=tiny_checkpoint, utterances=words, out=out, steps=2, batch_size=3))
     assert produced_ids(out) == [f"{i:06d}" for i in range(len(WORDS))]
-    poses = from_bytes((out / "poses" / "000000.pose").read_bytes(), HOLISTIC_49X2)
+    poses = from_bytes((out / "poses" / "000000.pose").read_bytes(), HOLISTIC_49X2).poses
     assert np.isfinite(poses.joints).all()
 
 
@@ -76,7 +76,7 @@ def test_other_settings_do_not_mix_in_one_folder(tiny_checkpoint, words, tmp_pat
 
 def test_one_text_gives_a_pose_file_and_a_gif_of_the_length_asked_for(tiny_checkpoint, tmp_path):
     run(ProduceCommand(model=tiny_checkpoint, text="Cab", out=tmp_path, steps=1, duration=2))
-    assert from_bytes((tmp_path / "Cab.pose").read_bytes(), HOLISTIC_49X2).n_frames == 25
+    assert from_bytes((tmp_path / "Cab.pose").read_bytes(), HOLISTIC_49X2).poses.n_frames == 25
     assert Image.open(tmp_path / "Cab.gif").n_frames > 1
 
 

@@ -17,7 +17,7 @@ def dataset(tiny_dataset) -> Dataset:
 
 @pytest.fixture
 def collate(dataset) -> Collate:
-    return Collate(dataset.skeleton, dataset.card.text_features, dataset.card.speech_features)
+    return Collate(dataset.skeleton, dataset.card.text, dataset.card.speech)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -3,7 +3,7 @@ import pytest
 
 from ms2sl.clip import Poses
 from ms2sl.metrics.motion import dtw_path, hand_dtw, jerk, movement
-from ms2sl.skeleton import HOLISTIC_49X2 as SKELETON
+from ms2sl.skeletons import HOLISTIC_49X2 as SKELETON
 
 
 def clip(n_frames: int, fps: float = 25.0, seed: int = 0) -> Poses:

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from ms2sl.features import featurizer
 from ms2sl.model.conditions import Aligner, Condition, ConditionEncoder
+from tests.conftest import BYTES, LOG_MEL
 
 
 def condition(durations, deviation=-1.0, tokens=None) -> Condition:
@@ -57,7 +57,7 @@ def test_tokens_lie_along_the_frames_in_proportion_to_their_durations():
 
 def test_padding_of_the_input_changes_nothing():
     torch.manual_seed(0)
-    encoder = ConditionEncoder(featurizer("log-mel", "speech"), 16, 2, 1, 8, 0.0, 12.5).eval()
+    encoder = ConditionEncoder(LOG_MEL, 16, 2, 1, 8, 0.0, 12.5).eval()
     x = torch.randn(1, 83, 80)
     short = encoder(x, torch.tensor([83]))
     long = encoder(torch.cat([x, torch.randn(1, 77, 80)], dim=1), torch.tensor([83]))
@@ -71,7 +71,7 @@ def test_padding_of_the_input_changes_nothing():
 
 def test_a_clip_without_the_modality_gives_one_finite_token():
     torch.manual_seed(0)
-    encoder = ConditionEncoder(featurizer("bytes", "text"), 16, 2, 1, 8, 0.0, 12.5).eval()
+    encoder = ConditionEncoder(BYTES, 16, 2, 1, 8, 0.0, 12.5).eval()
     nothing = encoder(torch.zeros(1, 4, dtype=torch.long), torch.tensor([0]))
     assert nothing.mask.tolist() == [[True, False, False, False]]
     assert nothing.embedding.isfinite().all()

@@ -18,6 +18,7 @@ from ms2sl.producers.baselines import MeanPose, Training
 from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.shards import read_shard
 from ms2sl.training import TrainingConfig, train
+from tests.conftest import BYTES, LOG_MEL
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +30,13 @@ def dataset(tiny_dataset) -> Dataset:
 def batch(dataset):
     """Clips that are complete."""
     table = read_shard(dataset.shards("dev")[0][0], COLUMNS)
-    return Collate(dataset.skeleton, "bytes", "log-mel")(table)
+    return Collate(dataset.skeleton, BYTES, LOG_MEL)(table)
 
 
 @pytest.fixture
 def model(dataset, tiny_model) -> MS2SL:
     torch.manual_seed(0)
-    model = MS2SL(tiny_model, dataset.skeleton, "bytes", "log-mel")
+    model = MS2SL(tiny_model, dataset.skeleton, BYTES, LOG_MEL)
     model.space.set_statistics(dataset.card.statistics)
     for parameter in model.parameters():  # heads begin at zero, which would hide what they depend on
         if not parameter.any():
@@ -104,7 +105,7 @@ def test_a_patch_fits_every_length_or_is_refused_by_the_config(dataset, batch, t
         config = ModelConfig.model_validate(tiny_model.model_dump() | {"patch": patch})
     except ValidationError:
         return
-    model = MS2SL(config, dataset.skeleton, "bytes", "log-mel")
+    model = MS2SL(config, dataset.skeleton, BYTES, LOG_MEL)
     frames = batch.poses.shape[1]
     for more in (4, 8, 12):  # whatever multiple of 4 the longest clip of a batch has
         grown = padded(batch, poses=frames + more, seen=frames + more)

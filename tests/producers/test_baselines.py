@@ -7,7 +7,7 @@ from ms2sl.clip import Clip, Poses, Speech, Utterance
 from ms2sl.errors import InputError
 from ms2sl.metrics.motion import movement
 from ms2sl.producers.baselines import MeanPose, NearestText, RandomClip, StaticPose, Training
-from ms2sl.skeleton import HOLISTIC_49X2 as SKELETON
+from ms2sl.skeletons import HOLISTIC_49X2 as SKELETON
 
 ALL = [MeanPose, StaticPose, RandomClip, NearestText]
 

@@ -4,7 +4,7 @@ import pytest
 import requests
 
 from ms2sl.posefile import from_bytes
-from ms2sl.skeleton import HOLISTIC_49X2
+from ms2sl.skeletons import HOLISTIC_49X2
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -27,7 +27,7 @@ def url(tiny_checkpoint, ray_cluster):
 def test_text_becomes_a_pose_file(url):
     answer = requests.post(f"{url}/v1/signs", json={"text": "cab", "seconds": 2}, timeout=30)
     assert answer.status_code == 200
-    assert from_bytes(answer.content, HOLISTIC_49X2).n_frames == 25
+    assert from_bytes(answer.content, HOLISTIC_49X2).poses.n_frames == 25
 
 
 def test_what_the_model_cannot_say_is_the_clients_error_and_says_why(url):

@@ -1,0 +1,120 @@
+"""PHOENIX14T (Camgoz et al. 2018): German Sign Language of weather forecasts, with German text and glosses.
+
+Poses are the 50 joints × 3 of Progressive Transformers (Saunders et al. 2020), lines of ``.skels`` files; texts come beside them or from
+the corpus's own tables. Without ``.skels`` the clips are texts alone, to be signed. CC BY-NC-SA 4.0.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from pydantic import Field
+
+from ms2sl.clip import Poses, Signing
+from ms2sl.config import Config
+from ms2sl.corpora.records import Record, RecordCorpus, source
+from ms2sl.corpora.tables import read_table
+from ms2sl.errors import InputError
+from ms2sl.skeletons import PHOENIX_50X3
+from ms2sl.storage import Location
+
+SPLITS = ("train", "dev", "test")
+NUMBERS = 151  # of a frame: 50 joints × 3 and a counter that runs from 0 to 1
+SCAN = 2**24  # bytes
+# The corpus's own tables, and those of the copies that are passed around, call the same columns by different names.
+ID, TEXT, GLOSS = ("name", "id"), ("translation",), ("orth", "annotation")
+
+
+class Phoenix14TConfig(Config):
+    """Where PHOENIX14T lies. In patterns, {split} stands for train, dev and test."""
+
+    source: str = Field("", description="folder of the corpus, local or a URI")
+    files: str = Field("{split}", description="files with the endings .skels, .text, .gloss and .files")
+    tables: str = Field("", description="tables separated by |, such as PHOENIX-2014-T.{split}.corpus.csv, instead of .text and .gloss")
+    fps: float = Field(25.0, gt=0, description="frames a second of the poses")
+
+
+class Phoenix14T(RecordCorpus):
+    """Clips are the lines of the files; those that a table names and the files do not have are texts without poses."""
+
+    name, Config = "phoenix14t", Phoenix14TConfig
+    skeleton = PHOENIX_50X3
+    spoken_language, signed_language = "de", "gsg"
+
+    def records(self) -> list[Record]:
+        folder = source(self.config, self.name)
+        records = [record for split in SPLITS for record in self._split(folder, split)]
+        if not records:
+            raise InputError(
+                f"{self.config.source} has neither {self.config.files.format(split='train')}.skels nor a table: see --phoenix14t.files and "
+                "--phoenix14t.tables"
+            )
+        return records
+
+    def _split(self, folder: Location, split: str) -> list[Record]:
+        base = self.config.files.format(split=split)
+        table = folder / self.config.tables.format(split=split) if self.config.tables else None
+        texts = _texts(table) if table and table.exists() else {}
+        skels = folder / f"{base}.skels"
+        if not skels.exists():
+            return [Record(name, split, text, gloss) for name, (text, gloss) in texts.items()]
+        lines = list(line_spans(skels))
+        names = [line.split("/")[-1] for line in _lines(folder / f"{base}.files", len(lines))]
+        if not texts:
+            pairs = zip(*(_lines(folder / f"{base}.{kind}", len(lines)) for kind in ("text", "gloss")), strict=True)
+            texts = dict(zip(names, pairs, strict=True))
+        records = []
+        for name, span in zip(names, lines, strict=True):
+            text, gloss = texts.get(name, ("", ""))
+            problem = None if text else f"it has no text in {table.name if table else base + '.text'}"
+            records.append(Record(name, split, text, gloss or None, poses=(skels, *span), problem=problem))
+        return records + [Record(name, split, *texts[name]) for name in texts.keys() - set(names)]
+
+    def read(self, record: Record) -> Signing:
+        skels, start, stop = record.poses
+        with skels.open() as file:
+            file.seek(start)
+            line = file.read(stop - start)
+        try:
+            numbers = np.array(line.split(), np.float32)
+        except ValueError as error:
+            raise InputError(f"its line in {skels.name} holds something that is no number: {error}") from None
+        if not len(numbers) or len(numbers) % NUMBERS:
+            raise InputError(f"its line in {skels.name} has {len(numbers)} numbers, which are not frames of {NUMBERS}: it was cut short")
+        joints = numbers.reshape(-1, NUMBERS)[:, :-1].reshape(-1, PHOENIX_50X3.n_joints, 3)
+        # The neck is the origin, so zeros are a position, unless a whole frame is zero.
+        there = (joints != 0).any(axis=(1, 2))
+        confidence = np.repeat(there[:, None], joints.shape[1], axis=1).astype(np.float32)
+        return Signing(Poses(joints, confidence, self.config.fps))
+
+    def card(self) -> dict:
+        return super().card() | {"terms": "CC BY-NC-SA 4.0"}
+
+
+def line_spans(where: Location) -> Iterator[tuple[int, int]]:
+    """First byte and end of each line, read in pieces: the files are gigabytes."""
+    start = offset = 0
+    with where.open() as file:
+        while piece := file.read(SCAN):
+            ends = np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n")) + offset
+            for end in ends.tolist():
+                yield start, end
+                start = end + 1
+            offset += len(piece)
+    if start < offset:
+        yield start, offset
+
+
+def _lines(where: Location, expected: int) -> list[str]:
+    lines = [line.strip() for line in where.read_text().splitlines()]
+    if len(lines) != expected:
+        raise InputError(f"{where} has {len(lines)} lines, but there are {expected} sequences of poses: the files do not belong together")
+    return lines
+
+
+def _texts(table: Location) -> dict[str, tuple[str, str | None]]:
+    rows = read_table(table, "|", TEXT)
+    first = rows[0] if rows else {}
+    name, gloss = (next((column for column in columns if column in first), None) for columns in (ID, GLOSS))
+    if name is None:
+        raise InputError(f"{table} has no column {' or '.join(ID)}")
+    return {row[name]: (row[TEXT[0]].strip(), row[gloss].strip() if gloss else None) for row in rows}

@@ -1,0 +1,85 @@
+"""Any collection of ``.pose`` files, with a table of what is known of them, or with none: unlabelled signing is a corpus too.
+
+The table is CSV or JSON lines with the columns ``id``, ``pose``, ``speech`` (files below the source), ``text``, ``gloss``, ``split``,
+``spoken_language``, ``signed_language``; all are optional, but each row has one of ``pose``, ``text`` and ``speech``.
+"""
+
+import hashlib
+
+from pydantic import Field
+
+from ms2sl.clip import Signing
+from ms2sl.config import Config
+from ms2sl.corpora.records import AUDIO, Record, RecordCorpus, source
+from ms2sl.corpora.tables import read_json_lines, read_table
+from ms2sl.errors import InputError
+from ms2sl.posefile import from_bytes
+from ms2sl.skeletons import skeleton
+from ms2sl.storage import Location
+
+COLUMNS = {"id", "pose", "speech", "text", "gloss", "split", "spoken_language", "signed_language"}
+
+
+class PoseFilesConfig(Config):
+    """Which files, and to which joints they are reduced."""
+
+    source: str = Field("", description="folder of the files, local or a URI")
+    table: str = Field("", description="CSV or JSON lines of what is known of each clip; by default every file below the source is a clip")
+    skeleton: str = Field("holistic-178x3", description="joints to keep, by the name of a skeleton")
+    fps: float = Field(25.0, gt=0, description="frames a second to which clips are resampled unless --poses.fps says otherwise")
+    spoken_language: str = Field("und", description="BCP 47 tag, where the table has none")
+    signed_language: str = Field("und", description="ISO 639-3 code, where the table has none")
+    dev: float = Field(0.05, ge=0, lt=1, description="share of clips for dev, where the table has no split")
+    test: float = Field(0.05, ge=0, lt=1, description="share of clips for test, where the table has no split")
+
+
+class PoseFiles(RecordCorpus):
+    """Clips are rows of the table, or files: a ``.pose`` and a recording of the same name are one clip."""
+
+    name, Config = "posefiles", PoseFilesConfig
+
+    def __init__(self, config: PoseFilesConfig):
+        super().__init__(config)
+        self.skeleton, self.fps = skeleton(config.skeleton), config.fps
+        self.spoken_language, self.signed_language = config.spoken_language, config.signed_language
+
+    def records(self) -> list[Record]:
+        folder = source(self.config, self.name)
+        rows = self._rows(folder / self.config.table) if self.config.table else _files(folder)
+        return [self._record(folder, row) for row in rows]
+
+    def _rows(self, table: Location) -> list[dict]:
+        rows = read_json_lines(table) if table.name.endswith((".jsonl", ".ndjson")) else read_table(table, ",", ())
+        for number, row in enumerate(rows, start=1):
+            unknown = row.keys() - COLUMNS
+            if unknown:
+                raise InputError(f"{table} has the columns {', '.join(sorted(unknown))}; it may have {', '.join(sorted(COLUMNS))}")
+            if not any(row.get(key) for key in ("pose", "text", "speech")):
+                raise InputError(f"{table}, row {number} has neither pose nor text nor speech")
+        return rows
+
+    def _record(self, folder: Location, row: dict) -> Record:
+        row = {key: str(value).strip() or None for key, value in row.items() if value is not None}
+        files = {key: folder / row[key] if row.get(key) else None for key in ("pose", "speech")}
+        named = next((file.stem for file in files.values() if file), None)
+        name = row.get("id") or named or "text-" + hashlib.blake2b(row["text"].encode(), digest_size=6).hexdigest()
+        rest = {key: row.get(key) for key in ("text", "gloss", "spoken_language", "signed_language")}
+        return Record(name, row.get("split") or self._split(name), poses=files["pose"], speech=files["speech"], **rest)
+
+    def _split(self, name: str) -> str:
+        """By the name alone, so that a corpus that grows keeps its test clips."""
+        draw = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest()) / 2**32
+        return "test" if draw < self.config.test else "dev" if draw < self.config.test + self.config.dev else "train"
+
+    def read(self, record: Record) -> Signing:
+        return from_bytes(record.poses.read_bytes(), self.skeleton)
+
+
+def _files(folder: Location) -> list[dict]:
+    rows: dict[str, dict] = {}
+    for file in folder.files():
+        kind = "pose" if file.endswith(".pose") else "speech" if file.lower().endswith(AUDIO) else None
+        if kind:
+            name = file.rsplit(".", 1)[0]
+            rows.setdefault(name, {"id": name.replace("/", "-")})[kind] = file
+    return list(rows.values())

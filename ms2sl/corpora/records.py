@@ -1,0 +1,124 @@
+"""What corpora of files have in common: an index of records, from which each clip is read when it is asked for."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+
+from ms2sl.clip import Clip, Placement, Signing, Speech
+from ms2sl.config import Config
+from ms2sl.errors import InputError
+from ms2sl.skeleton import Skeleton
+from ms2sl.storage import Location
+
+AUDIO = (".wav", ".flac", ".mp3", ".ogg")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a clip before its poses are read.
+
+    poses: where they are, in whatever way the corpus knows it; problem: why it cannot be used, if that is known already.
+    """
+
+    id: str
+    split: str
+    text: str | None = None
+    gloss: str | None = None
+    poses: object = None
+    speech: Location | None = None
+    spoken_language: str | None = None
+    signed_language: str | None = None
+    fps: float | None = None
+    problem: str | None = None
+
+
+class RecordCorpus(ABC):
+    """Clips by index, in the order of their splits. A subclass says what records there are and how to read poses.
+
+    The index is in memory, poses and speech never more than one clip at a time. It may be pickled to any worker.
+    """
+
+    name: str
+    skeleton: Skeleton
+    fps = 25.0
+    spoken_language = "und"
+    signed_language = "und"
+
+    def __init__(self, config: Config):
+        self.config = config
+
+    @abstractmethod
+    def records(self) -> list[Record]:
+        """Raises InputError where the corpus is not what it should be as a whole."""
+
+    @abstractmethod
+    def read(self, record: Record) -> Signing:
+        """Raises InputError if the poses of this clip cannot be read."""
+
+    @cached_property
+    def index(self) -> list[Record]:
+        records = self.records()
+        if not records:
+            raise InputError(f"{self.name}: no clip was found")
+        splits = list(dict.fromkeys(record.split for record in records))
+        return sorted(records, key=lambda record: splits.index(record.split))
+
+    @cached_property
+    def splits(self) -> dict[str, range]:
+        splits: dict[str, range] = {}
+        for i, record in enumerate(self.index):
+            splits[record.split] = range(splits[record.split].start if record.split in splits else i, i + 1)
+        return splits
+
+    @cached_property
+    def _first(self) -> dict[str, int]:
+        first: dict[str, int] = {}
+        for i, record in enumerate(self.index):
+            first.setdefault(record.id, i)
+        return first
+
+    def id(self, index: int) -> str:
+        return self.index[index].id
+
+    def digest(self) -> str:
+        return hashlib.blake2b("\n".join(map(repr, self.index)).encode(), digest_size=8).hexdigest()
+
+    def clip(self, index: int) -> Clip:
+        """Raises InputError for a clip that cannot be used."""
+        record = self.index[index]
+        if record.problem:
+            raise InputError(record.problem)
+        if self._first[record.id] != index:
+            raise InputError(f"a clip of this name is there already, as number {self._first[record.id]} of the corpus")
+        signing = self.read(record) if record.poses is not None else None
+        return Clip(
+            id=record.id,
+            split=record.split,
+            spoken_language=record.spoken_language or self.spoken_language,
+            signed_language=record.signed_language or self.signed_language,
+            text=record.text,
+            gloss=record.gloss,
+            speech=Speech.decode(record.speech.read_bytes(), record.speech.name) if record.speech else None,
+            poses=signing.poses if signing else None,
+            placement=Placement((0.0,) * self.skeleton.dims, 1.0, signing.width, signing.height) if signing else None,
+            remarks=signing.remarks if signing else (),
+        )
+
+    def card(self) -> dict:
+        return {"options": self.config.model_dump(mode="json")}
+
+
+def source(config: Config, name: str) -> Location:
+    """The folder of the corpus. Raises InputError if it was not said or is not there."""
+    if not config.source:
+        raise InputError(f"say where the corpus is: --{name}.source FOLDER (a path, or a URI such as s3://bucket/folder)")
+    where = Location(config.source)
+    if not where.is_folder():
+        raise InputError(f"--{name}.source {config.source} is not a folder that can be found")
+    return where
+
+
+def recordings(folder: Location) -> dict[str, Location]:
+    """Audio files directly in a folder, by their names without suffix."""
+    return {file.stem: file for file in folder.children() if file.name.lower().endswith(AUDIO)}

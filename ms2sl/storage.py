@@ -1,0 +1,135 @@
+"""Files and folders, on this machine or in any store that pyarrow knows."""
+
+import posixpath
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+
+from ms2sl.errors import InputError
+from ms2sl.files import replacing
+
+
+class Location:
+    """A local path, or a URI of pyarrow: ``s3://bucket/folder``, ``gs://…``, ``hdfs://…``.
+
+    Options of the store stand in its query, as pyarrow reads them
+    (``s3://bucket/folder?endpoint_override=host:9000&scheme=http``); credentials come from where the store's own tools find them.
+    All methods raise InputError where the store cannot be reached or what is asked for is not there.
+    """
+
+    def __init__(self, where: "str | Path | Location"):
+        text = str(where)
+        self.is_local = "://" not in text
+        self.base, _, self.query = (str(Path(text).absolute()), "", "") if self.is_local else text.partition("?")
+        self.base = self.base.rstrip("/")
+
+    def __str__(self) -> str:
+        return f"{self.base}?{self.query}" if self.query else self.base
+
+    def __repr__(self) -> str:
+        return f"Location({str(self)!r})"
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Location) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __reduce__(self):
+        return Location, (str(self),)
+
+    def __truediv__(self, name: str) -> "Location":
+        """``name`` within this folder; it may have several parts."""
+        joined = posixpath.normpath(f"{self.base}/{name}") if self.is_local else f"{self.base}/{name}"
+        return Location(f"{joined}?{self.query}" if self.query else joined)
+
+    @property
+    def name(self) -> str:
+        return posixpath.basename(self.base)
+
+    @property
+    def stem(self) -> str:
+        return posixpath.splitext(self.name)[0]
+
+    @cached_property
+    def _store(self) -> tuple[fs.FileSystem, str]:
+        if self.is_local:
+            return fs.LocalFileSystem(), self.base
+        try:
+            return fs.FileSystem.from_uri(str(self))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise InputError(f"{self} names no store that pyarrow knows: {_reason(error)}") from None
+
+    def _info(self) -> fs.FileInfo:
+        store, path = self._store
+        try:
+            return store.get_file_info(path)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{self} cannot be reached: {_reason(error)}") from None
+
+    def exists(self) -> bool:
+        return self._info().type != fs.FileType.NotFound
+
+    def is_folder(self) -> bool:
+        return self._info().type == fs.FileType.Directory
+
+    def open(self) -> pa.NativeFile:
+        """The file, for reading anywhere in it."""
+        store, path = self._store
+        try:
+            return store.open_input_file(path)
+        except FileNotFoundError:
+            raise InputError(f"{self} does not exist") from None
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{self} cannot be read: {_reason(error)}") from None
+
+    def read_bytes(self) -> bytes:
+        with self.open() as file:
+            try:
+                return file.read()
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(f"{self} cannot be read: {_reason(error)}") from None
+
+    def read_text(self) -> str:
+        """UTF-8, with or without a byte order mark."""
+        try:
+            return self.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self} is not UTF-8 text (byte {error.start})") from None
+
+    def write(self, content: bytes | pa.Buffer) -> None:
+        """The whole file or none of it: stores show an object when its upload is complete, a local file is renamed into place."""
+        if self.is_local:
+            with replacing(Path(self.base)) as temporary:
+                temporary.write_bytes(content)
+            return
+        store, path = self._store
+        try:
+            with store.open_output_stream(path) as file:
+                file.write(content)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{self} cannot be written: {_reason(error)}") from None
+
+    def children(self) -> Iterator["Location"]:
+        """Files and folders directly in this folder, by name; none if it does not exist."""
+        yield from (self / posixpath.basename(info.path) for info in self._listing(recursive=False))
+
+    def files(self) -> Iterator[str]:
+        """Names of all files below this folder, relative to it and in order."""
+        prefix = self._store[1].rstrip("/") + "/"
+        yield from (info.path.removeprefix(prefix) for info in self._listing(recursive=True) if info.type == fs.FileType.File)
+
+    def _listing(self, recursive: bool) -> list[fs.FileInfo]:
+        store, path = self._store
+        try:
+            found = store.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{self} cannot be listed: {_reason(error)}") from None
+        return sorted(found, key=lambda info: info.path)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0].removeprefix("[Errno 2] ") if str(error) else type(error).__name__
