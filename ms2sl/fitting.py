@@ -31,6 +31,8 @@ def fit(clip: Clip, skeleton: Skeleton, config: FitConfig, fps: float) -> Clip:
     """
     if clip.text is None and clip.speech is None and clip.poses is None:
         raise InputError("it has neither text nor speech nor poses")
+    if clip.poses is not None:
+        skeleton.check(clip.poses)
     for what, given in (("speech", clip.speech), ("signing", clip.poses)):
         if given is not None and given.seconds > config.longest:
             raise InputError(f"its {what} lasts {given.seconds:.1f} s, longer than --poses.longest {config.longest:g}")
@@ -38,7 +40,6 @@ def fit(clip: Clip, skeleton: Skeleton, config: FitConfig, fps: float) -> Clip:
         clip = replace(clip, speech=clip.speech.resampled(SAMPLE_RATE), speech_source=clip.speech_source or "recorded")
     if clip.poses is None:
         return clip
-    skeleton.check(clip.poses)
     placement = skeleton.place(clip.poses)
     poses, outliers = without_outliers(skeleton.normalise(clip.poses))
     poses = bridge(poses, config.longest_gap)

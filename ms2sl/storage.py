@@ -4,6 +4,7 @@ import posixpath
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -43,12 +44,13 @@ class Location:
 
     def __truediv__(self, name: str) -> "Location":
         """``name`` within this folder; it may have several parts."""
-        joined = posixpath.normpath(f"{self.base}/{name}") if self.is_local else f"{self.base}/{name}"
+        joined = posixpath.normpath(f"{self.base}/{name}") if self.is_local else f"{self.base}/{quote(name)}"
         return Location(f"{joined}?{self.query}" if self.query else joined)
 
     @property
     def name(self) -> str:
-        return posixpath.basename(self.base)
+        last = posixpath.basename(self.base)
+        return last if self.is_local else unquote(last)
 
     @property
     def stem(self) -> str:

@@ -1,12 +1,20 @@
 """Small real things for all tests: a prepared dataset, checkpoints, one Ray cluster."""
 
 import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 
 for name, value in {
     "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_EC2_METADATA_DISABLED": "true",
 }.items():
     os.environ.setdefault(name, value)
 
@@ -93,3 +101,22 @@ def ray_cluster():
     start_ray(num_cpus=4, object_store_memory=256 * 2**20)
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    """A bucket in a local server that speaks S3; yields the URI of a folder in it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/bucket", method="PUT"), timeout=5)
+            break
+        except OSError:
+            time.sleep(0.1)
+    yield f"s3://bucket/folder?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+    server.terminate()

@@ -1,12 +1,20 @@
+import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from jobs.prepare import PrepareCommand, prepare
+from jobs.prepare import PrepareCommand, prepare, run
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
+from ms2sl.features import same_featurizer
 from ms2sl.features.base import TextConfig
 from ms2sl.preparing import fingerprint
+from ms2sl.shards import read_shard
+from ms2sl.storage import Location
+from tests.corpora import builders
+from tests.features import checkpoints
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -71,3 +79,66 @@ def test_more_workers_than_shards_are_no_problem(options, tmp_path, card):
 def test_an_unknown_featurizer_is_named(options, tmp_path):
     with pytest.raises(InputError, match="there are: bytes"):
         prepare(options.model_copy(update={"out": tmp_path, "text": TextConfig(featurizer="clap")}))
+
+
+def test_a_corpus_in_a_bucket_becomes_a_dataset_in_a_bucket(s3, tmp_path, ray_cluster):
+    """Another file system than the local one, from the first file to the last; ids that a URI must quote."""
+    root = Location(s3) / "corpus"
+    builders.pose_files(tmp_path)
+    for file in sorted(path for path in tmp_path.rglob("*") if path.is_file()):
+        (root / file.relative_to(tmp_path).as_posix()).write(file.read_bytes())
+    out = str(Location(s3) / "data set")
+    options = PrepareCommand(corpus="posefiles", posefiles={"source": str(root), "table": "clips.csv"}, out=out, shard_size=2)
+    card = prepare(options)
+    assert {split: counts.clips for split, counts in card.splits.items()} == {"train": 3, "dev": 1}
+    assert [clip.text for clip in Dataset(out).clips("train")] == ["sentence 0", "sentence 1", "sentence 2"]
+    assert prepare(options) == card
+
+
+def test_speech_is_synthesised_where_it_is_missing_and_marked(tmp_path, ray_cluster):
+    source = builders.pose_files(tmp_path / "corpus")
+    posefiles = {"source": str(source), "table": "clips.csv", "spoken_language": "en"}
+    prepare(PrepareCommand(corpus="posefiles", posefiles=posefiles, out=tmp_path / "out", synthesise_speech=True))
+    clips = [clip for split in ("train", "dev") for clip in Dataset(tmp_path / "out").clips(split)]
+    assert [clip.speech_source for clip in clips] == ["recorded", "synthesised", "synthesised", "synthesised"]
+
+
+def test_one_bad_file_is_reported_and_the_others_go_on(tmp_path, ray_cluster, capsys):
+    source = builders.pose_files(tmp_path / "corpus")
+    (source / "poses" / "clip-1.pose").write_bytes(b"PAR")
+    run(PrepareCommand(corpus="posefiles", posefiles={"source": str(source), "table": "clips.csv"}, out=tmp_path / "out", describe=True))
+    said = capsys.readouterr().out
+    assert "rejected: 1 clips; rejected.parquet says which and why" in said
+    [rejection] = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
+    assert rejection["id"] == "clip-1"
+    assert "cut short or no .pose file" in rejection["reason"]
+    assert "clips with: text + speech + sign 1, text + sign 1" in said
+    assert json.loads((tmp_path / "out" / "description.json").read_text())["splits"]["train"]["vocabulary"] == 3
+    assert (tmp_path / "out" / "description.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_corpus_in_which_everything_is_rejected_is_an_error_and_says_why(tmp_path, ray_cluster):
+    builders.pose_file(tmp_path / "corpus" / "a.pose").write_bytes(b"")
+    options = PrepareCommand(corpus="posefiles", posefiles={"source": str(tmp_path / "corpus")}, split="train", out=tmp_path / "out")
+    with pytest.raises(InputError, match=r"no training clip .* could be used \(1 rejected; the first: a: it is cut short"):
+        prepare(options)
+
+
+def test_clip_and_hubert_features_are_in_the_shards_and_their_record_in_the_card(tmp_path, ray_cluster):
+    source = builders.pose_files(tmp_path / "corpus")
+    text, speech = checkpoints.clip(tmp_path / "clip"), checkpoints.speech_encoder(tmp_path / "hubert", "hubert")
+    options = PrepareCommand(
+        corpus="posefiles",
+        posefiles={"source": str(source), "table": "clips.csv"},
+        out=tmp_path / "out",
+        text={"featurizer": "clip", "weights": str(text)},
+        speech={"featurizer": "hubert", "weights": str(speech), "rate": 12.5},
+        split="train",
+    )
+    card = prepare(options)
+    assert (card.text.dim, card.speech.dim, card.speech.rate) == (32, 32, 12.5)
+    assert card.text.digest
+    row = read_shard(tmp_path / "out" / "train-00000.parquet").to_pylist()[0]
+    own = same_featurizer(card.text)([row["text"]])[0]
+    assert np.array_equal(np.frombuffer(row["text_features"], np.float16).reshape(row["n_text"], 32), own)
+    assert row["n_speech"] == 6

@@ -1,0 +1,168 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
+from ms2sl.errors import InputError
+from ms2sl.fitting import FitConfig, fit
+from ms2sl.skeletons import OPENPOSE_137X2
+from tests.corpora import builders
+
+
+@pytest.fixture
+def root(tmp_path):
+    return builders.how2sign(tmp_path / "how2sign")
+
+
+def corpus(root, **options) -> How2Sign:
+    return How2Sign(How2SignConfig(source=str(root), **options))
+
+
+def first_clip(root):
+    return root / "json" / "v0-rgb_front"
+
+
+def problem(root, name: str = "v0-rgb_front", **options) -> str:
+    """Why a clip is rejected."""
+    own = corpus(root, **options)
+    [index] = [i for i in range(len(own.index)) if own.id(i) == name]
+    with pytest.raises(InputError) as error:
+        fit(own.clip(index), own.skeleton, FitConfig(), own.fps)
+    return str(error.value)
+
+
+def test_poses_text_and_splits_are_those_of_the_files(root):
+    own = corpus(root, fps=30)
+    assert {split: len(span) for split, span in own.splits.items()} == {"train": 3, "dev": 3}
+    clip = own.clip(1)
+    assert (clip.id, clip.text, clip.spoken_language, clip.signed_language) == ("v1-rgb_front", 'He said "number 1".', "en", "ase")
+    assert (clip.poses.joints.shape, clip.poses.fps) == ((8, 137, 2), 30.0)
+    expected = builders.signing(OPENPOSE_137X2, 8, seed=1).joints
+    assert np.abs(own.skeleton.normalise(clip.poses).joints - expected).max() < 0.02
+    assert (clip.placement.width, clip.placement.height) == (1280, 720)
+
+
+def test_speech_is_found_by_the_name_of_the_sentence(root):
+    builders.speech(root / "audio" / "v1-rgb_front.wav")
+    own = corpus(root, speech="audio")
+    assert own.clip(0).speech is None
+    assert own.clip(1).speech.seconds == pytest.approx(0.5, abs=0.01)
+
+
+def test_frames_a_second_are_read_from_the_videos(root):
+    (root / "videos").mkdir()
+    video = cv2.VideoWriter(str(root / "videos" / "v0-rgb_front.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 29.97, (64, 64))
+    for _ in range(8):
+        video.write(np.zeros((64, 64, 3), np.uint8))
+    video.release()
+    assert corpus(root, videos="videos").clip(0).poses.fps == pytest.approx(29.97, abs=0.01)
+    assert "v1-rgb_front.mp4 is missing or no video" in problem(root, "v1-rgb_front", videos="videos")
+
+
+def test_a_folder_for_each_split(root):
+    for split, names in {"train": (0, 1, 2), "val": (3, 4, 5)}.items():
+        for i in names:
+            (root / split).mkdir(exist_ok=True)
+            (root / "json" / f"v{i}-rgb_front").rename(root / split / f"v{i}-rgb_front")
+    assert {split: len(span) for split, span in corpus(root, poses="{split}").splits.items()} == {"train": 3, "dev": 3}
+
+
+def test_joints_that_openpose_did_not_see_are_masked_and_not_at_the_origin(root):
+    file = next(first_clip(root).glob("*_000000000003_*"))
+    frame = json.loads(file.read_text())
+    frame["people"][0]["hand_left_keypoints_2d"] = [0] * 63
+    file.write_text(json.dumps(frame))
+    clip = corpus(root).clip(0)
+    assert (clip.poses.confidence[3, OPENPOSE_137X2.part("left_hand")] == 0).all()
+    assert (clip.poses.confidence[2] > 0).all()
+
+
+def test_a_file_that_is_cut_in_half(root):
+    file = next(first_clip(root).glob("*_000000000005_*"))
+    file.write_text(file.read_text()[:500])
+    assert "000000000005_keypoints.json is cut short or not JSON" in problem(root)
+
+
+@pytest.mark.parametrize(
+    "content", ['{"version": 1.3}', '{"people": [{"pose_keypoints_2d": [1, 2]}]}', "[]", '{"people": [{"pose_keypoints_2d": "x"}]}']
+)
+def test_json_of_something_else(root, content):
+    next(first_clip(root).glob("*_000000000000_*")).write_text(content)
+    assert "is not what OpenPose writes" in problem(root)
+
+
+def test_of_two_people_the_signer_is_followed(root):
+    folder = first_clip(root)
+    for number in (2, 3, 4):
+        file = next(folder.glob(f"*_{number:012d}_*"))
+        signer = json.loads(file.read_text())["people"][0]
+        other = builders.openpose_frame(np.full((137, 3), 0.9) * [900, 400, 1])
+        builders.write_frame(folder, number, [other, signer])
+    alone, clip = builders.signing(OPENPOSE_137X2, 8, seed=0).joints, corpus(root).clip(0)
+    assert np.abs(OPENPOSE_137X2.normalise(clip.poses).joints - alone).max() < 0.02
+    assert clip.remarks == ("several people in 3 of 8 frames; the signer was followed",)
+
+
+def test_frames_without_people_are_masked_and_a_clip_without_any_is_rejected(root):
+    builders.write_frame(first_clip(root), 4, [])
+    clip = corpus(root).clip(0)
+    assert (clip.poses.confidence[4] == 0).all()
+    assert clip.remarks == ("nobody in 1 of 8 frames",)
+    for number in range(8):
+        builders.write_frame(first_clip(root), number, [])
+    assert "nobody in any of the 8 frames" in problem(root)
+
+
+def test_a_clip_of_no_frames(root):
+    for file in first_clip(root).iterdir():
+        file.unlink()
+    assert "has no JSON files" in problem(root)
+
+
+def test_a_sentence_that_is_empty_and_a_folder_without_a_sentence(root):
+    table = root / "how2sign_realigned_train.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], lines[1].rsplit("\t", 1)[0] + "\t ", *lines[3:]]) + "\n")
+    assert problem(root) == "its SENTENCE is empty"
+    assert problem(root, "v1-rgb_front") == "no table of texts has a sentence of this name"
+
+
+def test_sentences_without_poses_are_counted(root):
+    table = root / "how2sign_realigned_val.csv"
+    table.write_text(table.read_text() + "v9\tv9-rgb_front\t0.1\tNobody signs this.\n")
+    assert corpus(root).card()["sentences without poses"] == 1
+
+
+def test_a_sentence_named_twice_is_one_clip_and_one_rejection(root):
+    table = root / "how2sign_realigned_train.csv"
+    table.write_text(table.read_text() + table.read_text().splitlines()[1] + "\n")
+    own = corpus(root)
+    assert own.clip(0).id == "v0-rgb_front"
+    with pytest.raises(InputError, match="a clip of this name is there already, as number 0"):
+        own.clip(3)
+
+
+def test_a_wrong_delimiter_is_told(root):
+    table = root / "how2sign_realigned_train.csv"
+    table.write_text(table.read_text().replace("\t", ";"))
+    with pytest.raises(InputError, match=r"no column SENTENCE_NAME, SENTENCE when it is split at tab; its first line is: 'VIDEO_ID;SENT"):
+        corpus(root).splits  # noqa: B018
+
+
+def test_a_row_with_a_tab_too_many_is_told(root):
+    table = root / "how2sign_realigned_train.csv"
+    table.write_text(table.read_text().replace("number 2", "number\t2"))
+    with pytest.raises(InputError, match="row 4 has 5 fields, but the first line has 4: 'v2'"):
+        corpus(root).splits  # noqa: B018
+
+
+def test_a_folder_that_is_not_the_corpus(tmp_path):
+    for options, reason in (
+        ({"source": ""}, r"say where the corpus is: --how2sign\.source FOLDER"),
+        ({"source": str(tmp_path / "nowhere")}, "is not a folder that can be found"),
+        ({"source": str(tmp_path)}, "has none of how2sign_realigned_train.csv"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            How2Sign(How2SignConfig(**options)).splits  # noqa: B018

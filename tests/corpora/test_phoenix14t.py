@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+
+from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig, line_spans
+from ms2sl.errors import InputError
+from ms2sl.skeletons import PHOENIX_50X3
+from ms2sl.storage import Location
+from tests.corpora import builders
+
+
+@pytest.fixture
+def root(tmp_path):
+    return builders.phoenix14t(tmp_path / "phoenix")
+
+
+def corpus(root, **options) -> Phoenix14T:
+    return Phoenix14T(Phoenix14TConfig(source=str(root), **options))
+
+
+def test_poses_texts_and_glosses_are_those_of_the_lines(root):
+    own = corpus(root)
+    assert own.splits == {"train": range(0, 3), "dev": range(3, 6)}
+    clip = own.clip(2)
+    assert (clip.id, clip.text, clip.gloss, clip.spoken_language) == ("train-2", "regen in train/train-2", "REGEN", "de")
+    assert clip.poses.joints.shape == (8, 50, 3)
+    assert np.abs(own.skeleton.normalise(clip.poses).joints - builders.signing(PHOENIX_50X3, 8, seed=2).joints).max() < 1e-3
+
+
+def test_the_origin_is_a_position_and_a_frame_of_zeros_is_none(root):
+    lines = (root / "train.skels").read_text().splitlines()
+    numbers = np.array(lines[0].split(), float).reshape(-1, 151)
+    numbers[:, 3:6] = 0  # the neck
+    numbers[2, :150] = 0
+    (root / "train.skels").write_text("\n".join([" ".join(map(str, numbers.ravel())), *lines[1:]]))
+    clip = corpus(root).clip(0)
+    assert (clip.poses.confidence[2] == 0).all()
+    assert (clip.poses.confidence[[0, 1, 3, 4, 5]] == 1).all()
+
+
+def test_texts_come_from_a_table_too_and_what_has_no_poses_is_text_alone(root):
+    rows = [{"id": f"train-{i}", "signer": "S", "annotation": "WIND", "translation": f"wind {i}"} for i in (0, 1, 7)]
+    builders.write_table(root / "train.csv", rows, "|")
+    own = corpus(root, tables="{split}.csv")
+    clips = {own.id(i): own.clip(i) for i in own.splits["train"] if own.id(i) != "train-2"}
+    assert (clips["train-0"].text, clips["train-0"].gloss, clips["train-0"].poses.n_frames) == ("wind 0", "WIND", 6)
+    assert (clips["train-7"].text, clips["train-7"].poses) == ("wind 7", None)
+    with pytest.raises(InputError, match=r"it has no text in train\.csv"):
+        own.clip(2)
+
+
+def test_the_corpus_own_tables_name_their_columns_otherwise(root, tmp_path):
+    rows = [{"name": "x", "video": "x/1/*.png", "start": -1, "end": -1, "speaker": "S", "orth": "REGEN", "translation": "regen"}]
+    builders.write_table(tmp_path / "texts" / "PHOENIX-2014-T.train.corpus.csv", rows, "|")
+    clip = corpus(tmp_path / "texts", tables="PHOENIX-2014-T.{split}.corpus.csv").clip(0)
+    assert (clip.id, clip.text, clip.gloss, clip.poses) == ("x", "regen", "REGEN", None)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda line: " ".join(line.split()[:400]), "numbers, which are not frames of 151: it was cut short"),
+        (lambda line: line.replace(" ", " x", 1), "holds something that is no number"),
+        (lambda line: "", "has 0 numbers"),
+    ],
+)
+def test_a_line_that_is_damaged_costs_one_clip(root, spoil, reason):
+    lines = (root / "train.skels").read_text().splitlines()
+    (root / "train.skels").write_text("\n".join([spoil(lines[0]), *lines[1:]]) + "\n")
+    own = corpus(root)
+    with pytest.raises(InputError, match=reason):
+        own.clip(0)
+    assert own.clip(1).poses.n_frames == 7
+
+
+def test_files_that_do_not_belong_together_are_told(root):
+    (root / "train.text").write_text("one line alone\n")
+    with pytest.raises(InputError, match=r"train\.text has 1 lines, but there are 3 sequences of poses"):
+        corpus(root).splits  # noqa: B018
+
+
+def test_a_wrong_delimiter_and_an_empty_folder(root, tmp_path):
+    (root / "train.csv").write_text("id,translation\na,b\n")
+    with pytest.raises(InputError, match=r"no column translation when it is split at '\|'"):
+        corpus(root, tables="{split}.csv").splits  # noqa: B018
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"has neither train\.skels nor a table"):
+        corpus(tmp_path / "empty").splits  # noqa: B018
+
+
+def test_lines_are_found_across_the_pieces_in_which_a_file_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("ms2sl.corpora.phoenix14t.SCAN", 7)
+    lines = ["", "a", "bcdefgh", "ijklmnopqrstu", "v"]
+    (tmp_path / "file").write_text("\n".join(lines))
+    content = (tmp_path / "file").read_text()
+    assert [content[start:stop] for start, stop in line_spans(Location(tmp_path / "file"))] == lines

@@ -1,0 +1,209 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from pose_format import Pose
+from pose_format.numpy import NumPyPoseBody
+
+from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
+from ms2sl.errors import InputError
+from ms2sl.fitting import FitConfig, fit
+from ms2sl.posefile import to_bytes
+from ms2sl.shards import to_clip, to_row
+from ms2sl.skeletons import HOLISTIC_178X3, OPENPOSE_137X2, SKELETONS
+from tests.corpora import builders
+
+
+@pytest.fixture
+def root(tmp_path):
+    return builders.pose_files(tmp_path / "poses")
+
+
+def corpus(root, **options) -> PoseFiles:
+    return PoseFiles(PoseFilesConfig(source=str(root), **options))
+
+
+def problem(own: PoseFiles, index: int = 0) -> str:
+    with pytest.raises(InputError) as error:
+        fit(own.clip(index), own.skeleton, FitConfig(), own.fps)
+    return str(error.value)
+
+
+def test_a_table_says_what_is_known_of_each_clip(root):
+    own = corpus(root, table="clips.csv", signed_language="ase")
+    assert {split: len(span) for split, span in own.splits.items()} == {"train": 3, "dev": 1}
+    clip = own.clip(0)
+    assert (clip.id, clip.text, clip.gloss, clip.signed_language, clip.poses.fps) == ("clip-0", "sentence 0", "G", "ase", 24.0)
+    assert clip.speech.seconds == pytest.approx(0.5, abs=0.01)
+    assert own.clip(1).speech is None
+    alone = own.clip(3)
+    assert (alone.text, alone.poses, alone.speech) == ("text alone", None, None)
+
+
+def test_json_lines_do_as_well(root):
+    rows = [{"id": "one", "pose": "poses/clip-1.pose", "spoken_language": "de"}, {"pose": "poses/clip-2.pose", "text": None}]
+    (root / "clips.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    own = corpus(root, table="clips.jsonl", dev=0, test=0)
+    assert [own.id(i) for i in own.splits["train"]] == ["one", "clip-2"]
+    assert own.clip(0).spoken_language == "de"
+
+
+def test_without_a_table_every_file_is_a_clip_and_recordings_join_their_poses(root):
+    builders.speech(root / "poses" / "clip-1.wav")
+    own = corpus(root, dev=0, test=0)
+    clips = {own.id(i): own.clip(i) for i in own.splits["train"]}
+    assert set(clips) == {"poses-clip-0", "poses-clip-1", "poses-clip-2", "speech-clip-0"}
+    assert clips["poses-clip-1"].speech is not None
+    assert clips["poses-clip-1"].poses is not None
+    assert clips["poses-clip-0"].text is None
+    assert clips["speech-clip-0"].poses is None
+
+
+def test_splits_by_name_stay_when_the_corpus_grows(tmp_path):
+    for i in range(30):
+        builders.pose_file(tmp_path / f"{i:02d}.pose", frames=2)
+    few = {own.id(i): split for own in [corpus(tmp_path, dev=0.2, test=0.2)] for split, span in own.splits.items() for i in span}
+    assert set(few.values()) == {"train", "dev", "test"}
+    for i in range(30, 40):
+        builders.pose_file(tmp_path / f"{i:02d}.pose", frames=2)
+    many = {own.id(i): split for own in [corpus(tmp_path, dev=0.2, test=0.2)] for split, span in own.splits.items() for i in span}
+    assert {name: many[name] for name in few} == few
+
+
+@pytest.mark.parametrize("name", [name for name in SKELETONS if name.startswith("holistic-178") or name.startswith("holistic-50")])
+def test_joints_are_reduced_by_name(root, name):
+    own = corpus(root, skeleton=name, dev=0, test=0)
+    whole = corpus(root, dev=0, test=0).clip(0).poses
+    places = [HOLISTIC_178X3.joints.index(joint) for joint in own.skeleton.joints]
+    assert np.array_equal(own.clip(0).poses.joints, whole.joints[:, places, : own.skeleton.dims])
+
+
+def test_poses_go_back_to_their_picture_within_a_fifth_of_a_pixel(root):
+    own = corpus(root, dev=0, test=0)
+    raw = own.clip(1)
+    back = to_clip(to_row(fit(raw, own.skeleton, FitConfig(), 25.0)), own.skeleton)
+    pose = Pose.read(to_bytes(back.poses, own.skeleton, back.placement))
+    assert (pose.header.dimensions.width, pose.header.dimensions.height) == (1280, 720)
+    assert np.abs(pose.body.data[:, 0].filled(0) - raw.poses.joints).max() < 0.2
+
+
+def rewritten(path, joints=None, confidence=None, fps=None) -> None:
+    """The same file with something else in it; joints ``(frames, people, joints, dims)``."""
+    pose = Pose.read(path.read_bytes())
+    joints = pose.body.data.filled(0) if joints is None else joints
+    confidence = pose.body.confidence if confidence is None else confidence
+    buffer = io.BytesIO()
+    Pose(pose.header, NumPyPoseBody(pose.body.fps if fps is None else fps, joints, confidence)).write(buffer)
+    path.write_bytes(buffer.getvalue())
+
+
+@pytest.fixture
+def one(tmp_path):
+    return builders.pose_file(tmp_path / "one" / "a.pose", frames=12)
+
+
+def only(one) -> PoseFiles:
+    return corpus(one.parent, dev=0, test=0)
+
+
+def test_a_file_that_is_cut_short_or_something_else(one):
+    one.write_bytes(one.read_bytes()[:4000])
+    assert "cut short or no .pose file" in problem(only(one))
+    one.write_bytes(b"hello, this is text")
+    assert "cut short or no .pose file" in problem(only(one))
+    one.write_bytes(b"")
+    assert "cut short or no .pose file" in problem(only(one))
+
+
+def test_no_frames_and_nobody(one):
+    rewritten(one, np.zeros((0, 1, 178, 3), np.float32), np.zeros((0, 1, 178), np.float32))
+    assert problem(only(one)) == "the .pose file has no frames"
+
+
+def test_nobody_is_seen(one):
+    rewritten(one, confidence=np.zeros((12, 1, 178), np.float32))
+    assert "shoulders are never seen" in problem(only(one))
+
+
+def test_no_frames_a_second(one):
+    rewritten(one, fps=0)
+    assert problem(only(one)) == "0.0 frames per second is impossible"
+
+
+def test_not_a_number(one):
+    joints = Pose.read(one.read_bytes()).body.data.filled(0)
+    joints[4, 0, 30, 1] = np.nan
+    rewritten(one, joints)
+    assert f"joint {HOLISTIC_178X3.joints[30]} is NaN or infinite in frame 4" in problem(only(one))
+
+
+def test_absurd_coordinates_are_left_out_and_remarked(one):
+    joints = Pose.read(one.read_bytes()).body.data.filled(0)
+    joints[4:9, 0, 30] = 1e7
+    rewritten(one, joints)
+    own = only(one)
+    clip = fit(own.clip(0), own.skeleton, FitConfig(), 25.0)
+    assert clip.remarks == ("5 outliers in 5 frames were left out",)
+    assert np.abs(clip.poses.joints).max() < 10
+
+
+def test_of_two_people_the_one_who_is_seen_most_is_taken(one):
+    pose = Pose.read(one.read_bytes())
+    joints = np.concatenate([pose.body.data.filled(0) * 0, pose.body.data.filled(0)], axis=1)
+    confidence = np.concatenate([pose.body.confidence * 0, pose.body.confidence], axis=1)
+    before = only(one).clip(0)
+    rewritten(one, joints, confidence)
+    clip = only(one).clip(0)
+    assert np.array_equal(clip.poses.joints, before.poses.joints)
+    assert clip.remarks == ("2 people; the one who is seen most was taken",)
+
+
+def test_another_skeleton_is_explained(one):
+    builders.pose_file(one, skeleton=OPENPOSE_137X2)
+    assert "it has no joint body/LEFT_SHOULDER of skeleton holistic-178x3; it has body (25), face (70)" in problem(only(one))
+    with pytest.raises(InputError, match="there is no skeleton 'holistic'; there are: holistic-49x2"):
+        corpus(one.parent, skeleton="holistic")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("clips.csv", "pose;text\na.pose;b\n", "has the columns pose;text; it may have"),
+        ("clips.csv", "id,gloss\na,b\n", "row 1 has neither pose nor text nor speech"),
+        ("clips.csv", "", "is empty"),
+        ("clips.jsonl", '{"pose": "a.pose"}\n{"pose": "b', "line 2 is not JSON"),
+        ("clips.jsonl", "[1]", "line 1 is not an object"),
+        ("missing.csv", None, "does not exist"),
+    ],
+)
+def test_a_table_that_is_wrong(one, name, content, reason):
+    if content is not None:
+        (one.parent / name).write_text(content)
+    with pytest.raises(InputError, match=reason):
+        corpus(one.parent, table=name).splits  # noqa: B018
+
+
+def test_a_file_that_the_table_names_is_not_there(one):
+    (one.parent / "clips.csv").write_text("pose,split\nb.pose,train\n")
+    assert "b.pose does not exist" in problem(corpus(one.parent, table="clips.csv"))
+
+
+def test_a_clip_named_twice(one):
+    (one.parent / "clips.csv").write_text("id,pose,split\na,a.pose,train\na,a.pose,train\n")
+    assert "a clip of this name is there already" in problem(corpus(one.parent, table="clips.csv"), 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"no sound", "a.wav is not audio"), ("silence", "a.wav holds no samples"), ("hour", "a.wav lasts longer than 600 s")],
+)
+def test_speech_that_cannot_be_used(one, content, reason):
+    sound = one.parent / "a.wav"
+    if content == "silence":
+        builders.speech(sound, 0)
+    elif content == "hour":
+        builders.speech(sound, 3600, rate=4000)
+    else:
+        sound.write_bytes(content)
+    assert reason in problem(only(one))

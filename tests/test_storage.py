@@ -1,0 +1,83 @@
+import pickle
+import time
+
+import pytest
+
+from ms2sl.errors import InputError
+from ms2sl.storage import Location
+
+
+@pytest.fixture(params=["local", "s3"])
+def folder(request, tmp_path) -> Location:
+    if request.param == "local":
+        return Location(tmp_path / "new")
+    return Location(request.getfixturevalue("s3")) / f"{request.node.name}-{time.time_ns()}"
+
+
+def test_what_is_written_is_read(folder):
+    (folder / "a" / "b.txt").write("größer".encode())
+    assert (folder / "a/b.txt").read_text() == "größer"
+    (folder / "a/b.txt").write(b"other")
+    assert (folder / "a/b.txt").read_bytes() == b"other"
+
+
+def test_listings_are_in_order_and_know_files_from_folders(folder):
+    for name in ("z.txt", "a/2.txt", "a/1.txt"):
+        (folder / name).write(b"x")
+    assert [child.name for child in folder.children()] == ["a", "z.txt"]
+    assert list(folder.files()) == ["a/1.txt", "a/2.txt", "z.txt"]
+    assert (folder / "a").is_folder()
+    assert not (folder / "z.txt").is_folder()
+    assert not (folder / "nothing").exists()
+    assert list((folder / "nothing").children()) == []
+
+
+def test_a_file_can_be_read_anywhere_in_it(folder):
+    (folder / "a").write(b"0123456789")
+    with (folder / "a").open() as file:
+        file.seek(7)
+        assert file.read(2) == b"78"
+
+
+def test_what_is_not_there_is_said(folder):
+    with pytest.raises(InputError, match=r"missing\.txt(\?.*)? (does not exist|cannot be read)"):
+        (folder / "missing.txt").read_bytes()
+
+
+def test_a_location_can_be_sent_to_a_worker(folder):
+    (folder / "a").write(b"x")
+    again = pickle.loads(pickle.dumps(folder))
+    assert again == folder
+    assert (again / "a").read_bytes() == b"x"
+
+
+def test_names_and_stems(folder):
+    assert ((folder / "a.b.pose").name, (folder / "a.b.pose").stem) == ("a.b.pose", "a.b")
+
+
+def test_local_paths_are_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(Location("data") / "../other") == str(tmp_path / "other")
+
+
+def test_text_may_have_a_byte_order_mark_and_must_be_utf8(tmp_path):
+    (tmp_path / "a").write_bytes(b"\xef\xbb\xbfabc")
+    assert Location(tmp_path / "a").read_text() == "abc"
+    (tmp_path / "a").write_bytes("ü".encode("latin-1"))
+    with pytest.raises(InputError, match=r"is not UTF-8 text \(byte 0\)"):
+        Location(tmp_path / "a").read_text()
+
+
+@pytest.mark.parametrize("name", ["with space", "größer", "100%", "a#b", "q?x=1", "[1]", "-fZc293MpJk_6-1-rgb_front.mp3"])
+def test_any_name_will_do(folder, name):
+    (folder / name).write(name.encode())
+    assert (folder / name).read_text() == name
+    assert [child.name for child in folder.children()] == [name]
+    assert next(iter(folder.children())).read_text() == name
+    assert list(folder.files()) == [name]
+
+
+@pytest.mark.parametrize("uri", ["ftp://host/a", "s3://bucket/a?endpoint_override=127.0.0.1:9&scheme=http&retry=no"])
+def test_a_store_that_nobody_knows_or_reaches_is_said(uri):
+    with pytest.raises(InputError, match=r"names no store that pyarrow knows|cannot be read|cannot be reached"):
+        Location(uri).read_bytes()
