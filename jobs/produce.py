@@ -14,12 +14,14 @@ from tqdm import tqdm
 
 from jobs.command import Command, main, start_ray
 from ms2sl.clip import Speech, Utterance
+from ms2sl.corpora.slrtp import export
 from ms2sl.errors import InputError
 from ms2sl.files import replacing
 from ms2sl.posefile import to_bytes
 from ms2sl.produced import OutputFolder, Settings, read_utterances
 from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.rendering import gif
+from ms2sl.skeletons import HOLISTIC_178X3
 
 
 class ProduceCommand(Command):
@@ -36,6 +38,7 @@ class ProduceCommand(Command):
     duration: float | None = Field(None, gt=0, description="length in seconds; by default the model decides")
     workers: int = Field(1, gt=0, description="actors that sample")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
+    slrtp: bool = Field(False, description="also write slrtp.pt, in the format of the SLRTP challenge's evaluation")
     batch_size: int = Field(32, gt=0, description="utterances a batch")
 
 
@@ -91,7 +94,9 @@ def read_speech(path: Path) -> Speech:
 
 def produce_many(options: ProduceCommand) -> None:
     folder = OutputFolder(options.out)
-    load(options)  # a wrong model is an error here, not in the actors
+    skeleton = load(options).skeleton  # a wrong model is an error here, not in the actors
+    if options.slrtp and skeleton != HOLISTIC_178X3:
+        raise InputError(f"--slrtp needs a model of skeleton {HOLISTIC_178X3.name}, and this one is of {skeleton.name}")
     folder.claim(Settings.of(options.model, **options.model_dump(include={"steps", "guidance", "seed", "duration"})))
     utterances, unreadable = read_utterances(options.utterances, options.duration)
     done = folder.done()
@@ -116,6 +121,8 @@ def produce_many(options: ProduceCommand) -> None:
     for name, reason in list(failed.items())[:10]:
         print(f"not produced: {name}: {reason}")
     folder.write_failures(failed)
+    if options.slrtp:
+        export(options.out / "slrtp.pt", folder.clips())
     print(f"{made} produced, {len(utterances) - len(missing)} were there already, {len(failed)} failed: {options.out}")
 
 

@@ -8,20 +8,21 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ms2sl.checkpoint import WEIGHTS
-from ms2sl.clip import Poses, Speech, Utterance
+from ms2sl.clip import Clip, Poses, Speech, Utterance
 from ms2sl.config import Config
 from ms2sl.errors import InputError
 from ms2sl.files import replacing
 from ms2sl.posefile import to_bytes
 from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.shards import encode_confidence, encode_poses, write_parquet
+from ms2sl.shards import decode_poses, encode_confidence, encode_poses, write_parquet
+from ms2sl.skeleton import Skeleton
 from ms2sl.storage import Location
 
 AUDIO = {".wav", ".flac", ".mp3", ".ogg"}
@@ -66,8 +67,18 @@ class OutputFolder:
 
     def done(self) -> set[str]:
         """Ids of the utterances that are finished."""
-        parts = sorted((self.path / "parts").glob("*.parquet"))
-        return {id for part in parts for id in pq.read_table(part, columns=["id"])["id"].to_pylist()}
+        return {id for part in self._parts() for id in pq.read_table(part, columns=["id"])["id"].to_pylist()}
+
+    def clips(self) -> Iterator[Clip]:
+        """What was produced, part after part."""
+        for part in self._parts():
+            table = pq.read_table(part)
+            skeleton = Skeleton.model_validate_json(table.schema.metadata[b"skeleton"])
+            for row in table.to_pylist():
+                yield Clip(row["id"], "", "und", "und", text=row["text"], poses=decode_poses(row, skeleton))
+
+    def _parts(self) -> list[Path]:
+        return sorted((self.path / "parts").glob("*.parquet"))
 
     def produce(self, producer: MS2SLProducer, utterances: Sequence[Utterance], *, seed: int) -> tuple[int, list[tuple[str, str]]]:
         """Produces and writes a batch; returns how many were made, and ids and reasons of those that could not be."""

@@ -9,12 +9,21 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 from jobs.produce import ProduceCommand, run
+from ms2sl.checkpoint import ModelCard
+from ms2sl.corpora.slrtp import Slrtp, SlrtpConfig
+from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
+from ms2sl.model.losses import LossWeights
+from ms2sl.model.task import MS2SLTask
 from ms2sl.posefile import from_bytes
+from ms2sl.produced import OutputFolder
 from ms2sl.skeletons import HOLISTIC_49X2
+from tests.conftest import prepare
+from tests.corpora import builders
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 WORDS = ["cab", "bad", "dab", "abba", "cabs", "deaf", "bead", "fade"]
@@ -55,6 +64,25 @@ def test_what_cannot_be_said_is_counted_and_the_rest_is_made(tiny_checkpoint, tm
     assert produced_ids(tmp_path / "out") == ["good"]
     assert set(json.loads((tmp_path / "out" / "failed.json").read_text())) == {"empty", "foreign"}
     assert "1 produced, 0 were there already, 2 failed" in capsys.readouterr().out
+
+
+def test_what_is_produced_can_be_read_by_the_slrtp_challenge(tiny_model, tiny_checkpoint, words, tmp_path):
+    corpus = Slrtp(SlrtpConfig(source=str(builders.slrtp(tmp_path / "corpus"))))
+    dataset = Dataset(prepare(corpus, tmp_path / "data"))
+    task = MS2SLTask(dataset, tiny_model, LossWeights(), ModelCard.of("ms2sl", tiny_model, dataset.card))
+    task.save(tmp_path / "model", task.module.state_dict())
+    path = tmp_path / "sentences.csv"
+    path.write_text("id,text\none,es regnet\ntwo,regnet es\n")
+    out = tmp_path / "out"
+    run(ProduceCommand(model=tmp_path / "model", utterances=path, out=out, steps=1, slrtp=True))
+    written = torch.load(out / "slrtp.pt", weights_only=True)
+    assert {name: entry["text"] for name, entry in written.items()} == {"one": "es regnet", "two": "regnet es"}
+    (out / "slrtp.pt").rename(out / "train.pt")
+    again = Slrtp(SlrtpConfig(source=str(out))).clip(0)
+    [produced] = [clip for clip in OutputFolder(out).clips() if clip.id == again.id]
+    assert np.array_equal(again.poses.joints, produced.poses.joints)
+    with pytest.raises(InputError, match="--slrtp needs a model of skeleton holistic-178x3, and this one is of holistic-49x2"):
+        run(ProduceCommand(model=tiny_checkpoint, utterances=words, out=tmp_path / "other", slrtp=True))
 
 
 def test_a_folder_of_recordings(tiny_checkpoint, tmp_path):
