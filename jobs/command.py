@@ -103,3 +103,16 @@ def start_ray(**options) -> None:
         options = {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": True} | options
     # Workers log to files; what a user must know of them comes back as results and errors.
     ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+
+
+def check_resources(workers: int, cpus: float = 1, gpus: float = 0) -> None:
+    """Raises InputError if the cluster can never run the workers, which would otherwise wait for ever.
+
+    cpus, gpus: what each of them takes.
+    """
+    import ray
+
+    for kind, needed in (("CPU", workers * cpus), ("GPU", workers * gpus)):
+        available = ray.cluster_resources().get(kind, 0)
+        if available < needed:
+            raise InputError(f"{workers} workers need {needed:g} {kind}s, but the cluster has {available:g}: lower --workers")

@@ -14,7 +14,7 @@ import ray
 from pydantic import Field, create_model
 from tqdm import tqdm
 
-from jobs.command import Command, Place, main, start_ray
+from jobs.command import Command, Place, check_resources, main, start_ray
 from ms2sl.corpora import CORPORA, Corpus
 from ms2sl.dataset import DatasetCard, describe, summary
 from ms2sl.description import write_description
@@ -25,6 +25,7 @@ from ms2sl.preparing import Resplit, ShardPlan, featurize, fingerprint, import_r
 from ms2sl.shards import SCHEMA, Rejection, ShardHeader, write_shard
 from ms2sl.storage import Location
 
+STAGES, CPUS_PER_STAGE = 3, 0.3  # import, featurize and write together are a worker, and take a CPU
 STAGED = SCHEMA.append(pa.field("file", pa.string())).append(pa.field("error", pa.string()))
 
 
@@ -122,22 +123,25 @@ def prepare(options: PrepareOptions) -> DatasetCard:
 
 def _make(options: PrepareOptions, corpus: Corpus, write: Write, plans: list) -> None:
     start_ray()
+    workers = min(options.workers, len(plans))
+    check_resources(workers, CPUS_PER_STAGE * STAGES, options.gpus_per_worker)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = None  # a block is a shard
-    pool = ray.data.ActorPoolStrategy(size=min(options.workers, len(plans)))
+    pool = ray.data.ActorPoolStrategy(size=workers)
     done = (
         ray.data.from_items([asdict(plan) for plan in plans], override_num_blocks=len(plans))
-        .map_batches(Import, fn_constructor_args=(options, corpus), batch_size=1, compute=pool)
+        .map_batches(Import, fn_constructor_args=(options, corpus), batch_size=1, compute=pool, num_cpus=CPUS_PER_STAGE)
         .map_batches(
             Featurize,
             fn_constructor_args=(write.header, options.device),
             batch_size=None,
             batch_format="pyarrow",
             compute=pool,
+            num_cpus=CPUS_PER_STAGE,
             num_gpus=options.gpus_per_worker or None,
         )
-        .map_batches(write.__call__, batch_size=None, batch_format="pyarrow")
+        .map_batches(write.__call__, batch_size=None, batch_format="pyarrow", num_cpus=CPUS_PER_STAGE)
     )
     rejected = 0
     with tqdm(total=sum(plan.stop - plan.start for plan in plans), desc="prepare", unit="clip") as bar:

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from ray.train.torch import TorchTrainer
 
-from jobs.command import Command, Place, main, start_ray
+from jobs.command import Command, Place, check_resources, main, start_ray
 from jobs.progress import Progress, shown
 from jobs.reporting import RayReporter, TrackMetrics
 from jobs.streaming import stream
@@ -97,7 +97,7 @@ def run(options: TrainCommand) -> Path:
         return finished
 
     start_ray()
-    check_resources(options)
+    check_resources(options.workers, gpus=1 if options.gpu else 0)
     tracker = open_tracker(options, dataset)
     status = "FAILED"
     try:
@@ -159,14 +159,6 @@ def claim(options: TrainCommand, dataset: Dataset) -> None:
         return
     options.folder.mkdir(parents=True, exist_ok=True)
     recipe.write_text(json.dumps(now, indent=1))
-
-
-def check_resources(options: TrainCommand) -> None:
-    """Raises InputError if the cluster can never run the workers, which would otherwise wait for ever."""
-    kind = "GPU" if options.gpu else "CPU"
-    available = ray.cluster_resources().get(kind, 0)
-    if available < options.workers:
-        raise InputError(f"{options.workers} workers need {options.workers} {kind}s, but the cluster has {available:.0f}: lower --workers")
 
 
 def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:

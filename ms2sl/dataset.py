@@ -20,6 +20,7 @@ from ms2sl.skeleton import Skeleton
 from ms2sl.storage import Location
 
 CARD, REJECTED = "dataset.json", "rejected.parquet"
+REJECTIONS = pa.schema([("id", pa.string()), ("reason", pa.string())])
 COUNTED = ["split", "text", "n_frames", "n_speech", "fps", "remarks"]
 
 
@@ -112,7 +113,7 @@ class Dataset:
 
 
 def describe(name: str, folder: Location | Path, files: list[str], fps: float, corpus: dict) -> DatasetCard:
-    """Reads the shards ``files`` in ``folder`` and writes its ``dataset.json``, and ``rejected.parquet`` if clips were rejected.
+    """Reads the shards ``files`` in ``folder`` and writes its ``dataset.json`` and ``rejected.parquet``.
 
     Raises InputError if no training clip was accepted.
     """
@@ -124,8 +125,7 @@ def describe(name: str, folder: Location | Path, files: list[str], fps: float, c
     for file, table in tables.items():
         if len(table):
             by_split.setdefault(table["split"][0].as_py(), []).append(file)
-    if rejected:
-        write_parquet(folder / REJECTED, pa.Table.from_pylist([rejection.model_dump() for rejection in rejected]))
+    write_parquet(folder / REJECTED, pa.Table.from_pylist([rejection.model_dump() for rejection in rejected], REJECTIONS))
     if "train" not in by_split:
         reason = f"{len(rejected)} rejected; the first: {rejected[0].id}: {rejected[0].reason}" if rejected else "it has none"
         raise InputError(f"no training clip of {name} could be used ({reason}); --split train makes all clips training clips")

@@ -13,7 +13,7 @@ from ms2sl.resampling import resample
 from ms2sl.skeleton import Skeleton
 
 ABSURD = 10.0  # shoulder widths from between the shoulders: farther than any limb reaches
-LEAP = 0.5  # shoulder widths from one frame to the next and back again
+LEAP, LEAP_SPEED = 0.5, 12.5  # shoulder widths from one frame to the next and back again, and a second: hands do not reach it
 
 
 class FitConfig(Config):
@@ -62,20 +62,21 @@ def without_outliers(poses: Poses) -> tuple[Poses, np.ndarray]:
     seen = poses.confidence > 0
     outliers = seen & (np.abs(poses.joints).max(axis=2) > ABSURD)
     for away in (1, 2):
-        outliers |= _leaps(poses.joints, seen & ~outliers, away)
+        outliers |= _leaps(poses.joints, seen & ~outliers, away, max(LEAP, LEAP_SPEED / poses.fps))
     keep = seen & ~outliers
     return Poses(poses.joints * keep[..., None], poses.confidence * keep, poses.fps), outliers
 
 
-def _leaps(joints: np.ndarray, seen: np.ndarray, away: int) -> np.ndarray:
-    """bool ``(frames, joints)``: stretches of ``away`` frames that lie far from the frames before and after, which lie near each other."""
+def _leaps(joints: np.ndarray, seen: np.ndarray, away: int, leap: float) -> np.ndarray:
+    """bool ``(frames, joints)``: stretches of ``away`` frames farther than ``leap`` from the frames before and after, which lie nearer to
+    each other."""
     found = np.zeros_like(seen)
     if len(joints) < away + 2:
         return found
     before, first, last, after = joints[: -away - 1], joints[1:-away], joints[away:-1], joints[away + 1 :]
     far, back, near = (np.linalg.norm(a - b, axis=-1) for a, b in ((before, first), (last, after), (before, after)))
     known = np.all([seen[i : len(seen) - away - 1 + i] for i in range(away + 2)], axis=0)
-    leaps = known & (far > LEAP) & (back > LEAP) & (near < LEAP)
+    leaps = known & (far > leap) & (back > leap) & (near < leap)
     for frame in range(away):
         found[1 + frame : len(found) - away + frame] |= leaps
     return found

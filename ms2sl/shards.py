@@ -130,7 +130,7 @@ def encode_poses(poses: Poses) -> bytes:
 def decode_joints(encoded: bytes | pa.Buffer, shape: tuple[int, int]) -> np.ndarray:
     """Inverse of ``encode_poses``: float32 ``(frames, joints, dims)``, with ``shape`` the last two."""
     steps = np.frombuffer(encoded, np.int16).reshape(-1, *shape)
-    return np.cumsum(steps, axis=0, dtype=np.int16).astype(np.float32) / STEPS
+    return np.multiply(np.cumsum(steps, axis=0, dtype=np.int16), np.float32(1 / STEPS), dtype=np.float32)
 
 
 def encode_confidence(poses: Poses) -> bytes:

@@ -67,6 +67,12 @@ def test_fast_movement_is_no_outlier():
     assert not without_outliers(poses)[1].any()
 
 
+def test_at_fewer_frames_a_second_hands_go_farther_between_them():
+    poses = line(fps=12.5)
+    poses.joints[4, 11] += 0.6
+    assert not without_outliers(poses)[1].any()
+
+
 def test_what_is_farther_than_limbs_reach_is_left_out():
     poses = line()
     poses.joints[2:9, 3] = 11

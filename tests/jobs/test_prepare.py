@@ -76,6 +76,12 @@ def test_more_workers_than_shards_are_no_problem(options, tmp_path, card):
     assert again.statistics == card.statistics
 
 
+def test_more_workers_than_the_cluster_has_is_an_error_and_no_hang(options, tmp_path, card):
+    many = options.model_copy(update={"out": tmp_path, "workers": 99, "shard_size": 1})
+    with pytest.raises(InputError, match=r"36 workers need 32\.4 CPUs, but the cluster has 4: lower --workers"):
+        prepare(many)
+
+
 def test_an_unknown_featurizer_is_named(options, tmp_path):
     with pytest.raises(InputError, match="there are: bytes"):
         prepare(options.model_copy(update={"out": tmp_path, "text": TextConfig(featurizer="clap")}))
