@@ -10,7 +10,7 @@ from ms2sl.errors import InputError
 from ms2sl.features.base import Features, FeaturizerConfig
 from ms2sl.features.pretrained import by_length, digest, load, resolve_precision
 
-TOKENS_PER_BATCH = 4096
+TOKENS_PER_BATCH = {"cpu": 512, "cuda": 16_384}  # on a CPU what fits its caches is twice as fast
 
 
 class ClipText:
@@ -42,7 +42,7 @@ class ClipText:
             if len(ids) > self.longest:
                 raise InputError(f"the text has {len(ids)} tokens, more than the {self.longest} that the encoder reads: {text[:40]!r}…")
         features: list[np.ndarray] = [np.empty(0)] * len(tokens)
-        for batch in by_length([len(ids) for ids in tokens], TOKENS_PER_BATCH):
+        for batch in by_length([len(ids) for ids in tokens], TOKENS_PER_BATCH[self.device.type]):
             padded = self.tokenizer.pad({"input_ids": [tokens[i] for i in batch]}, return_tensors="pt").to(self.device)
             states = self._states(padded["input_ids"], padded["attention_mask"]).to(torch.float16).cpu().numpy()
             for i, state in zip(batch, states, strict=True):

@@ -49,7 +49,7 @@ def test_the_same_clips_come_out_as_without_ray(card, options):
 
 def test_a_second_run_makes_only_what_is_missing(card, options):
     folder = Path(options.out)
-    shards = {path: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
+    shards = {path: path.stat().st_mtime_ns for path in folder.glob("*-*.parquet")}
     lost = folder / "train-00001.parquet"
     lost.write_bytes(lost.read_bytes()[:1000])
     again = prepare(options)
