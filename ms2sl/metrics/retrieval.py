@@ -16,3 +16,8 @@ def ranks(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
 def recall_at(k: int, queries: np.ndarray, gallery: np.ndarray) -> float:
     """Share of queries whose counterpart is among the ``k`` nearest, in per cent (R@k)."""
     return float(100 * (ranks(queries, gallery) <= k).mean())
+
+
+def median_rank(queries: np.ndarray, gallery: np.ndarray) -> float:
+    """Median rank of the counterparts (MedR), 1 is best."""
+    return float(np.median(ranks(queries, gallery)))

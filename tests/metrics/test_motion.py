@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ms2sl.clip import Poses
-from ms2sl.metrics.motion import dtw_path, hand_dtw, jerk, movement
+from ms2sl.metrics.motion import diversity, dtw_mje, dtw_path, hand_dtw, jerk, joint_dtw, movement, wrist_distance
 from ms2sl.skeletons import HOLISTIC_49X2 as SKELETON
 
 
@@ -102,3 +102,51 @@ def test_a_joint_that_appears_has_not_moved():
     poses.joints[:3] = 7
     poses.confidence[:3] = 0
     assert movement(poses, SKELETON) == 0
+
+
+def test_dtw_mje_agrees_with_loops_over_every_second_frame():
+    produced, real = [clip(9, seed=1), clip(14, seed=2)], [clip(12, seed=3), clip(11, seed=4)]
+    pooled = []
+    for one, other in zip(produced, real, strict=True):
+        a, b = one.joints[::2].astype(float), other.joints[::2].astype(float)
+        cost = np.array([[np.sqrt(((x - y) ** 2).sum()) for y in b] for x in a])
+        path = dtw_path(cost)
+        assert cost[path[:, 0], path[:, 1]].sum() == pytest.approx(cheapest_by_loops(cost))
+        pooled += [np.linalg.norm(a[i] - b[j], axis=-1) for i, j in path]
+    assert dtw_mje(produced, real) == pytest.approx(np.concatenate(pooled).mean(), rel=1e-5)
+    assert dtw_mje(real, real) == pytest.approx(0, abs=1e-6)
+
+
+def test_parts_are_aligned_and_scored_on_their_own():
+    real = clip(10, seed=1)
+    shifted = Poses(real.joints.copy(), real.confidence, real.fps)
+    shifted.joints[:, SKELETON.part("body")] += 0.5
+    assert joint_dtw(shifted, real, SKELETON.hands) == pytest.approx(0, abs=1e-6)
+    assert joint_dtw(shifted, real, np.arange(7)) == pytest.approx(np.sqrt(0.5), rel=0.05)
+
+
+def test_the_way_of_the_wrists_is_that_of_every_second_frame():
+    steady = along(lambda t: 3 * t, 11, 25.0)
+    assert wrist_distance(steady, SKELETON) == pytest.approx(3 * 10 / 25)
+    trembling = along(lambda t: np.arange(len(t)) % 2, 11, 25.0)
+    assert wrist_distance(trembling, SKELETON) == 0
+    unseen = Poses(steady.joints, steady.confidence.copy(), 25.0)
+    unseen.confidence[4, SKELETON.index("body/LEFT_WRIST")] = 0
+    assert wrist_distance(unseen, SKELETON) == pytest.approx(3 * 10 / 25 * (1 + 3 / 5) / 2)
+
+
+def test_samples_that_are_all_alike_have_no_diversity():
+    one = clip(8)
+    assert diversity([one, one, one], SKELETON) == pytest.approx(0, abs=1e-6)
+    assert diversity([one], SKELETON) == 0
+    moved = Poses(one.joints + np.array([0.3, 0.4], np.float32), one.confidence, one.fps)
+    # 20 pairs of noise cannot be aligned nearer than by shifting them back, which DTW does not do.
+    assert 0 < diversity([one, moved], SKELETON) <= 0.5 + 1e-6
+
+
+def test_movement_of_a_part_is_its_own():
+    still = along(lambda t: 0 * t, 10, 25.0)
+    still.joints[:, SKELETON.part("left_hand"), 0] = np.arange(10)[:, None] / 25
+    assert movement(still, SKELETON, "left_hand") == pytest.approx(1)
+    assert movement(still, SKELETON, "body") == 0
+    assert movement(still, SKELETON) == pytest.approx(0.5)

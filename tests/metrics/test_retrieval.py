@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ms2sl.metrics.retrieval import ranks, recall_at
+from ms2sl.metrics.retrieval import median_rank, ranks, recall_at
 
 
 def unit(n: int, dim: int = 16, seed: int = 0) -> np.ndarray:
@@ -40,3 +40,12 @@ def test_broken_embeddings_find_nothing():
     broken = np.full((10, 4), np.nan)
     assert recall_at(1, broken, broken) == 0
     assert recall_at(5, unit(10, 4), broken) == 0
+
+
+def test_median_rank_by_hand():
+    gallery = np.eye(4)
+    queries = gallery[[0, 1, 2, 3]].copy()
+    queries[3] = [0.6, 0.5, 0.4, 0.3]  # its own is the last of four
+    queries[2] = [0.0, 0.9, 0.4, 0.0]  # its own is the second
+    assert ranks(queries, gallery).tolist() == [1, 1, 2, 4]
+    assert median_rank(queries, gallery) == 1.5

@@ -1,9 +1,13 @@
+import itertools
+import math
 import random
+from collections import Counter
 from functools import cache
 
 import pytest
+import sacrebleu
 
-from ms2sl.metrics.text import edit_distance, letter_error_rate
+from ms2sl.metrics.text import bleu, chrf, edit_distance, letter_error_rate, longest_common_subsequence, rouge_l, word_error_rate
 
 
 @pytest.mark.parametrize(
@@ -38,3 +42,67 @@ def test_letter_error_rate_pools_letters_over_the_corpus():
 def test_letter_error_rate_needs_a_hypothesis_each():
     with pytest.raises(ValueError, match="zip"):
         letter_error_rate(["a"], ["a", "b"])
+
+
+def test_words_are_counted_between_spaces():
+    assert word_error_rate(["es regnet im norden"], ["es regnet stark im süden"]) == pytest.approx(100 * 2 / 5)
+    assert word_error_rate(["a b c d"], ["x"]) == 400
+
+
+HYPOTHESES = ["the cat sat on mat", "a b c d e f", "nothing alike"]
+REFERENCES = ["the cat sat on the mat", "a b c d x f", "quite another sentence"]
+
+
+def bleu_by_hand(order: int) -> float:
+    """Clipped n-gram precisions and brevity penalty, as Papineni et al. define them, with zero counts floored at 0.1."""
+    matched, possible = [0] * order, [0] * order
+    for hypothesis, reference in zip(HYPOTHESES, REFERENCES, strict=True):
+        a, b = hypothesis.split(), reference.split()
+        for n in range(order):
+            grams, others = (Counter(tuple(words[i : i + n + 1]) for i in range(len(words) - n)) for words in (a, b))
+            matched[n] += sum((grams & others).values())
+            possible[n] += sum(grams.values())
+    precisions = [(found or 0.1) / all_ for found, all_ in zip(matched, possible, strict=True)]
+    lengths = [sum(len(text.split()) for text in texts) for texts in (HYPOTHESES, REFERENCES)]
+    brevity = min(1.0, math.exp(1 - lengths[1] / lengths[0]))
+    return 100 * brevity * math.exp(sum(map(math.log, precisions)) / order)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_bleu_agrees_with_its_definition(order):
+    assert bleu(HYPOTHESES, REFERENCES, order) == pytest.approx(bleu_by_hand(order))
+
+
+def test_bleu_is_that_of_sacrebleu_without_tokenisation():
+    expected = sacrebleu.raw_corpus_bleu(HYPOTHESES, [REFERENCES]).score
+    assert bleu(HYPOTHESES, REFERENCES) == pytest.approx(expected)
+    assert bleu(["a b , c d"], ["a b, c d"]) < 100, "tokenisation would make them alike"
+
+
+def test_the_same_text_has_every_full_score():
+    assert [bleu(REFERENCES, REFERENCES, n) for n in (1, 2, 3, 4)] == pytest.approx([100] * 4)
+    assert chrf(REFERENCES, REFERENCES) == pytest.approx(100)
+    assert rouge_l(REFERENCES, REFERENCES) == pytest.approx(100)
+    assert word_error_rate(REFERENCES, REFERENCES) == letter_error_rate(REFERENCES, REFERENCES) == 0
+
+
+def test_chrf_of_texts_without_a_common_character_is_0():
+    assert chrf(["aaa"], ["bbb"]) == 0
+
+
+def test_rouge_by_hand():
+    # longest common subsequences: "police the gunman" of 4 and 4 words; none of 1 and 2 words
+    hypotheses, references = ["police ended the gunman", "x"], ["police the gunman killed", "y z"]
+    assert rouge_l(hypotheses, references) == pytest.approx(100 * (2 * 3 / 8 + 0) / 2)
+    assert rouge_l([""], ["a"]) == 0
+
+
+def subsequences(a: str) -> set[str]:
+    return {"".join(chosen) for n in range(len(a) + 1) for chosen in itertools.combinations(a, n)}
+
+
+def test_longest_common_subsequence_agrees_with_its_definition():
+    rng = random.Random(1)
+    for _ in range(100):
+        a, b = ("".join(rng.choices("abc", k=rng.randrange(8))) for _ in range(2))
+        assert longest_common_subsequence(a, b) == max(map(len, subsequences(a) & subsequences(b)))

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from ms2sl.metrics.distribution import bootstrap, frechet_distance
+
+
+def exactly(mean: np.ndarray, covariance: np.ndarray, n: int = 500) -> np.ndarray:
+    """Samples with just this mean and covariance."""
+    x = np.random.default_rng(0).normal(size=(n, len(mean)))
+    x -= x.mean(axis=0)
+    x = x @ np.linalg.inv(np.linalg.cholesky(np.cov(x, rowvar=False))).T
+    return x @ np.linalg.cholesky(covariance).T + mean
+
+
+def test_the_distance_between_gaussians_is_that_of_the_closed_form():
+    # Covariances that commute: the distance is |μ₁ - μ₂|² + Σ (√λ₁ - √λ₂)²
+    one = exactly(np.array([1.0, 2.0, 0.0]), np.diag([4.0, 1.0, 9.0]))
+    other = exactly(np.array([0.0, 0.0, 2.0]), np.diag([1.0, 16.0, 9.0]))
+    assert frechet_distance(one, other) == pytest.approx(1 + 4 + 4 + 1 + 9 + 0)
+    assert frechet_distance(other, one) == pytest.approx(frechet_distance(one, other))
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-6)
+
+
+def test_it_agrees_with_the_matrix_square_root_where_covariances_do_not_commute():
+    rng = np.random.default_rng(1)
+    one, other = rng.normal(size=(400, 5)) @ rng.normal(size=(5, 5)), rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5)) + 1
+    a, b = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
+    eigenvalues = np.linalg.eigvals(a @ b)  # tr √(ab) is the sum of the square roots of its eigenvalues
+    expected = ((one.mean(0) - other.mean(0)) ** 2).sum() + np.trace(a) + np.trace(b) - 2 * np.sqrt(eigenvalues).real.sum()
+    assert frechet_distance(one, other) == pytest.approx(expected)
+
+
+def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
+    values = np.random.default_rng(2).normal(3.0, 2.0, 400)
+    low, high = bootstrap(lambda chosen: values[chosen].mean(), 400, rounds=4000)
+    margin = 1.96 * values.std() / 20
+    assert (low, high) == pytest.approx((values.mean() - margin, values.mean() + margin), abs=0.03)
+    assert bootstrap(lambda chosen: values[chosen].mean(), 400) == bootstrap(lambda chosen: values[chosen].mean(), 400)
+
+
+def test_a_paired_difference_is_surer_than_the_two_scores():
+    rng = np.random.default_rng(3)
+    hard = rng.normal(0, 5, 200)
+    one, other = hard + rng.normal(1.0, 0.3, 200), hard
+    low, high = bootstrap(lambda chosen: (one[chosen] - other[chosen]).mean(), 200)
+    assert 0.9 < low < 1 < high < 1.1
+    alone = bootstrap(lambda chosen: one[chosen].mean(), 200)
+    assert alone[1] - alone[0] > 10 * (high - low)
