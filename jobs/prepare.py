@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from jobs.command import Command, Place, check_resources, main, start_ray
 from ms2sl.corpora import CORPORA, Corpus
-from ms2sl.dataset import DatasetCard, describe, summary
+from ms2sl.dataset import Dataset, DatasetCard, describe, summary
 from ms2sl.description import write_description
+from ms2sl.errors import InputError
 from ms2sl.features import featurizer, same_featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
 from ms2sl.fitting import FitConfig
@@ -33,7 +34,7 @@ class PrepareOptions(Command):
     """Makes training-ready shards of a corpus: poses, text, speech and their features."""
 
     corpus: Literal[tuple(CORPORA)] = Field("fingerspelling", description="where clips come from")
-    out: Place = Field("data/fingerspelling", description="folder of the prepared dataset, local or a URI")
+    out: Place | None = Field(None, description="folder of the prepared dataset, local or a URI; by default data/<corpus>")
     text: TextConfig = TextConfig()
     speech: SpeechConfig = SpeechConfig()
     poses: FitConfig = FitConfig()
@@ -43,6 +44,10 @@ class PrepareOptions(Command):
     shard_size: int = Field(256, gt=0, description="clips a shard")
     workers: int = Field(2, gt=0, description="actors that import and featurize")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
+
+    @property
+    def folder(self) -> Location:
+        return Location(self.out or f"data/{self.corpus}")
 
     @property
     def device(self) -> str:
@@ -109,7 +114,8 @@ class Write:
 
 def prepare(options: PrepareOptions) -> DatasetCard:
     """Makes the missing shards and ``dataset.json``. Raises InputError if no training clip can be used."""
-    corpus, out = options.open_corpus(), Location(options.out)
+    corpus, out = options.open_corpus(), options.folder
+    _check_owner(out, corpus.name)
     mark = fingerprint(options.decisive(corpus))
     plans = plan_shards(corpus, options.shard_size)
     missing = [plan for plan in plans if not is_done(out / plan.file, mark)]
@@ -119,6 +125,16 @@ def prepare(options: PrepareOptions) -> DatasetCard:
         header = ShardHeader(fingerprint=mark, skeleton=corpus.skeleton, text=text, speech=speech)
         _make(options, corpus, Write(out, header), missing)
     return describe(corpus.name, out, [plan.file for plan in plans], options.poses.fps or corpus.fps, corpus.card())
+
+
+def _check_owner(out: Location, name: str) -> None:
+    """Raises InputError if the folder holds the dataset of another corpus."""
+    try:
+        found = Dataset(out).card.name
+    except InputError:
+        return  # none, or one that is damaged and is made anew
+    if found != name:
+        raise InputError(f"{out} holds a dataset of {found}: choose another --out")
 
 
 def _make(options: PrepareOptions, corpus: Corpus, write: Write, plans: list) -> None:
@@ -155,8 +171,8 @@ def run(options: PrepareOptions) -> None:
     started = time.monotonic()
     card = prepare(options)
     if options.describe:
-        print(write_description(Location(options.out)))
-    print(*summary(card), f"dataset: {options.out} ({time.monotonic() - started:.0f} s)", sep="\n")
+        print(write_description(options.folder))
+    print(*summary(card), f"dataset: {options.folder} ({time.monotonic() - started:.0f} s)", sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trains MS2SL, or the recogniser that judges it, on Ray Train: any number of workers, on CPUs or GPUs.
+"""Trains MS2SL, or a reader that judges its signing, on Ray Train: any number of workers, on CPUs or GPUs.
 
 The same command after an interruption goes on from the last checkpoint.
 """
@@ -19,6 +19,8 @@ from jobs.progress import Progress, shown
 from jobs.reporting import RayReporter, TrackMetrics
 from jobs.streaming import stream
 from ms2sl.backtranslation.recogniser import RecogniserConfig, RecogniserTask
+from ms2sl.backtranslation.translation_task import TranslationTask
+from ms2sl.backtranslation.translator import TranslatorConfig
 from ms2sl.batching import Plan
 from ms2sl.checkpoint import ModelCard, publish
 from ms2sl.dataset import Dataset
@@ -35,13 +37,16 @@ class TrainCommand(Command):
     """Trains a model on a prepared dataset."""
 
     data: Place = Field("data/fingerspelling", description="folder of a prepared dataset, local or a URI")
-    task: Literal["ms2sl", "recogniser"] = Field("ms2sl", description="what to train: the model, or the judge of its signing")
+    task: Literal["ms2sl", "recogniser", "translator"] = Field(
+        "ms2sl", description="the model, or a judge of signing: of letters, of sentences"
+    )
     name: str = Field("ms2sl", pattern=r"^[\w.-]+$", description="name of the run; the same name goes on with it")
     runs: Path = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
     fresh: bool = Field(False, description="forget an earlier run of this name")
     model: ModelConfig = ModelConfig()
     losses: LossWeights = LossWeights()
     recogniser: RecogniserConfig = RecogniserConfig()
+    translator: TranslatorConfig = TranslatorConfig()
     training: TrainingConfig = TrainingConfig()
     workers: int = Field(1, gt=0, description="DDP workers")
     gpu: bool = Field(False, description="one GPU a worker")
@@ -56,16 +61,16 @@ class TrainCommand(Command):
     @property
     def learns(self) -> dict:
         """The options that decide what is learned: a run can be resumed only with the same."""
-        shape = {"model", "losses"} if self.task == "ms2sl" else {"recogniser"}
+        shape = {"model", "losses"} if self.task == "ms2sl" else {self.task}
         return self.model_dump(mode="json", include={"task", "training", "workers"} | shape)
 
-    def make_task(self, dataset: Dataset, commit: str | None) -> MS2SLTask | RecogniserTask:
+    def make_task(self, dataset: Dataset, commit: str | None) -> MS2SLTask | RecogniserTask | TranslationTask:
         torch.manual_seed(self.training.seed)  # the same first weights in every run of these options
-        model = self.model if self.task == "ms2sl" else self.recogniser
+        model = self.model if self.task == "ms2sl" else getattr(self, self.task)
         card = ModelCard.of(self.task, model, dataset.card, recipe=self.learns, commit=commit)
         if self.task == "ms2sl":
             return MS2SLTask(dataset, self.model, self.losses, card)
-        return RecogniserTask(dataset, self.recogniser, card)
+        return (RecogniserTask if self.task == "recogniser" else TranslationTask)(dataset, model, card)
 
 
 def train_worker(config: dict) -> dict:

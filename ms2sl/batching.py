@@ -16,7 +16,7 @@ from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
 from ms2sl.storage import Location
 
-COLUMNS = ["id", "n_frames", "poses", "confidence", "n_text", "text_features", "n_speech", "speech_features"]
+COLUMNS = ["id", "text", "n_frames", "poses", "confidence", "n_text", "text_features", "n_speech", "speech_features"]
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class ModelCard(Config):
 
     kind: which model; model: its configuration; recipe: how it was trained.
     characters: those of the training texts. fps: frames a second of what it makes. longest: frames of the longest training clip.
+    vocabulary: of a back-translator, as its tokenizer is written.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class ModelCard(Config):
     characters: str
     fps: float
     longest: int
+    vocabulary: str | None = None
     recipe: dict = Field(default_factory=dict)
     commit: str | None = None
     version: str = __version__
@@ -68,7 +70,7 @@ def save(folder: Path, card: ModelCard, weights: dict[str, torch.Tensor]) -> Non
     (folder / CONFIG).write_text(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-def read_card(folder: Path, kind: str) -> ModelCard:
+def read_card(folder: Path, *kinds: str) -> ModelCard:
     """Raises InputError if the folder is no checkpoint, or one of another kind of model."""
     try:
         card = ModelCard.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
@@ -76,8 +78,8 @@ def read_card(folder: Path, kind: str) -> ModelCard:
         raise InputError(f"{folder} is no checkpoint: it has no {CONFIG}; a trained model is in runs/<name>/model") from None
     except (ValidationError, UnicodeDecodeError):
         raise InputError(f"{folder / CONFIG} is damaged or of another version") from None
-    if card.kind != kind:
-        raise InputError(f"{folder} holds a {card.kind} model, not a {kind} model")
+    if card.kind not in kinds:
+        raise InputError(f"{folder} holds a {card.kind} model, not a {' or '.join(kinds)} model")
     return card
 
 

@@ -25,7 +25,7 @@ SampleCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), 
 def _say(text: str, voice: str, words_per_minute: int, pitch: int, *, ssml: bool) -> Speech:
     with _library() as (library, rate, pieces):
         if library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise InputError(f"espeak-ng has no voice for the language '{voice}'")
+            raise InputError(f"espeak-ng has no voice for the language '{voice}': say which language is spoken")
         library.espeak_SetParameter(SPEED, words_per_minute, 0)
         library.espeak_SetParameter(PITCH, pitch, 0)
         encoded = text.encode("utf-8")

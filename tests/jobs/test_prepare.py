@@ -76,6 +76,13 @@ def test_more_workers_than_shards_are_no_problem(options, tmp_path, card):
     assert again.statistics == card.statistics
 
 
+def test_a_dataset_of_another_corpus_is_not_overwritten(options, tmp_path, card):
+    source = builders.pose_files(tmp_path / "corpus")
+    with pytest.raises(InputError, match="holds a dataset of fingerspelling: choose another --out"):
+        prepare(PrepareCommand(corpus="posefiles", posefiles={"source": str(source)}, out=options.out))
+    assert PrepareCommand(corpus="how2sign").folder == Location("data/how2sign")
+
+
 def test_more_workers_than_the_cluster_has_is_an_error_and_no_hang(options, tmp_path, card):
     many = options.model_copy(update={"out": tmp_path, "workers": 99, "shard_size": 1})
     with pytest.raises(InputError, match=r"36 workers need 32\.4 CPUs, but the cluster has 4: lower --workers"):
