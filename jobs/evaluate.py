@@ -7,11 +7,11 @@ from pydantic import Field
 from tqdm import tqdm
 
 from jobs.command import Command, Place, main
-from ms2sl.backtranslation import recogniser
+from ms2sl import backtranslation
 from ms2sl.checkpoint import check_skeleton
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
-from ms2sl.evaluation import HEADER, Result, evaluate, markdown, recall_in_joint_space
+from ms2sl.evaluation import Result, evaluate, markdown, recall_in_joint_space, table
 from ms2sl.gallery import Column, Entry, gallery
 from ms2sl.producers.baselines import MeanPose, NearestText, RandomClip, StaticPose, Training
 from ms2sl.producers.ms2sl import MS2SLProducer
@@ -19,9 +19,9 @@ from ms2sl.rendering import strips
 from ms2sl.tracking import Tracker, default_uri
 
 INTRO = (
-    "Letter sequences that training never met. Each is shown as a person signed it (stitched from recordings), as MS2SL signs it "
-    "from the text alone and from the speech alone, and as trivial producers would. Below each: what a recogniser, trained on real "
-    "signing only, reads in it. The lower picture is the hand close up."
+    "Clips that training never met. Each is shown as a person signed it, as MS2SL signs it from the text alone and from the speech alone, "
+    "and as trivial producers would. Below each: what a reader, trained on real signing only, reads in it. The lower picture is the hands "
+    "close up."
 )
 
 
@@ -31,7 +31,7 @@ class EvaluateCommand(Command):
     data: Place = Field("data/fingerspelling", description="folder of the prepared dataset, local or a URI")
     split: str = Field("test", description="split to judge on")
     model: Path = Field(Path("runs/quickstart/model"), description="folder of the trained model")
-    recogniser: Path = Field(Path("runs/recogniser/model"), description="folder of the trained recogniser")
+    reader: Path = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
     out: Path = Field(Path("runs/quickstart/evaluation"), description="folder for results.md, results.json and gallery.html")
     clips: int = Field(200, gt=1, description="clips to judge on, the first of the split")
     shown: int = Field(12, ge=0, description="clips in the gallery")
@@ -45,12 +45,15 @@ def run(options: EvaluateCommand) -> list[Result]:
     dataset = Dataset(options.data)
     producer = MS2SLProducer.load(options.model, steps=options.steps, guidance=options.guidance)
     check_skeleton(producer.card, dataset.skeleton, options.model)
-    reader = recogniser.load(options.recogniser)
-    clips = [clip for clip in dataset.clips(options.split) if clip.text and clip.speech and clip.poses][: options.clips]
+    reader = backtranslation.load(options.reader)
+    clips = [clip for clip in dataset.clips(options.split) if clip.text and clip.poses]
+    spoken = [clip for clip in clips if clip.speech]
+    clips = (spoken or clips)[: options.clips]
     if not clips:
-        raise InputError(f"no clip of split '{options.split}' has text, speech and poses, so there is nothing to judge on")
+        raise InputError(f"no clip of split '{options.split}' has both text and poses, so there is nothing to judge on")
     training = Training(dataset.clips("train"))
-    producers = [(producer, "text"), (producer, "speech"), (NearestText(training), "text")]
+    producers = [(producer, "text"), *([(producer, "speech")] if spoken else [])]
+    producers += [(NearestText(training), "text")] if dataset.card.splits["train"].with_text else []
     producers += [(kind(training), "") for kind in (RandomClip, StaticPose, MeanPose)]
     judged = evaluate(producers, clips, reader, dataset.skeleton, options.seed)
     results = []
@@ -80,8 +83,8 @@ def write(options: EvaluateCommand, results: list[Result], shown: list, dataset:
         Entry(clip.text, clip.speech, [Column(result.label, result.produced[i], result.read[i]) for result in results])
         for i, clip in enumerate(shown)
     ]
-    table = [HEADER, *(result.cells() for result in results)]
-    pieces = gallery("MS2SL: held-out fingerspelling", INTRO, table, tqdm(entries, desc="gallery", unit="clip"), dataset.skeleton)
+    title, shown_entries = f"MS2SL: {dataset.card.name}, {options.split}", tqdm(entries, desc="gallery", unit="clip")
+    pieces = gallery(title, INTRO, table(results), shown_entries, dataset.skeleton)
     with (options.out / "gallery.html").open("w", encoding="utf-8") as file:
         file.writelines(pieces)
 

@@ -44,7 +44,7 @@ def run(options: QuickstartCommand) -> None:
     model = train.run(train.TrainCommand(name="quickstart", training=learning, **shared))
     print("4/4  what it says, beside real signing and trivial producers")
     out = options.runs / "quickstart" / "evaluation"
-    evaluate.run(evaluate.EvaluateCommand(data=options.data, model=model, recogniser=judge, out=out))
+    evaluate.run(evaluate.EvaluateCommand(data=options.data, model=model, reader=judge, out=out))
     print(f"look at it:        {out.absolute() / 'gallery.html'}")
     print(f"browse the runs:   .venv/bin/mlflow ui --backend-store-uri {default_uri(options.runs)}")
     print(f'say your own word: .venv/bin/python -m jobs.produce --model {model} --text "hello"')

@@ -25,6 +25,8 @@ import torch
 
 from ms2sl import checkpoint
 from ms2sl.backtranslation.recogniser import RecogniserConfig, RecogniserTask
+from ms2sl.backtranslation.translation_task import TranslationTask
+from ms2sl.backtranslation.translator import TranslatorConfig
 from ms2sl.checkpoint import ModelCard
 from ms2sl.corpora.fingerspelling import Fingerspelling, FingerspellingConfig
 from ms2sl.dataset import Dataset, describe
@@ -89,6 +91,16 @@ def tiny_recogniser(tiny_dataset, tmp_path_factory) -> Path:
     dataset, folder = Dataset(tiny_dataset), tmp_path_factory.mktemp("recogniser")
     task = RecogniserTask(dataset, config, ModelCard.of("recogniser", config, dataset.card))
     checkpoint.save(folder, task.card, task.module.state_dict())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_translator(tiny_dataset, tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    config = TranslatorConfig(vocabulary="characters", width=16, heads=2, layers=1, longest=8)
+    dataset, folder = Dataset(tiny_dataset), tmp_path_factory.mktemp("translator")
+    task = TranslationTask(dataset, config, ModelCard.of("translator", config, dataset.card))
+    task.save(folder, task.module.state_dict())
     return folder
 
 

@@ -1,8 +1,9 @@
 import pytest
 
+from ms2sl import backtranslation
 from ms2sl.backtranslation import recogniser
 from ms2sl.dataset import Dataset
-from ms2sl.evaluation import HEADER, REAL, evaluate, markdown, recall_in_joint_space
+from ms2sl.evaluation import MOTION, REAL, evaluate, markdown, recall_in_joint_space, table
 from ms2sl.producers.baselines import MeanPose, NearestText, Training
 from ms2sl.producers.ms2sl import MS2SLProducer
 
@@ -40,7 +41,7 @@ def test_a_signer_who_does_not_move_is_seen_through(results):
 def test_the_table_has_a_row_for_each(results):
     lines = markdown(results).splitlines()
     assert len(lines) == 2 + 3
-    assert {line.count("|") for line in lines} == {len(HEADER) + 1}
+    assert {line.count("|") for line in lines} == {len(MOTION) + 4}
 
 
 def test_nothing_of_the_real_clip_but_what_is_said_reaches_a_producer(dataset, clips, tiny_checkpoint, tiny_recogniser):
@@ -60,3 +61,12 @@ def test_embeddings_of_an_untrained_model_find_little(clips, tiny_checkpoint):
     producer = MS2SLProducer.load(tiny_checkpoint)
     for modality in ("text", "speech"):
         assert recall_in_joint_space(producer, clips, modality) <= 50
+
+
+def test_a_reader_of_sentences_gives_their_scores(dataset, clips, tiny_translator):
+    reader = backtranslation.load(tiny_translator)
+    real, nearest = evaluate([(NearestText(Training(dataset.clips("train"))), "text")], clips, reader, dataset.skeleton, seed=0)
+    assert {"bleu_1", "bleu_4", "chrf", "rouge_l", "word_error", "log_likelihood"} <= real.metrics().keys()
+    assert real.sentences["log_likelihood"] < 0
+    assert table([real, nearest])[0][:4] == ("", "from", "BLEU-4", "WER %")
+    assert {len(row) for row in table([real, nearest])} == {4 + len(MOTION)}
