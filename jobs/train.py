@@ -25,6 +25,7 @@ from ms2sl.batching import Plan
 from ms2sl.checkpoint import ModelCard, publish
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
+from ms2sl.hiding import HideConfig
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import ModelConfig
 from ms2sl.model.task import MS2SLTask
@@ -45,6 +46,7 @@ class TrainCommand(Command):
     fresh: bool = Field(False, description="forget an earlier run of this name")
     model: ModelConfig = ModelConfig()
     losses: LossWeights = LossWeights()
+    hide: HideConfig = HideConfig()
     recogniser: RecogniserConfig = RecogniserConfig()
     translator: TranslatorConfig = TranslatorConfig()
     training: TrainingConfig = TrainingConfig()
@@ -61,7 +63,7 @@ class TrainCommand(Command):
     @property
     def learns(self) -> dict:
         """The options that decide what is learned: a run can be resumed only with the same."""
-        shape = {"model", "losses"} if self.task == "ms2sl" else {self.task}
+        shape = {"model", "losses", "hide"} if self.task == "ms2sl" else {self.task}
         return self.model_dump(mode="json", include={"task", "training", "workers"} | shape)
 
     def make_task(self, dataset: Dataset, commit: str | None) -> MS2SLTask | RecogniserTask | TranslationTask:
@@ -69,7 +71,7 @@ class TrainCommand(Command):
         model = self.model if self.task == "ms2sl" else getattr(self, self.task)
         card = ModelCard.of(self.task, model, dataset.card, recipe=self.learns, commit=commit)
         if self.task == "ms2sl":
-            return MS2SLTask(dataset, self.model, self.losses, card)
+            return MS2SLTask(dataset, self.model, self.losses, card, self.hide)
         return (RecogniserTask if self.task == "recogniser" else TranslationTask)(dataset, model, card)
 
 

@@ -140,5 +140,6 @@ class Clip:
     remarks: tuple[str, ...] = ()
 
     def utterance(self, modality: str) -> Utterance:
-        """Its ``text`` or its ``speech`` alone, or with "" neither, as a producer may see it."""
-        return Utterance(self.id, **({modality: getattr(self, modality)} if modality else {}))
+        """Its ``text`` or its ``speech`` alone, ``both`` of them, or with "" neither, as a producer may see it."""
+        heard = {"": (), "both": ("text", "speech")}.get(modality, (modality,))
+        return Utterance(self.id, **{name: getattr(self, name) for name in heard})

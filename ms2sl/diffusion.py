@@ -7,11 +7,11 @@ from typing import Literal, Protocol
 import torch
 
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-ScheduleName = Literal["linear", "cosine"]
+ScheduleName = Literal["linear", "cosine", "none"]
 
 
 class Schedule(Protocol):
-    """x_t = alpha(t) x_0 + sigma(t) noise, with alpha(0) = sigma(1) = 1 and alpha(1) = sigma(0) = 0."""
+    """x_t = alpha(t) x_0 + sigma(t) noise, on a path with alpha(0) = sigma(1) = 1 and alpha(1) = sigma(0) = 0."""
 
     def alpha(self, t: torch.Tensor) -> torch.Tensor: ...
 
@@ -38,7 +38,17 @@ class Cosine:
         return torch.sin(t * torch.pi / 2)
 
 
-SCHEDULES: dict[ScheduleName, Schedule] = {"linear": Linear(), "cosine": Cosine()}
+class NoPath:
+    """No diffusion at all: the network regresses the clean pose from the condition, with nothing else to look at, in one step."""
+
+    def alpha(self, t: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(t)
+
+    def sigma(self, t: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(t)
+
+
+SCHEDULES: dict[ScheduleName, Schedule] = {"linear": Linear(), "cosine": Cosine(), "none": NoPath()}
 
 
 def diffuse(x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor, schedule: Schedule) -> torch.Tensor:
@@ -54,6 +64,8 @@ def sample(denoise: Denoise, noise: torch.Tensor, steps: int, schedule: Schedule
     x_s = alpha_s x̂_0 + sigma_s / sigma_t (x_t - alpha_t x̂_0). On the linear path it is Euler's
     method for the flow, so one sampler serves both.
     """
+    if isinstance(schedule, NoPath):
+        return denoise(torch.zeros_like(noise), noise.new_ones(len(noise)))
     times = torch.linspace(1, 0, steps + 1, device=noise.device)
     x = noise
     for t, s in itertools.pairwise(times):

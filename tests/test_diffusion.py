@@ -4,9 +4,10 @@ import torch
 from ms2sl.diffusion import SCHEDULES, diffuse, sample
 
 STEPS = [1, 4, 8, 50]
+PATHS = ["linear", "cosine"]  # the third schedule is none
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", PATHS)
 def test_time_zero_is_the_pose_and_time_one_is_noise(name):
     schedule, x0, noise = SCHEDULES[name], torch.randn(2, 3), torch.randn(2, 3)
     assert torch.allclose(diffuse(x0, noise, torch.zeros(2), schedule), x0, atol=1e-6)
@@ -35,7 +36,7 @@ def gaussian_denoiser(schedule, deviation: float):
     return denoise
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", PATHS)
 def test_samples_of_a_gaussian_have_its_variance(name):
     """A mis-set sampler shrinks what it makes: frozen poses."""
     schedule = SCHEDULES[name]
@@ -53,3 +54,16 @@ def test_on_the_linear_path_the_sampler_is_eulers_method_for_the_flow():
         velocity = (x - denoise(x, t)) / t[:, None]  # dx/dt = noise - x0, with noise = (x - (1 - t) x0) / t
         x = x - velocity / steps
     assert torch.allclose(sample(denoise, noise, steps, schedule), x, atol=1e-5)
+
+
+def test_without_a_path_neither_pose_nor_noise_is_seen_and_one_call_does():
+    schedule, calls = SCHEDULES["none"], []
+    assert not diffuse(torch.randn(2, 3), torch.randn(2, 3), torch.rand(2), schedule).any()
+
+    def denoise(x, t):
+        calls.append((x, t))
+        return torch.full_like(x, 7)
+
+    assert (sample(denoise, torch.randn(2, 3), 8, schedule) == 7).all()
+    assert len(calls) == 1
+    assert not calls[0][0].any()

@@ -4,6 +4,7 @@ Shapes: B batch, N condition tokens, T frame tokens, W width.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -34,15 +35,20 @@ class Condition:
         """Mean of the log of the length in frames ``(B,)``: durations add up, so longer inputs than any in training have a length too."""
         return self.log_durations.masked_fill(~self.mask, -1e4).logsumexp(dim=1)
 
-    @property
-    def expected_frames(self) -> torch.Tensor:
-        """Mean of the log-normal distribution of the length ``(B,)``, in frames."""
-        return torch.exp(self.log_length + torch.exp(2 * self.log_deviation) / 2)
-
     def length_nll(self, n_frames: torch.Tensor) -> torch.Tensor:
         """Negative log-likelihood ``(B,)`` of the log of lengths in frames."""
         error = (n_frames.clamp(min=1).log() - self.log_length) / torch.exp(self.log_deviation)
         return error**2 / 2 + self.log_deviation
+
+
+def expected_frames(conditions: Sequence[Condition]) -> torch.Tensor:
+    """Mean of the log-normal distribution of the length ``(B,)``, in frames.
+
+    Of several conditions the surer one counts more, by its precision; together they are no surer, since they say the same.
+    """
+    precision = torch.stack([torch.exp(-2 * condition.log_deviation) for condition in conditions])
+    log_lengths = torch.stack([condition.log_length for condition in conditions], dim=1)
+    return torch.exp(log_lengths @ (precision / precision.sum()) + 1 / precision.mean() / 2)
 
 
 class ConditionEncoder(nn.Module):

@@ -1,12 +1,13 @@
 """MS2SL: the whole model, and the loss of one batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from ms2sl.collate import Batch
 from ms2sl.config import Config
@@ -30,6 +31,8 @@ from ms2sl.model.losses import (
 from ms2sl.pose_space import PoseSpace
 from ms2sl.skeleton import Skeleton
 
+BOTH = 0.2  # share of the clips with text and speech that are conditioned on both
+
 
 class ModelConfig(Config):
     """Shape of MS2SL."""
@@ -42,7 +45,9 @@ class ModelConfig(Config):
     embedding: int = Field(128, gt=0, description="size of the joint space")
     speech_rate: float = Field(12.5, gt=0, description="speech tokens a second")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in all transformers")
-    schedule: ScheduleName = Field("linear", description="path from pose to noise: linear (flow) or cosine (diffusion)")
+    schedule: ScheduleName = Field(
+        "linear", description="path from pose to noise: linear (flow), cosine (diffusion) or none (regression in one step)"
+    )
     null_condition: float = Field(0.1, ge=0, lt=1, description="share of training clips without condition, for guidance")
 
     @model_validator(mode="after")
@@ -87,10 +92,11 @@ class MS2SL(nn.Module):
         pseudo_speech, pseudo_text = self.text_to_speech(along_text), self.speech_to_text(along_speech)
 
         choice = self._choose(has_text, has_speech, weights.pseudo > 0, generator)
-        aligned = torch.stack([self.null.expand_as(along_text), along_text, along_speech, pseudo_text, pseudo_speech])
+        along_both = (along_text + along_speech) / 2
+        aligned = torch.stack([self.null.expand_as(along_text), along_text, along_speech, pseudo_text, pseudo_speech, along_both])
         aligned = aligned[choice, torch.arange(len(batch), device=x0.device)]
         sources = (self.null.expand(len(batch), 1, -1), text.tokens, speech.tokens)
-        from_text, from_speech = (choice == 1) | (choice == 4), (choice == 2) | (choice == 3)
+        from_text, from_speech = ((choice == one) | (choice == pseudo) | (choice == 5) for one, pseudo in ((1, 4), (2, 3)))
         context = torch.cat(sources, dim=1)
         context_mask = torch.cat([(choice == 0)[:, None], text.mask & from_text[:, None], speech.mask & from_speech[:, None]], dim=1)
 
@@ -102,7 +108,7 @@ class MS2SL(nn.Module):
         poses = self.space.decode(predicted)
         signs = self.sign(x0, batch.n_frames)
         returned = self._returned(predicted, known, batch.n_frames)
-        target = torch.where(from_speech[:, None], speech.embedding, text.embedding).detach()
+        target = joint_embedding([text.embedding * from_text[:, None], speech.embedding * from_speech[:, None]]).detach()
         both = has_text & has_speech
         # The modality that more clips have learns more, and is the one to follow.
         speech_share = has_speech.sum() / (has_text.sum() + has_speech.sum()).clamp(min=1)
@@ -134,15 +140,17 @@ class MS2SL(nn.Module):
         return ("loss", *(name for name in LossWeights.model_fields if name != "ctc" or self.ctc is not None))
 
     def _choose(self, has_text, has_speech, pseudo: bool, generator) -> torch.Tensor:
-        """What each row is conditioned on ``(B,)``: 0 nothing, 1 text, 2 speech, 3 pseudo-text from speech, 4 pseudo-speech from text.
+        """What each row is conditioned on ``(B,)``: 0 nothing, 1 text, 2 speech, 3 pseudo-text from speech, 4 pseudo-speech from text,
+        5 text and speech.
 
         Both modalities get the same share where pseudo-features stand in for the missing one.
         """
         draw = torch.rand(2, len(has_text), generator=generator).to(has_text.device)
         wants_speech = draw[0] < 0.5
+        either = torch.where((draw[0] - 0.5).abs() < BOTH / 2, 5, torch.where(wants_speech, 2, 1))
         without_speech = torch.where(wants_speech & pseudo, 4, 1)
         without_text = torch.where(wants_speech | (not pseudo), 2, 3)
-        choice = torch.where(has_speech, torch.where(has_text, torch.where(wants_speech, 2, 1), without_text), without_speech)
+        choice = torch.where(has_speech, torch.where(has_text, either, without_text), without_speech)
         return torch.where((draw[1] < self.config.null_condition) | ~(has_text | has_speech), 0, choice)
 
     def _real(self, n_frames: torch.Tensor, frames: int) -> torch.Tensor:
@@ -164,22 +172,30 @@ class MS2SL(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, condition: Condition, n_frames: torch.Tensor, noise: torch.Tensor, steps: int, guidance: float = 1.0
+        self, conditions: Sequence[Condition], n_frames: torch.Tensor, noise: torch.Tensor, steps: int, guidance: float = 1.0
     ) -> torch.Tensor:
         """Normalised poses ``(B, F, joints, dims)`` from noise ``(B, F, joints * dims)``; F is a multiple of 4, rows end at ``n_frames``.
 
-        guidance: 1 follows the condition, more exaggerates it (Ho & Salimans 2022: null + guidance (conditional - null)).
+        conditions: text, speech or both. guidance: 1 follows the condition, more exaggerates it (Ho & Salimans 2022: null + guidance
+        (conditional - null)).
         """
         times = patch_times(noise.shape[1], self.config.patch, noise.device)
-        aligned = self.aligner(condition, n_frames, times)
-        nothing = self.null.expand_as(aligned), self.null.expand(len(noise), 1, -1), torch.ones_like(condition.mask[:, :1])
+        aligned = torch.stack([self.aligner(condition, n_frames, times) for condition in conditions]).mean(dim=0)
+        context = torch.cat([condition.tokens for condition in conditions], dim=1)
+        context_mask = torch.cat([condition.mask for condition in conditions], dim=1)
+        nothing = self.null.expand_as(aligned), self.null.expand(len(noise), 1, -1), torch.ones_like(context_mask[:, :1])
         real = self._real(n_frames, noise.shape[1])
 
         def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            predicted = self.denoiser(x * real, t, n_frames, aligned, condition.tokens, condition.mask)
+            predicted = self.denoiser(x * real, t, n_frames, aligned, context, context_mask)
             if guidance != 1.0:
                 free = self.denoiser(x * real, t, n_frames, *nothing)
                 predicted = free + guidance * (predicted - free)
             return predicted
 
         return self.space.decode(sample(denoise, noise, steps, self.schedule))
+
+
+def joint_embedding(embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The unit vector ``(B, E)`` between unit vectors of one clip; rows of zeros count for nothing."""
+    return F.normalize(torch.stack(list(embeddings)).sum(dim=0), dim=-1)

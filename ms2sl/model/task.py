@@ -12,7 +12,9 @@ from ms2sl.clip import Poses
 from ms2sl.collate import Batch, Collate
 from ms2sl.dataset import Dataset
 from ms2sl.distributed import all_sum
+from ms2sl.hiding import HideConfig, HidingCollate
 from ms2sl.metrics.motion import movement
+from ms2sl.model.conditions import expected_frames
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import MS2SL, ModelConfig
 
@@ -23,10 +25,13 @@ VALIDATION_BATCH, SAMPLING_STEPS = 64, 8
 class MS2SLTask:
     """Trains MS2SL on a prepared dataset."""
 
-    def __init__(self, dataset: Dataset, model: ModelConfig, weights: LossWeights, card: checkpoint.ModelCard):
+    def __init__(
+        self, dataset: Dataset, model: ModelConfig, weights: LossWeights, card: checkpoint.ModelCard, hide: HideConfig | None = None
+    ):
         self.dataset, self.weights, self.card = dataset, weights, card
         described = dataset.card
-        self.collate = Collate(described.skeleton, described.text, described.speech)
+        self.whole = Collate(described.skeleton, described.text, described.speech)
+        self.collate = HidingCollate(self.whole, hide) if hide else self.whole
         self.module = MS2SL(model, described.skeleton, described.text, described.speech)
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()
@@ -42,7 +47,7 @@ class MS2SLTask:
         # Every rank sums the same values, even one that has no batch.
         motion = {f"{modality}_{what}": 0.0 for modality in ("real", "text", "speech") for what in ("moved", "frames")}
         sums = {"clips": 0.0} | {f"dev_{name}": 0.0 for name in model.loss_names} | motion
-        batches = split_batches(self.dataset, self.dataset.validation, self.collate, VALIDATION_BATCH, rank, world_size)
+        batches = split_batches(self.dataset, self.dataset.validation, self.whole, VALIDATION_BATCH, rank, world_size)
         for index, batch in enumerate(batches):
             batch = batch.to(device)
             for name, value in model(batch, self.weights, torch.Generator().manual_seed(index * world_size + rank)).items():
@@ -74,11 +79,11 @@ class MS2SLTask:
 
         sums = {"real_moved": total(batch.poses, batch.n_frames), "real_frames": float(batch.n_frames.sum())}
         for modality, condition in model.conditions(batch).items():
-            n_frames = condition.expected_frames.round().long().clamp(4, 4 * self.card.longest)
+            n_frames = expected_frames([condition]).round().long().clamp(4, 4 * self.card.longest)
             noise = torch.randn(
                 len(batch), -(-int(n_frames.max()) // 4) * 4, skeleton.n_joints * skeleton.dims, generator=torch.Generator().manual_seed(0)
             )
-            poses = model.generate(condition, n_frames, noise.to(n_frames.device), SAMPLING_STEPS)
+            poses = model.generate([condition], n_frames, noise.to(n_frames.device), SAMPLING_STEPS)
             sums[f"{modality}_moved"] = total(poses, n_frames)
             sums[f"{modality}_frames"] = float(n_frames.sum())
         return sums

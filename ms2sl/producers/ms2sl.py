@@ -16,8 +16,10 @@ from ms2sl.features import same_featurizer
 from ms2sl.features.base import Featurizer
 from ms2sl.features.text_bytes import plain
 from ms2sl.model import task
+from ms2sl.model.conditions import expected_frames
 from ms2sl.model.ms2sl import MS2SL
 
+MODALITIES = ("text", "speech")  # in the order of the features of an utterance
 SHORTEST, LONGEST_SECONDS = 4, 120.0
 BATCH = 32
 
@@ -25,7 +27,7 @@ BATCH = 32
 class MS2SLProducer:
     """Samples a trained model.
 
-    An utterance is conditioned on its text if it has one, else on its speech. Its noise depends on the seed and on
+    An utterance is conditioned on its text, its speech or both, whatever it has. Its noise depends on the seed and on
     what is said alone, so the same seed gives the same poses in whatever batch (up to rounding, below 1e-4 shoulder widths).
     """
 
@@ -57,7 +59,7 @@ class MS2SLProducer:
         return same_featurizer(self.card.speech, str(self.device))
 
     def features(self, utterance: Utterance) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Features of its text or of its speech; the other is None.
+        """Features of its text and of its speech; None for what it lacks.
 
         Raises InputError if the model cannot say it: nothing to say, unknown letters, an impossible length.
         """
@@ -68,47 +70,47 @@ class MS2SLProducer:
         if utterance.text is None and utterance.speech is None:
             raise InputError(f"{utterance.id}: it has neither text nor speech")
         try:
-            if utterance.text is None:
-                return None, self._speech([utterance.speech])[0]
-            unknown = sorted(set(plain(utterance.text)) - set(self.card.characters))
-            if self.card.text.vocabulary and unknown:
-                raise InputError(
-                    f"'{utterance.text}' has {', '.join(map(repr, unknown))} in it; the model learned only: {self.card.characters}"
-                )
-            return self._text([utterance.text])[0], None
+            text = None if utterance.text is None else self._text_features(utterance.text)
+            return text, None if utterance.speech is None else self._speech([utterance.speech])[0]
         except InputError as error:
             raise InputError(f"{utterance.id}: {error}") from None
+
+    def _text_features(self, text: str) -> np.ndarray:
+        unknown = sorted(set(plain(text)) - set(self.card.characters))
+        if self.card.text.vocabulary and unknown:
+            raise InputError(f"'{text}' has {', '.join(map(repr, unknown))} in it; the model learned only: {self.card.characters}")
+        return self._text([text])[0]
 
     def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
         """Normalised poses at the model's fps, in the order of the utterances. Raises InputError as ``features`` does."""
         features = [self.features(utterance) for utterance in utterances]
         results: list[Poses | None] = [None] * len(utterances)
-        for spoken in (False, True):
-            chosen = [i for i, (_, speech) in enumerate(features) if (speech is not None) is spoken]
-            chosen.sort(key=lambda i: len(features[i][spoken]))
+        given_by = [tuple(m for m, said in zip(MODALITIES, both, strict=True) if said is not None) for both in features]
+        for given in sorted(set(given_by)):
+            chosen = [i for i in range(len(utterances)) if given_by[i] == given]
+            chosen.sort(key=lambda i: max(len(said) for said in features[i] if said is not None))
             for start in range(0, len(chosen), BATCH):
                 indices = chosen[start : start + BATCH]
                 batch = [utterances[i] for i in indices]
-                for i, poses in zip(indices, self._batch(batch, [features[i] for i in indices], spoken, seed), strict=True):
+                for i, poses in zip(indices, self._batch(batch, [features[i] for i in indices], given, seed), strict=True):
                     results[i] = poses
         return results
 
     @torch.no_grad()
-    def _batch(self, utterances, features, spoken: bool, seed: int) -> list[Poses]:
-        batch = self.collate.batch([None] * len(features), [text for text, _ in features], [speech for _, speech in features]).to(
-            self.device
-        )
-        condition = self.model.conditions(batch)["speech" if spoken else "text"]
+    def _batch(self, utterances, features, given: tuple[str, ...], seed: int) -> list[Poses]:
+        batch = self.collate.batch([None] * len(features), *zip(*features, strict=True)).to(self.device)
+        encoded = self.model.conditions(batch)
+        conditions = [encoded[modality] for modality in given]
         frames = [
             round(utterance.seconds * self.card.fps) if utterance.seconds else round(expected)
-            for utterance, expected in zip(utterances, condition.expected_frames.tolist(), strict=True)
+            for utterance, expected in zip(utterances, expected_frames(conditions).tolist(), strict=True)
         ]
         frames = [int(np.clip(n, SHORTEST, LONGEST_SECONDS * self.card.fps)) for n in frames]
         noise = torch.zeros(len(frames), -(-max(frames) // FRAME_MULTIPLE) * FRAME_MULTIPLE, self.skeleton.n_joints * self.skeleton.dims)
-        for row, n, (text, speech) in zip(noise, frames, features, strict=True):
-            row[:n] = torch.randn(n, row.shape[1], generator=torch.Generator().manual_seed(_seed(seed, speech if spoken else text)))
+        for row, n, said in zip(noise, frames, features, strict=True):
+            row[:n] = torch.randn(n, row.shape[1], generator=torch.Generator().manual_seed(_seed(seed, said)))
         n_frames = torch.tensor(frames, device=self.device)
-        poses = self.model.generate(condition, n_frames, noise.to(self.device), self.steps, self.guidance).cpu().numpy()
+        poses = self.model.generate(conditions, n_frames, noise.to(self.device), self.steps, self.guidance).cpu().numpy()
         confidence = self.seen.astype(np.float32)
         return [
             Poses(joints[:n] * self.seen[:, None], np.broadcast_to(confidence, (n, len(confidence))), self.card.fps)
@@ -116,6 +118,7 @@ class MS2SLProducer:
         ]
 
 
-def _seed(seed: int, features: np.ndarray) -> int:
-    digest = hashlib.blake2b(features.tobytes(), digest_size=7, salt=(seed % 2**64).to_bytes(8, "little"))
+def _seed(seed: int, said: Sequence[np.ndarray | None]) -> int:
+    content = b"".join(features.tobytes() for features in said if features is not None)
+    digest = hashlib.blake2b(content, digest_size=7, salt=(seed % 2**64).to_bytes(8, "little"))
     return int.from_bytes(digest.digest(), "little")

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ms2sl.model.conditions import Aligner, Condition, ConditionEncoder
+from ms2sl.model.conditions import Aligner, Condition, ConditionEncoder, expected_frames
 from tests.conftest import BYTES, LOG_MEL
 
 
@@ -20,7 +20,13 @@ def test_durations_add_up_to_the_length():
 
 def test_the_expected_length_is_the_mean_of_the_log_normal():
     expected = torch.distributions.LogNormal(math.log(20), math.exp(-0.7)).mean
-    assert condition([5.0, 15.0], deviation=-0.7).expected_frames.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert expected_frames([condition([5.0, 15.0], deviation=-0.7)]).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_of_two_conditions_the_surer_one_decides_the_length():
+    one, sure = condition([10.0], deviation=-0.5), condition([20.0], deviation=-5.0)
+    assert expected_frames([one, sure]).item() == pytest.approx(20, rel=0.01)
+    assert expected_frames([one, one]).item() == pytest.approx(expected_frames([one]).item(), rel=1e-6)
 
 
 def test_the_likelihood_of_a_length_is_that_of_a_normal_distribution_of_its_log():

@@ -12,7 +12,7 @@ from ms2sl.diffusion import SCHEDULES
 from ms2sl.local import LocalReporter
 from ms2sl.metrics.motion import hand_dtw, movement
 from ms2sl.model.losses import LossWeights
-from ms2sl.model.ms2sl import MS2SL, ModelConfig
+from ms2sl.model.ms2sl import BOTH, MS2SL, ModelConfig
 from ms2sl.model.task import MS2SLTask
 from ms2sl.producers.baselines import MeanPose, Training
 from ms2sl.producers.ms2sl import MS2SLProducer
@@ -120,7 +120,8 @@ def test_heads_that_do_not_divide_the_width_are_refused_by_the_config():
 @pytest.mark.parametrize(
     ("text", "speech", "pseudo", "allowed"),
     [
-        (True, True, True, {0, 1, 2}),
+        (True, True, True, {0, 1, 2, 5}),
+        (True, True, False, {0, 1, 2, 5}),
         (True, False, True, {0, 1, 4}),
         (False, True, True, {0, 2, 3}),
         (True, False, False, {0, 1}),
@@ -136,7 +137,8 @@ def test_a_clip_is_conditioned_on_what_it_has(model, text, speech, pseudo, allow
         assert (choice == 0).float().mean().item() == pytest.approx(model.config.null_condition, abs=0.02)
     if len(allowed) > 2:
         shares = torch.bincount(choice[choice > 0]).float()
-        assert (shares[shares > 0] / shares.sum()).tolist() == pytest.approx([0.5, 0.5], abs=0.04)
+        expected = [(1 - BOTH) / 2, (1 - BOTH) / 2, BOTH] if 5 in allowed else [0.5, 0.5]
+        assert (shares[shares > 0] / shares.sum()).tolist() == pytest.approx(expected, abs=0.04)
 
 
 def test_the_cycle_does_not_teach_the_sign_encoder_to_forgive(model, batch):
@@ -156,13 +158,13 @@ def test_what_lies_beyond_a_clips_end_changes_nothing_in_it(model, batch):
     n_frames = torch.full((len(batch),), 21)
     noise = noise_for(batch, model, 24)
     other = torch.cat([noise[:, :21], torch.randn(len(batch), 19, noise.shape[2])], dim=1)
-    short, long = (model.generate(condition, n_frames, x, 4)[:, :21] for x in (noise, other))
+    short, long = (model.generate([condition], n_frames, x, 4)[:, :21] for x in (noise, other))
     assert torch.allclose(short, long, atol=1e-4)
 
 
 def test_guidance_of_one_is_plain_and_more_goes_farther_from_the_unconditional(model, batch):
     condition, n_frames, noise = model.conditions(batch)["text"], torch.full((len(batch),), 20), noise_for(batch, model, 20)
-    free, plain, strong = (model.generate(condition, n_frames, noise, 1, guidance) for guidance in (0.0, 1.0, 2.0))
+    free, plain, strong = (model.generate([condition], n_frames, noise, 1, guidance) for guidance in (0.0, 1.0, 2.0))
     assert torch.allclose(strong - plain, plain - free, atol=1e-3)
     assert not torch.allclose(plain, free, atol=1e-3)
 
@@ -186,7 +188,7 @@ def test_an_overfitted_model_signs_its_clips(dataset, tmp_path):
     assert reporter.history[-1]["denoise"] < reporter.history[0]["denoise"] / 10
     clips = list(dataset.clips("test"))[:8]
     producer, mean = MS2SLProducer.load(reporter.latest()), MeanPose(Training(clips))
-    for modality in ("text", "speech"):
+    for modality in ("text", "speech", "both"):
         utterances = [clip.utterance(modality) for clip in clips]
         own, trivial = (each.produce(utterances, seed=0) for each in (producer, mean))
         errors = [

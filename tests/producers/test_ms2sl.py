@@ -40,6 +40,14 @@ def test_speech_and_text_go_together_in_one_call_in_order(producer, corpus):
     assert same(mixed[1], producer.produce([clip.utterance("text")], seed=0)[0])
 
 
+def test_both_is_neither_text_nor_speech_alone(producer, corpus):
+    clip = corpus.clip(0)
+    text, speech, both = (producer.produce([clip.utterance(modality)], seed=0)[0] for modality in ("text", "speech", "both"))
+    assert not same(both, text)
+    assert not same(both, speech)
+    assert min(text.n_frames, speech.n_frames) <= both.n_frames <= max(text.n_frames, speech.n_frames)
+
+
 def test_the_length_asked_for_is_the_length_made(producer):
     assert producer.produce([Utterance("x", text="cab", seconds=3.2)], seed=0)[0].n_frames == 40
 
