@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from pydantic import Field, model_validator
+from rapidfuzz.distance import Levenshtein
 from torch import nn
 
 from ms2sl import checkpoint
@@ -20,7 +21,6 @@ from ms2sl.config import Config
 from ms2sl.dataset import Dataset
 from ms2sl.distributed import all_sum
 from ms2sl.errors import InputError
-from ms2sl.metrics.text import edit_distance
 from ms2sl.model.layers import Trunk, check_heads, length_mask
 from ms2sl.model.losses import ctc_loss
 from ms2sl.pose_space import PoseSpace
@@ -115,7 +115,7 @@ class RecogniserTask:
         for batch in split_batches(self.dataset, self.dataset.validation, self.collate, 64, rank, world_size):
             read = model.decode(model(batch.to(device)), batch.n_frames)
             for hypothesis, ids, n in zip(read, batch.text.tolist(), batch.n_text.tolist(), strict=True):
-                errors += edit_distance(hypothesis, bytes(ids[:n]).decode(errors="replace"))
+                errors += Levenshtein.distance(hypothesis, bytes(ids[:n]).decode(errors="replace"))
                 letters += n
         sums = all_sum({"errors": errors, "letters": letters}, device)
         return {"dev_letter_error": 100 * sums["errors"] / max(1, sums["letters"])}

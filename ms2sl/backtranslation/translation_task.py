@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import torch
+from rapidfuzz.distance import Levenshtein
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,7 +17,6 @@ from ms2sl.collate import Collate
 from ms2sl.dataset import Dataset
 from ms2sl.distributed import all_sum
 from ms2sl.errors import InputError
-from ms2sl.metrics.text import edit_distance
 
 VALIDATION_BATCH = 64
 
@@ -72,7 +72,7 @@ class TranslationTask:
                 if not given:
                     continue
                 words = reference.split()
-                edits = edit_distance(hypothesis, reference), edit_distance(hypothesis.split(), words)
+                edits = Levenshtein.distance(hypothesis, reference), Levenshtein.distance(hypothesis.split(), words)
                 found = {"nll": -likelihood, "clips": 1, "letter_edits": edits[0], "letters": len(reference)}
                 found |= {"word_edits": edits[1], "words": len(words)}
                 sums = {name: sums[name] + value for name, value in found.items()}

@@ -1,67 +1,57 @@
 """How near produced motion is to real motion, and whether it moves as much. Poses are normalised: units are shoulder widths."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
 from ms2sl.clip import Poses
+from ms2sl.metrics.dtw import dtw_paths
 from ms2sl.skeleton import Skeleton
 
 
-def dtw_path(cost: np.ndarray) -> np.ndarray:
-    """Cheapest monotone path ``(steps, 2)`` through a cost matrix ``(n, m)``: exact dynamic time warping.
-
-    Steps are (1, 0), (0, 1) and (1, 1) without weights (Sakoe & Chiba 1978, symmetric1). The recursion runs over
-    anti-diagonals, all cells of which are independent.
-    """
-    n, m = cost.shape
-    total = np.full((n + 1, m + 1), np.inf)
-    total[0, 0] = 0
-    for diagonal in range(2, n + m + 1):
-        i = np.arange(max(1, diagonal - m), min(n, diagonal - 1) + 1)
-        j = diagonal - i
-        best = np.minimum(np.minimum(total[i - 1, j], total[i, j - 1]), total[i - 1, j - 1])
-        total[i, j] = cost[i - 1, j - 1] + best
-    path, i, j = [], n, m
-    while i and j:
-        path.append((i - 1, j - 1))
-        step = int(np.argmin((total[i - 1, j - 1], total[i - 1, j], total[i, j - 1])))
-        i, j = i - (step != 2), j - (step != 1)
-    return np.array(path[::-1])
-
-
-def hand_dtw(produced: Poses, real: Poses, skeleton: Skeleton) -> float:
-    """``joint_dtw`` of the hands."""
+def hand_dtw(produced: Sequence[Poses], real: Sequence[Poses], skeleton: Skeleton) -> np.ndarray:
+    """``joint_dtw`` of the hands ``(clips,)``."""
     return joint_dtw(produced, real, skeleton.hands)
 
 
-def joint_dtw(produced: Poses, real: Poses, joints: np.ndarray) -> float:
-    """Mean distance of some joints (indices) after exact alignment, in shoulder widths, so that clips of all lengths count alike
-    (nDTW): the path aligns the flattened joints by Euclidean distance, then the joint distances are averaged over it.
+def joint_dtw(produced: Sequence[Poses], real: Sequence[Poses], joints: np.ndarray | slice) -> np.ndarray:
+    """Mean distance of some joints (indices) after exact alignment ``(clips,)``, in shoulder widths, so that clips of all lengths count
+    alike (nDTW): the path aligns the flattened joints by Euclidean distance, then the joint distances are averaged over it.
 
     What the real clip does not show is left out: such a joint of such a frame counts for nothing, and the distance between two
-    frames is scaled up from the joints that are left. NaN if the real clip shows none of them at all.
+    frames is scaled up from the joints that are left. NaN where the real clip shows none of them at all.
     """
-    errors = _aligned_errors(produced, real, joints)
-    return float(errors.mean()) if len(errors) else float("nan")
-
-
-def _aligned_errors(produced: Poses, real: Poses, joints: np.ndarray) -> np.ndarray:
-    """Distances of the joints along the path ``(pairs of joints that the real clip shows,)``."""
-    a, b = (poses.joints[:, joints].astype(np.float64) for poses in (produced, real))
-    seen = real.confidence[:, joints] > 0
-    if not seen.any():
-        return np.zeros(0)
-    path = dtw_path(_distances(a, b, seen))
-    errors = np.linalg.norm(a[path[:, 0]] - b[path[:, 1]], axis=-1)
-    return errors[seen[path[:, 1]]]
+    every = _aligned_errors(produced, real, joints)
+    return np.array([errors.mean() if len(errors) else np.nan for errors in every])
 
 
 def dtw_mje(produced: Sequence[Poses], real: Sequence[Poses]) -> float:
     """DTW-MJE of the SLRTP 2025 challenge, exact: every second frame of each clip, the path by the Euclidean distance of flattened
     frames, then the joint distances pooled over all aligned frames of all clips. Joints that the real clip does not show are left out."""
-    every = [_aligned_errors(_half(a), _half(b), np.arange(b.joints.shape[1])) for a, b in zip(produced, real, strict=True)]
-    return float(np.concatenate(every).mean())
+    total, count = mje_sums(produced, real).sum(axis=0)
+    return float(total / count)
+
+
+def mje_sums(produced: Sequence[Poses], real: Sequence[Poses]) -> np.ndarray:
+    """Sum and number of the joint distances that ``dtw_mje`` pools, of each clip ``(clips, 2)``."""
+    every = _aligned_errors([_half(poses) for poses in produced], [_half(poses) for poses in real], slice(None))
+    return np.array([(errors.sum(), len(errors)) for errors in every])
+
+
+def _aligned_errors(produced: Sequence[Poses], real: Sequence[Poses], joints: np.ndarray | slice) -> list[np.ndarray]:
+    """Of each clip, the distances of the joints along the path ``(pairs of joints that the real clip shows,)``."""
+    pairs = [
+        (a.joints[:, joints].astype(np.float64), b.joints[:, joints].astype(np.float64), b.confidence[:, joints] > 0)
+        for a, b in zip(produced, real, strict=True)
+    ]
+    paths = dtw_paths([_distances(*pair) for pair in pairs])
+    return [_errors(*pair, path) for pair, path in zip(pairs, paths, strict=True)]
+
+
+def _errors(a: np.ndarray, b: np.ndarray, seen: np.ndarray, path: np.ndarray) -> np.ndarray:
+    gap = a[path[:, 0]] - b[path[:, 1]]
+    return np.sqrt(np.einsum("fjd,fjd->fj", gap, gap))[seen[path[:, 1]]]
 
 
 def _half(poses: Poses) -> Poses:
@@ -80,14 +70,13 @@ def wrist_distance(poses: Poses, skeleton: Skeleton) -> float:
 
 def diversity(samples: Sequence[Poses], skeleton: Skeleton) -> float:
     """Mean ``hand_dtw`` between all pairs of samples of one utterance with other seeds; 0 if they are all alike."""
-    pairs = [hand_dtw(a, b, skeleton) for i, a in enumerate(samples) for b in samples[i + 1 :]]
-    return float(np.mean(pairs)) if pairs else 0.0
+    pairs = list(combinations(samples, 2))
+    return float(hand_dtw(*zip(*pairs, strict=True), skeleton).mean()) if pairs else 0.0
 
 
 def _distances(a: np.ndarray, b: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Between each frame of ``a`` and each of ``b``: ``(frames of a, frames of b)``, over the joints ``seen`` in ``b``."""
-    share = seen.mean(axis=1)
-    weight = np.repeat(seen, a.shape[2], axis=1) / np.maximum(share, 1e-9)[:, None]
+    weight = np.repeat(seen / np.maximum(seen.mean(axis=1, keepdims=True), 1e-9), a.shape[2], axis=1)
     flat_a, flat_b = a.reshape(len(a), -1), b.reshape(len(b), -1)
     squares = flat_a**2 @ weight.T - 2 * flat_a @ (weight * flat_b).T + (weight * flat_b**2).sum(axis=1)
     return np.sqrt(np.maximum(squares, 0))

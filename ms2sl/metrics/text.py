@@ -1,19 +1,12 @@
 """How near one text is to another. All scores are over a corpus and in per cent."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from rapidfuzz.distance import LCSseq, Levenshtein
 from sacrebleu.metrics import BLEU, CHRF
 
-
-def edit_distance(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
-    """Fewest insertions, deletions and substitutions of items, such as the characters of a str (Levenshtein 1966)."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        diagonal, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
-    return row[-1]
+BLEU_OPTIONS = {"smooth_method": "floor", "smooth_value": 0.1, "effective_order": True}
 
 
 def letter_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
@@ -27,15 +20,28 @@ def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> flo
 
 
 def _error_rate(hypotheses: Sequence[Sequence], references: Sequence[Sequence]) -> float:
-    edits = sum(edit_distance(hypothesis, reference) for hypothesis, reference in zip(hypotheses, references, strict=True))
+    edits = sum(Levenshtein.distance(hypothesis, reference) for hypothesis, reference in zip(hypotheses, references, strict=True))
     return 100 * edits / max(1, sum(map(len, references)))
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str], order: int = 4) -> float:
     """BLEU-``order`` (Papineni et al. 2002) as the field reports it: sacrebleu's ``raw_corpus_bleu``, words between spaces, no
     tokenisation, zero counts floored at 0.1, cumulative up to the order."""
-    metric = BLEU(max_ngram_order=order, tokenize="none", smooth_method="floor", smooth_value=0.1, effective_order=True, force=True)
-    return float(metric.corpus_score(list(hypotheses), [list(references)]).score)
+    return bleu_of_counts(bleu_counts(hypotheses, references).sum(axis=0), order)
+
+
+def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
+    """What BLEU is computed from, of each text ``(texts, 10)``: words of hypothesis and reference, matches of n-grams of 1 to 4 words,
+    n-grams of 1 to 4 words. Those of a corpus are their sum."""
+    metric = BLEU(tokenize="none", **BLEU_OPTIONS, force=True)
+    scores = [metric.corpus_score([text], [[reference]]) for text, reference in zip(hypotheses, references, strict=True)]
+    return np.array([[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in scores])
+
+
+def bleu_of_counts(counts: np.ndarray, order: int = 4) -> float:
+    """BLEU-``order`` of the summed ``bleu_counts`` ``(10,)`` of a corpus."""
+    lengths, matches, totals = (part.tolist() for part in np.split(counts.astype(int), [2, 6]))
+    return BLEU.compute_bleu(matches[:order], totals[:order], *lengths, **BLEU_OPTIONS, max_ngram_order=order).score
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
@@ -46,14 +52,4 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """ROUGE-L (Lin 2004): F1 of the longest common subsequence of words of each sentence, averaged over sentences."""
     pairs = ((a.split(), b.split()) for a, b in zip(hypotheses, references, strict=True))
-    return 100 * float(np.mean([2 * longest_common_subsequence(a, b) / max(1, len(a) + len(b)) for a, b in pairs]))
-
-
-def longest_common_subsequence(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
-    """Length of the longest sequence of items that stand in both in this order."""
-    row = [0] * (len(b) + 1)
-    for x in a:
-        diagonal = 0
-        for j, y in enumerate(b, 1):
-            diagonal, row[j] = row[j], diagonal + 1 if x == y else max(row[j], row[j - 1])
-    return row[-1]
+    return 100 * float(np.mean([2 * LCSseq.similarity(a, b) / max(1, len(a) + len(b)) for a, b in pairs]))

@@ -4,11 +4,11 @@ import zlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 
 from ms2sl.clip import Clip, Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.features.text_bytes import plain
-from ms2sl.metrics.text import edit_distance
 from ms2sl.resampling import stretch
 
 
@@ -91,7 +91,7 @@ class NearestText:
         if utterance.text is None or not self.clips:
             raise InputError(f"{utterance.id}: the nearest text needs a text, and training clips with one")
         wanted = plain(utterance.text)
-        return min(self.clips, key=lambda known: (edit_distance(known[0], wanted), abs(len(known[0]) - len(wanted))))[1]
+        return min(self.clips, key=lambda known: (Levenshtein.distance(known[0], wanted), abs(len(known[0]) - len(wanted))))[1]
 
 
 def _pick(training: Training, utterance: Utterance, seed: int) -> Clip:

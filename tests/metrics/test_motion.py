@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from ms2sl.clip import Poses
-from ms2sl.metrics.motion import diversity, dtw_mje, dtw_path, hand_dtw, jerk, joint_dtw, movement, wrist_distance
+from ms2sl.metrics.dtw import dtw_paths
+from ms2sl.metrics.motion import diversity, dtw_mje, hand_dtw, jerk, joint_dtw, movement, wrist_distance
 from ms2sl.skeletons import HOLISTIC_49X2 as SKELETON
 
 
@@ -19,53 +20,37 @@ def along(position, n_frames: int, fps: float) -> Poses:
     return Poses(joints, np.ones(joints.shape[:2], np.float32), fps)
 
 
-def cheapest_by_loops(cost: np.ndarray) -> float:
-    total = np.full((len(cost) + 1, len(cost[0]) + 1), np.inf)
-    total[0, 0] = 0
-    for i in range(len(cost)):
-        for j in range(len(cost[0])):
-            total[i + 1, j + 1] = cost[i, j] + min(total[i, j], total[i, j + 1], total[i + 1, j])
-    return total[-1, -1]
+def hands(produced: Poses, real: Poses) -> float:
+    return hand_dtw([produced], [real], SKELETON)[0]
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 1), (9, 14), (20, 11)])
-def test_path_is_the_cheapest_and_monotone(shape):
-    cost = np.random.default_rng(sum(shape)).random(shape)
-    path = dtw_path(cost)
-    assert cost[path[:, 0], path[:, 1]].sum() == pytest.approx(cheapest_by_loops(cost))
-    assert path[0].tolist() == [0, 0]
-    assert path[-1].tolist() == [shape[0] - 1, shape[1] - 1]
-    assert {tuple(step) for step in np.diff(path, axis=0).tolist()} <= {(1, 0), (0, 1), (1, 1)}
-
-
-def test_path_by_hand():
-    cost = np.abs(np.array([0, 1, 2])[:, None] - np.array([0, 0, 1, 2])[None])
-    assert dtw_path(cost).tolist() == [[0, 0], [0, 1], [1, 2], [2, 3]]
+def path_of(cost: np.ndarray) -> np.ndarray:
+    return dtw_paths([cost])[0]
 
 
 def test_hand_dtw_is_zero_for_the_clip_itself_at_any_speed():
     real = clip(12)
     slower = Poses(np.repeat(real.joints, 2, axis=0), np.repeat(real.confidence, 2, axis=0), real.fps)
-    assert hand_dtw(real, real, SKELETON) == pytest.approx(0, abs=1e-6)
-    assert hand_dtw(slower, real, SKELETON) == pytest.approx(0, abs=1e-6)
+    assert hands(real, real) == pytest.approx(0, abs=1e-6)
+    assert hands(slower, real) == pytest.approx(0, abs=1e-6)
 
 
 def test_hand_dtw_is_in_shoulder_widths_and_of_hands_alone():
     still = along(np.zeros_like, 5, 25)
     aside = Poses(still.joints + np.array([0.3, 0.4]), still.confidence, 25)
-    assert hand_dtw(aside, still, SKELETON) == pytest.approx(0.5)
+    assert hands(aside, still) == pytest.approx(0.5)
     body = still.joints.copy()
     body[:, SKELETON.part("body")] += 9
-    assert hand_dtw(Poses(body, still.confidence, 25), still, SKELETON) == 0
+    assert hands(Poses(body, still.confidence, 25), still) == 0
 
 
 def test_hand_dtw_agrees_with_loops():
     a, b = clip(9, seed=1), clip(13, seed=2)
     flat = [poses.joints[:, SKELETON.hands].reshape(poses.n_frames, -1) for poses in (a, b)]
     cost = np.array([[np.linalg.norm(x - y) for y in flat[1]] for x in flat[0]])
-    path = dtw_path(cost)
+    path = path_of(cost)
     errors = [np.linalg.norm(a.joints[i, joint] - b.joints[j, joint]) for i, j in path for joint in SKELETON.hands]
-    assert hand_dtw(a, b, SKELETON) == pytest.approx(np.mean(errors), rel=1e-5)
+    assert hands(a, b) == pytest.approx(np.mean(errors), rel=1e-5)
 
 
 def test_hand_dtw_ignores_what_the_real_clip_does_not_show():
@@ -74,9 +59,9 @@ def test_hand_dtw_ignores_what_the_real_clip_does_not_show():
     confidence[:, SKELETON.part("left_hand")] = 0
     confidence[3] = 0
     hidden = Poses(np.where(confidence[..., None] > 0, real.joints, 0), confidence, real.fps)
-    assert hand_dtw(real, hidden, SKELETON) == pytest.approx(0, abs=1e-6)
+    assert hands(real, hidden) == pytest.approx(0, abs=1e-6)
     nothing = Poses(real.joints, np.zeros_like(confidence), real.fps)
-    assert np.isnan(hand_dtw(real, nothing, SKELETON))
+    assert np.isnan(hands(real, nothing))
 
 
 @pytest.mark.parametrize("fps", [12.5, 25, 29.97])
@@ -110,8 +95,7 @@ def test_dtw_mje_agrees_with_loops_over_every_second_frame():
     for one, other in zip(produced, real, strict=True):
         a, b = one.joints[::2].astype(float), other.joints[::2].astype(float)
         cost = np.array([[np.sqrt(((x - y) ** 2).sum()) for y in b] for x in a])
-        path = dtw_path(cost)
-        assert cost[path[:, 0], path[:, 1]].sum() == pytest.approx(cheapest_by_loops(cost))
+        path = path_of(cost)
         pooled += [np.linalg.norm(a[i] - b[j], axis=-1) for i, j in path]
     assert dtw_mje(produced, real) == pytest.approx(np.concatenate(pooled).mean(), rel=1e-5)
     assert dtw_mje(real, real) == pytest.approx(0, abs=1e-6)
@@ -121,8 +105,8 @@ def test_parts_are_aligned_and_scored_on_their_own():
     real = clip(10, seed=1)
     shifted = Poses(real.joints.copy(), real.confidence, real.fps)
     shifted.joints[:, SKELETON.part("body")] += 0.5
-    assert joint_dtw(shifted, real, SKELETON.hands) == pytest.approx(0, abs=1e-6)
-    assert joint_dtw(shifted, real, np.arange(7)) == pytest.approx(np.sqrt(0.5), rel=0.05)
+    assert joint_dtw([shifted], [real], SKELETON.hands)[0] == pytest.approx(0, abs=1e-6)
+    assert joint_dtw([shifted], [real], np.arange(7))[0] == pytest.approx(np.sqrt(0.5), rel=0.05)
 
 
 def test_the_way_of_the_wrists_is_that_of_every_second_frame():

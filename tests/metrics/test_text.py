@@ -7,14 +7,14 @@ from functools import cache
 import pytest
 import sacrebleu
 
-from ms2sl.metrics.text import bleu, chrf, edit_distance, letter_error_rate, longest_common_subsequence, rouge_l, word_error_rate
+from ms2sl.metrics.text import bleu, bleu_counts, bleu_of_counts, chrf, letter_error_rate, rouge_l, word_error_rate
 
 
 @pytest.mark.parametrize(
     ("a", "b", "edits"), [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("ab", "ba", 2), ("hello", "helo", 1)]
 )
-def test_edit_distance_by_hand(a, b, edits):
-    assert edit_distance(a, b) == edits
+def test_edits_by_hand(a, b, edits):
+    assert letter_error_rate([a], [b]) == 100 * edits / max(1, len(b))
 
 
 def by_recursion(a: str, b: str) -> int:
@@ -27,11 +27,12 @@ def by_recursion(a: str, b: str) -> int:
     return edits(len(a), len(b))
 
 
-def test_edit_distance_agrees_with_its_definition():
+def test_edits_agree_with_their_definition():
     rng = random.Random(0)
     for _ in range(200):
         a, b = ("".join(rng.choices("abc", k=rng.randrange(9))) for _ in range(2))
-        assert edit_distance(a, b) == by_recursion(a, b) == edit_distance(b, a)
+        assert letter_error_rate([a], [b]) == pytest.approx(100 * by_recursion(a, b) / max(1, len(b)))
+        assert word_error_rate([" ".join(a)], [" ".join(b)]) == pytest.approx(letter_error_rate([a], [b]))
 
 
 def test_letter_error_rate_pools_letters_over_the_corpus():
@@ -101,8 +102,17 @@ def subsequences(a: str) -> set[str]:
     return {"".join(chosen) for n in range(len(a) + 1) for chosen in itertools.combinations(a, n)}
 
 
-def test_longest_common_subsequence_agrees_with_its_definition():
+def test_rouge_agrees_with_its_definition():
     rng = random.Random(1)
     for _ in range(100):
-        a, b = ("".join(rng.choices("abc", k=rng.randrange(8))) for _ in range(2))
-        assert longest_common_subsequence(a, b) == max(map(len, subsequences(a) & subsequences(b)))
+        a, b = ("".join(rng.choices("abc", k=rng.randrange(1, 8))) for _ in range(2))
+        longest = max(map(len, subsequences(a) & subsequences(b)))
+        assert rouge_l([" ".join(a)], [" ".join(b)]) == pytest.approx(100 * 2 * longest / (len(a) + len(b)))
+
+
+def test_bleu_of_the_counts_of_some_clips_is_that_of_the_clips():
+    counts = bleu_counts(HYPOTHESES, REFERENCES)
+    for chosen in ([0, 1, 2], [2, 2, 0], [1]):
+        for order in (1, 2, 3, 4):
+            expected = bleu([HYPOTHESES[i] for i in chosen], [REFERENCES[i] for i in chosen], order)
+            assert bleu_of_counts(counts[chosen].sum(axis=0), order) == pytest.approx(expected)
