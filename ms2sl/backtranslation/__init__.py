@@ -4,16 +4,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from ms2sl import checkpoint
 from ms2sl.backtranslation import recogniser, translation_task, translator
 from ms2sl.clip import Poses
 
 
 class Reader(Protocol):
-    """Reads signing."""
+    """Reads signing, given as normalised poses. ``sentences``: whether it reads those, and not letters."""
+
+    sentences: bool
 
     def read(self, clips: Sequence[Poses]) -> list[str]:
-        """What is signed in normalised poses, as plain text."""
+        """What is signed, as plain text."""
+        ...
+
+    def likelihoods(self, clips: Sequence[Poses], texts: Sequence[str]) -> list[float]:
+        """Mean log-likelihood of a piece (letter, word) of what should have been signed; NaN for a text that it could never read."""
+        ...
+
+    def embeddings(self, clips: Sequence[Poses]) -> np.ndarray:
+        """Its mean state while it reads ``(clips, width)``: where signing lies in a space that no producer was trained in."""
         ...
 
 

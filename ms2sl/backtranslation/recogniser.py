@@ -5,13 +5,16 @@ joint errors stand beside it.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from rapidfuzz.distance import Levenshtein
 from torch import nn
+from torch.nn import functional as F
 
 from ms2sl import checkpoint
 from ms2sl.batching import split_batches
@@ -43,7 +46,9 @@ class RecogniserConfig(Config):
 
 
 class Recogniser(nn.Module):
-    """Shapes: B batch, F frames, D pose features, C distinct bytes of the characters that it knows."""
+    """Shapes: B batch, F frames, D pose features, W width, C distinct bytes of the characters that it knows."""
+
+    sentences = False
 
     def __init__(self, config: RecogniserConfig, collate: Collate, characters: str):
         super().__init__()
@@ -59,22 +64,51 @@ class Recogniser(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> torch.Tensor:
         """CTC logits ``(B, F, C + 1)``, the blank last; a generator adds the noise of training."""
+        return self.head(self.states(batch, generator))
+
+    def states(self, batch: Batch, generator: torch.Generator | None = None) -> torch.Tensor:
+        """``(B, F, W)``"""
         features, known = self.space.encode(batch.poses, batch.seen)
         if generator is not None:
             features = features + known * self.config.noise * torch.randn(features.shape, generator=generator).to(features.device)
         mask = length_mask(batch.n_frames, features.shape[1])
         x = self.embed(features) * mask[..., None]
         x = x + self.near(x.transpose(1, 2)).transpose(1, 2)
-        return self.head(self.trunk(x, mask | (torch.arange(mask.shape[1], device=mask.device) == 0)))
+        return self.trunk(x, mask | (torch.arange(mask.shape[1], device=mask.device) == 0))
 
     @torch.no_grad()
     def read(self, clips: Sequence[Poses]) -> list[str]:
-        """What is fingerspelled in normalised poses, by best path."""
-        return [text for start in range(0, len(clips), 64) for text in self._read(clips[start : start + 64])]
+        """What is fingerspelled, by best path."""
+        return [text for batch in self._batches(clips) for text in self.decode(self(batch), batch.n_frames)]
 
-    def _read(self, clips: Sequence[Poses]) -> list[str]:
-        batch = self.collate.batch(clips, [None] * len(clips), [None] * len(clips)).to(self.head.weight.device)
-        return self.decode(self(batch), batch.n_frames)
+    @torch.no_grad()
+    def likelihoods(self, clips: Sequence[Poses], texts: Sequence[str]) -> list[float]:
+        """Mean log-likelihood of a byte of the true text, over all paths; NaN for a text with bytes that it does not know."""
+        encoded, found = [text.encode() for text in texts], []
+        for batch in self._batches(clips):
+            some, encoded = encoded[: len(batch)], encoded[len(batch) :]
+            known = torch.tensor([bool(text) and set(text) <= set(self.bytes) for text in some])
+            targets = [[self.bytes.index(byte) for byte in text] if can else [0] for text, can in zip(some, known.tolist(), strict=True)]
+            n_targets = torch.tensor([len(target) for target in targets])
+            padded = nn.utils.rnn.pad_sequence([torch.tensor(target) for target in targets], batch_first=True)
+            log_p = self(batch).float().log_softmax(-1).transpose(0, 1).cpu()
+            nll = F.ctc_loss(log_p, padded, batch.n_frames.cpu(), n_targets, blank=len(self.bytes), reduction="none")
+            found += torch.where(known, -nll / n_targets, torch.nan).tolist()
+        return found
+
+    @torch.no_grad()
+    def embeddings(self, clips: Sequence[Poses]) -> np.ndarray:
+        """Mean state over the frames of each clip ``(clips, width)``."""
+        means = []
+        for batch in self._batches(clips):
+            states = self.states(batch) * length_mask(batch.n_frames, batch.poses.shape[1])[..., None]
+            means.append((states.sum(dim=1) / batch.n_frames[:, None]).float().cpu().numpy())
+        return np.concatenate(means)
+
+    def _batches(self, clips: Sequence[Poses]) -> Iterator[Batch]:
+        for start in range(0, len(clips), 64):
+            some = clips[start : start + 64]
+            yield self.collate.batch(some, [None] * len(some), [None] * len(some)).to(self.head.weight.device)
 
     def decode(self, logits: torch.Tensor, n_frames: torch.Tensor) -> list[str]:
         """Best path: the likeliest class of each frame, repeats merged, blanks dropped."""
@@ -114,7 +148,8 @@ class RecogniserTask:
         errors = letters = 0
         for batch in split_batches(self.dataset, self.dataset.validation, self.collate, 64, rank, world_size):
             read = model.decode(model(batch.to(device)), batch.n_frames)
-            for hypothesis, ids, n in zip(read, batch.text.tolist(), batch.n_text.tolist(), strict=True):
+            given = ((batch.n_text > 0) & (batch.n_frames > 0)).tolist()
+            for hypothesis, ids, n in compress(zip(read, batch.text.tolist(), batch.n_text.tolist(), strict=True), given):
                 errors += Levenshtein.distance(hypothesis, bytes(ids[:n]).decode(errors="replace"))
                 letters += n
         sums = all_sum({"errors": errors, "letters": letters}, device)

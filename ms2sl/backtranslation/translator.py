@@ -7,6 +7,7 @@ text tells nearly right from wrong where the words that it would write itself ar
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import nn
@@ -53,6 +54,8 @@ class TextBatch(Batch):
 
 class Translator(nn.Module):
     """Shapes: B batch, F frames, T encoder tokens, W width, L pieces of text, V pieces of the vocabulary."""
+
+    sentences = True
 
     def __init__(self, config: TranslatorConfig, collate: Collate, vocabulary: Vocabulary):
         super().__init__()
@@ -125,6 +128,15 @@ class Translator(nn.Module):
     def likelihoods(self, clips: Sequence[Poses], texts: Sequence[str]) -> list[float]:
         """Mean log-likelihood of a piece of the true text, for each clip."""
         return [value for batch in self._batches(clips, texts) for value in self.log_likelihood(batch).tolist()]
+
+    @torch.no_grad()
+    def embeddings(self, clips: Sequence[Poses]) -> np.ndarray:
+        """Mean state of the encoder ``(clips, width)``."""
+        means = []
+        for batch in self._batches(clips, None):
+            states, mask = self.encode(batch)
+            means.append(((states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)).float().cpu().numpy())
+        return np.concatenate(means)
 
     def _batches(self, clips: Sequence[Poses], texts: Sequence[str] | None):
         device = self.embed.weight.device

@@ -1,3 +1,6 @@
+from itertools import product
+
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -6,6 +9,7 @@ from ms2sl.backtranslation import recogniser
 from ms2sl.backtranslation.recogniser import Recogniser, RecogniserConfig, RecogniserTask
 from ms2sl.batching import Plan
 from ms2sl.checkpoint import ModelCard
+from ms2sl.clip import Poses
 from ms2sl.collate import Collate
 from ms2sl.dataset import Dataset
 from ms2sl.local import LocalReporter, local_batches
@@ -20,7 +24,7 @@ def reader(characters: str) -> Recogniser:
 
 
 def logits(path: list[int], classes: int) -> torch.Tensor:
-    return torch.nn.functional.one_hot(torch.tensor([path]), classes).float()
+    return torch.nn.functional.one_hot(torch.tensor([list(path)]), classes).float()
 
 
 def test_heads_that_do_not_divide_the_width_are_refused():
@@ -41,6 +45,38 @@ def test_letters_outside_ascii_are_spelled_from_their_bytes():
     own = reader("äb")
     path = [own.bytes.index(byte) for byte in "bä".encode()]
     assert own.decode(logits(path, len(own.bytes) + 1), torch.tensor([len(path)])) == ["bä"]
+
+
+def clips(*lengths: int) -> list[Poses]:
+    rng = np.random.default_rng(0)
+    shape = (HOLISTIC_49X2.n_joints, HOLISTIC_49X2.dims)
+    return [Poses(rng.normal(size=(n, *shape)).astype(np.float32), np.ones((n, shape[0]), np.float32), 12.5) for n in lengths]
+
+
+def test_the_likelihood_of_a_text_is_that_of_all_paths_that_spell_it():
+    own, few = reader("ab").eval(), clips(4, 3)
+    for text in ("ab", "a", "aa"):
+        found = own.likelihoods(few, [text, text])
+        for poses, log_likelihood in zip(few, found, strict=True):
+            batch = own.collate.batch([poses], [None], [None])
+            probability = own(batch)[0, : poses.n_frames].softmax(-1)
+            paths = product(range(3), repeat=poses.n_frames)
+            spelling = [path for path in paths if own.decode(logits(path, 3), torch.tensor([len(path)])) == [text]]
+            total = sum(np.prod([float(probability[frame, i]) for frame, i in enumerate(path)]) for path in spelling)
+            assert log_likelihood == pytest.approx(np.log(total) / len(text), rel=1e-4)
+
+
+def test_a_text_with_letters_that_it_does_not_know_has_no_likelihood():
+    found = reader("ab").eval().likelihoods(clips(5, 5, 5), ["ab", "abc", ""])
+    assert np.isnan(found).tolist() == [False, True, True]
+
+
+def test_the_state_of_a_clip_does_not_depend_on_the_clips_beside_it():
+    own, few = reader("ab").eval(), clips(9, 23, 14)
+    together = own.embeddings(few)
+    assert together.shape == (3, 16)
+    for poses, state in zip(few, together, strict=True):
+        assert np.allclose(own.embeddings([poses])[0], state, atol=1e-5)
 
 
 def test_it_learns_to_read_real_clips(tiny_dataset, tmp_path):

@@ -98,6 +98,14 @@ def test_it_learns_to_read_and_finds_the_true_text_likelier_than_another(dataset
     assert math.isfinite(reporter.history[-1]["dev_nll"])
 
 
+def test_the_state_of_a_clip_does_not_depend_on_the_clips_beside_it(model, dataset):
+    few = [clip.poses for clip in dataset.clips("test")][:5]
+    together = model.embeddings(few)
+    assert together.shape == (5, model.config.width)
+    for poses, state in zip(few, together, strict=True):
+        assert np.allclose(model.embeddings([poses])[0], state, atol=1e-4)
+
+
 def test_a_checkpoint_reads_as_it_did(dataset, batch, tmp_path):
     task = make(dataset)
     task.save(tmp_path, task.module.state_dict())
