@@ -1,104 +1,223 @@
-"""Judges a trained model on clips that it never saw, beside real signing and the trivial producers: a table and a gallery."""
+"""Judges trained models on clips that they never saw, beside real signing and other producers: tables, plots and a gallery.
 
-import json
+What is compared is judged on Ray Data; the same seeds give the same numbers on any number of machines.
+"""
+
+import os
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
+import pyarrow as pa
+import ray
+import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from jobs.command import Command, Place, main
-from ms2sl import backtranslation
-from ms2sl.checkpoint import check_skeleton
+from jobs.command import Command, Place, check_resources, main, start_ray
+from ms2sl import backtranslation, gallery
+from ms2sl.checkpoint import check_skeleton, read_card
+from ms2sl.clip import Clip
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
-from ms2sl.evaluation import Result, evaluate, markdown, recall_in_joint_space, table
-from ms2sl.gallery import Column, Entry, gallery
-from ms2sl.producers.baselines import MeanPose, NearestText, RandomClip, StaticPose, Training
-from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.evaluation.judge import BASELINES, DRAWN, BaselineName, Entry, Judge, Modality, chosen_clips, columns, real_signing
+from ms2sl.evaluation.report import Report
+from ms2sl.evaluation.retrieval import retrieval
+from ms2sl.evaluation.showing import remade, worst_median_best
+from ms2sl.evaluation.steps import Point, latency
+from ms2sl.evaluation.summary import Result, summarise
+from ms2sl.files import replacing
 from ms2sl.rendering import strips
+from ms2sl.shards import write_parquet
+from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri
 
+CHUNK = 64  # clips that an actor judges at a time
+MS2SL = "ms2sl"
 INTRO = (
-    "Clips that training never met. Each is shown as a person signed it, as MS2SL signs it from the text alone and from the speech alone, "
-    "and as trivial producers would. Below each: what a reader, trained on real signing only, reads in it. The lower picture is the hands "
-    "close up."
+    "Clips that training never met, the worst, median and best ones of MS2SL from text by what is read in them. Each is shown as a person "
+    "signed it, as MS2SL signs it, and as others would. Below each: what a reader, trained on real signing only, reads in it. The lower "
+    "picture is the hands close up."
 )
 
 
 class EvaluateCommand(Command):
-    """Scores a model on held-out clips and draws a gallery."""
+    """Scores models on held-out clips and draws a gallery."""
 
     data: Place = Field("data/fingerspelling", description="folder of the prepared dataset, local or a URI")
     split: str = Field("test", description="split to judge on")
     model: Path = Field(Path("runs/quickstart/model"), description="folder of the trained model")
+    others: dict[str, Path] = Field({}, description="other trained models to compare with: name=folder")
     reader: Path = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
     out: Path = Field(Path("runs/quickstart/evaluation"), description="folder for results.md, results.json and gallery.html")
     clips: int = Field(200, gt=1, description="clips to judge on, the first of the split")
-    shown: int = Field(12, ge=0, description="clips in the gallery")
+    shown: int = Field(12, ge=0, description="clips in the gallery: worst, median and best ones")
     steps: int = Field(8, gt=0, description="sampling steps")
     guidance: float = Field(1.0, ge=0, description="how strongly to follow the condition")
-    seed: int = Field(0, description="seed of the samples")
+    seeds: int = Field(3, gt=0, description="samples of each utterance")
+    modalities: tuple[Modality, ...] | None = Field(None, description="of text, speech and both; by default all that model and data know")
+    baselines: tuple[BaselineName, ...] = Field(tuple(BASELINES), description="trivial producers to compare with")
+    dictionary: str | None = Field(
+        None, description="dictionary of spoken-to-signed to stitch signs from: a folder, or 'fingerspelling' for letters alone"
+    )
+    ear: str | None = Field(
+        None, description="recogniser of speech for a cascade speech → text → signs: a folder, a name on the hub, or 'own' for the model's"
+    )
+    sweep: tuple[int, ...] = Field((), description="numbers of sampling steps to plot quality and latency against")
+    workers: int = Field(1, gt=0, description="actors that produce and judge")
+    gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
     tracking: str | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpus_per_worker else "cpu"
+
+
+class JudgeActor:
+    """An actor with readers, producers and clips in memory: some clips of an entry → their measures."""
+
+    def __init__(self, options: EvaluateCommand, threads: int):
+        torch.set_num_threads(threads)
+        dataset = Dataset(options.data)
+        self.clips = chosen_clips(dataset, options.split, options.clips)
+        self.judge = Judge(dataset, backtranslation.load(options.reader, options.device), options.device)
+
+    def __call__(self, batch: dict) -> pa.Table:
+        entry, start = batch["entry"][0], int(batch["start"][0])
+        return pa.Table.from_pylist(self.judge.rows(entry, self.clips[start : start + CHUNK]))
 
 
 def run(options: EvaluateCommand) -> list[Result]:
-    dataset = Dataset(options.data)
-    producer = MS2SLProducer.load(options.model, steps=options.steps, guidance=options.guidance)
-    check_skeleton(producer.card, dataset.skeleton, options.model)
-    reader = backtranslation.load(options.reader)
-    clips = [clip for clip in dataset.clips(options.split) if clip.text and clip.poses]
-    spoken = [clip for clip in clips if clip.speech]
-    clips = (spoken or clips)[: options.clips]
+    options = options.model_copy(update={"data": str(Location(options.data)), "model": options.model.absolute()})
+    options = options.model_copy(update={"reader": options.reader.absolute()})
+    dataset, reader = Dataset(options.data), backtranslation.load(options.reader)
+    clips = chosen_clips(dataset, options.split, options.clips)
     if not clips:
         raise InputError(f"no clip of split '{options.split}' has both text and poses, so there is nothing to judge on")
-    training = Training(dataset.clips("train"))
-    producers = [(producer, "text"), *([(producer, "speech")] if spoken else [])]
-    producers += [(NearestText(training), "text")] if dataset.card.splits["train"].with_text else []
-    producers += [(kind(training), "") for kind in (RandomClip, StaticPose, MeanPose)]
-    judged = evaluate(producers, clips, reader, dataset.skeleton, options.seed)
-    results = []
-    for result in tqdm(judged, total=len(producers) + 1, desc="evaluate", unit="producer"):
-        if result.name == producer.name:
-            result = result.with_recall(recall_in_joint_space(producer, clips, result.modality))
-        results.append(result)
-    write(options, results, clips[: options.shown], dataset)
-    track(options, results)
-    print(f"\n{len(clips)} clips of {options.split}, {options.steps} steps\n{markdown(results)}\n")
-    return results
+    judge = Judge(dataset, None, options.device)
+    entries = compared(options, dataset, spoken=clips[0].speech is not None)
+    swept = [entry for entry in steps_swept(options, entries) if entry not in entries]
+    for entry in entries:
+        if entry.kind != "real":
+            judge.producer(entry)  # what cannot be made is an error here, not in the actors
+
+    measured = measures(options, [*entries, *swept], clips)
+    order = [clip.id for clip in clips]
+    real = columns(measured, entries[0], order)
+    results = {entry: summarise(entry.name, entry.modality, columns(measured, entry, order), real[0]) for entry in [*entries, *swept]}
+    own = [entry for entry in entries if entry.name == MS2SL]
+    modalities = [modality for modality in ("text", "speech") if any(entry.modality == modality for entry in own)]
+    report = Report(
+        title=f"MS2SL: {dataset.card.name}, {options.split}",
+        results=[results[entry] for entry in entries],
+        retrieval=retrieval(judge.producer(own[0]), clips, modalities),
+        points=[
+            Point(entry.steps, results[entry], latency(judge.producer(entry), [clip.utterance(entry.modality) for clip in clips]))
+            for entry in steps_swept(options, entries)
+        ],
+        sentences=reader.sentences,
+    )
+    write(options, report, entries, measured, clips, judge)
+    track(options, report)
+    print(f"\n{len(clips)} clips of {options.split}, {options.steps} steps, {options.seeds} seeds\n\n{report.markdown()}\n")
+    return report.results
 
 
-def write(options: EvaluateCommand, results: list[Result], shown: list, dataset: Dataset) -> None:
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "results.md").write_text(markdown(results) + "\n")
-    scores = {result.label: result.metrics() for result in results}
-    (options.out / "results.json").write_text(json.dumps({"options": options.options(), "scores": scores}, indent=1))
-    moments = [
-        (f"{clip.text}\n{result.label.replace(' from ', chr(10) + 'from ')}", result.produced[i])
-        for i, clip in enumerate(shown[:2])
-        for result in results[:3]
+def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[Entry]:
+    """The ceiling, the models with each modality, and who else is to be compared."""
+    seeds = tuple(range(options.seeds))
+    sampled = {"kind": "ms2sl", "steps": options.steps, "guidance": options.guidance, "seeds": seeds}
+    entries = [real_signing()]
+    for name, folder in {MS2SL: options.model, **options.others}.items():
+        card = read_card(folder, "ms2sl")
+        check_skeleton(card, dataset.skeleton, folder)
+        hidden = card.recipe.get("hide", {})
+        known = [modality for modality in ("text", "speech") if hidden.get(modality, 0) < 1 and (spoken or modality == "text")]
+        known += ["both"] if len(known) == 2 else []
+        chosen = known if options.modalities is None else [modality for modality in options.modalities if modality in known]
+        if not chosen:
+            raise InputError(f"{folder} can be judged from {' or '.join(known)}, not from {' or '.join(options.modalities or ())}")
+        entries += [Entry(name=name, modality=modality, source=str(Path(folder).absolute()), **sampled) for modality in chosen]
+    if options.ear:
+        if not spoken:
+            raise InputError("a cascade needs clips with speech, and there are none")
+        entries.append(
+            Entry(name="cascade", modality="speech", source=str(options.model), ear=options.ear, **sampled | {"kind": "cascade"})
+        )
+    if options.dictionary:
+        entries.append(Entry(name="dictionary", kind="dictionary", modality="text", source=options.dictionary))
+    for name in options.baselines:
+        hears = {"modality": "text"} if name == "nearest text" else {}
+        if not hears or dataset.card.splits["train"].with_text:
+            entries.append(Entry(name=name, kind=name, seeds=seeds if name in DRAWN else (0,), **hears))
+    return entries
+
+
+def steps_swept(options: EvaluateCommand, entries: list[Entry]) -> list[Entry]:
+    """The model from its first modality with each number of steps."""
+    first = next(entry for entry in entries if entry.name == MS2SL)
+    return [first.model_copy(update={"steps": steps}) for steps in sorted(set(options.sweep))]
+
+
+def measures(options: EvaluateCommand, entries: list[Entry], clips: list[Clip]) -> list[dict]:
+    """Rows of all entries, made by actors."""
+    start_ray()
+    check_resources(options.workers, gpus=options.gpus_per_worker)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    tasks = [{"entry": entry, "start": start} for entry, start in product(entries, range(0, len(clips), CHUNK))]
+    threads = max(1, (os.cpu_count() or 1) // options.workers)
+    judged = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
+        JudgeActor,
+        fn_constructor_args=(options, threads),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=min(options.workers, len(tasks))),
+        num_gpus=options.gpus_per_worker or None,
+    )
+    rows = []
+    with tqdm(total=sum(len(entry.seeds) for entry in entries) * len(clips), desc="evaluate", unit="clip") as bar:
+        for table in judged.iter_batches(batch_size=None, batch_format="pyarrow"):
+            rows += table.to_pylist()
+            bar.update(len(table))
+    return rows
+
+
+def write(options: EvaluateCommand, report: Report, entries: list[Entry], rows: list[dict], clips: list[Clip], judge: Judge) -> None:
+    """All files of the evaluation; the gallery shows the model's worst, median and best clips as everybody signs them."""
+    report.write(options.out, options.options())
+    write_parquet(Location(options.out / "measures.parquet"), pa.Table.from_pylist(rows).drop_columns(["state"]))
+    read = {(row["label"], row["steps"], row["seed"], row["id"]): row["read"] for row in rows}
+    model = entries[1]
+    own = [row for row in rows if (row["label"], row["steps"], row["seed"]) == (model.label, model.steps, model.seeds[0])]
+    by_id = {clip.id: clip for clip in clips}
+
+    def shown() -> Iterator[gallery.Entry]:
+        for rank, id in tqdm(worst_median_best(own, report.sentences, options.shown), desc="gallery", unit="clip"):
+            made = remade(judge, entries, by_id[id])
+            columns = [gallery.Column(e.label, poses, read[e.label, e.steps, e.seeds[0], id]) for e, poses in made]
+            yield gallery.Entry(by_id[id].text, by_id[id].speech, columns, note=rank)
+
+    with replacing(options.out / "gallery.html") as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(gallery.gallery(report.title, INTRO, report.tables(), shown(), judge.dataset.skeleton))
+    strip = [
+        (f"{clip.text}\n{entry.label.replace(' from ', chr(10) + 'from ')}", poses)
+        for clip in clips[:2]
+        for entry, poses in remade(judge, entries[:3], clip)
     ]
-    if moments:
-        (options.out / "samples.png").write_bytes(strips(moments, dataset.skeleton))
-    entries = [
-        Entry(clip.text, clip.speech, [Column(result.label, result.produced[i], result.read[i]) for result in results])
-        for i, clip in enumerate(shown)
-    ]
-    title, shown_entries = f"MS2SL: {dataset.card.name}, {options.split}", tqdm(entries, desc="gallery", unit="clip")
-    pieces = gallery(title, INTRO, table(results), shown_entries, dataset.skeleton)
-    with (options.out / "gallery.html").open("w", encoding="utf-8") as file:
-        file.writelines(pieces)
+    (options.out / "samples.png").write_bytes(strips(strip, judge.dataset.skeleton))
 
 
-def track(options: EvaluateCommand, results: list[Result]) -> None:
+def track(options: EvaluateCommand, report: Report) -> None:
     """Adds the scores to the MLflow run of the training, if this model comes from one."""
-    folder = options.model.absolute().parent
+    folder = options.model.parent
     known = folder / "mlflow_run_id"
     if not known.exists():
         return
     tracker = Tracker(options.tracking or default_uri(folder.parent), known.read_text())
-    for result in results:
-        tracker.metrics({f"{options.split}/{result.label.replace(' ', '_')}/{key}": value for key, value in result.metrics().items()}, 0)
-    for name in ("gallery.html", "results.md", "samples.png"):
+    tracker.metrics({f"{options.split}/{key}": value for key, value in report.flat().items()}, 0)
+    for point in report.points:
+        scores = {key: score.value for key, score in point.result.scores.items()} | {"latency": point.latency}
+        tracker.metrics({f"{options.split}/by_steps/{key}": value for key, value in scores.items()}, point.steps)
+    for name in ("gallery.html", "results.md", "results.json", "samples.png", "steps.png"):
         if (options.out / name).exists():
             tracker.artifact(options.out / name, "evaluation")
 

@@ -1,7 +1,7 @@
 """One self-contained page: results, and for each utterance real and produced signing side by side, moving."""
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -24,27 +24,32 @@ class Column:
 
 @dataclass(frozen=True)
 class Entry:
-    """One utterance: its text, its speech to listen to, and who signs it how."""
+    """One utterance: its text, its speech to listen to, who signs it how, and a note on why it is shown."""
 
     text: str
     speech: Speech | None
     columns: Sequence[Column]
+    note: str = ""
 
 
-def gallery(title: str, intro: str, table: Sequence[Sequence[str]], entries: Iterable[Entry], skeleton: Skeleton) -> Iterator[str]:
-    """The HTML, piece by piece. ``table`` is a header row and the rows after it."""
+def gallery(
+    title: str, intro: str, tables: Mapping[str, Sequence[Sequence[str]]], entries: Iterable[Entry], skeleton: Skeleton
+) -> Iterator[str]:
+    """The HTML, piece by piece. ``tables``: by title, a header row and the rows after it."""
     page = Template(files("ms2sl").joinpath("gallery.html").read_text(encoding="utf-8"))
-    before, after = page.substitute(title=escape(title), intro=escape(intro), table=_table(table), entries="\0").split("\0")
+    before, after = page.substitute(
+        title=escape(title), intro=escape(intro), tables="".join(_table(*table) for table in tables.items()), entries="\0"
+    ).split("\0")
     yield before
     for entry in entries:
         yield _section(entry, skeleton)
     yield after
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def _table(title: str, rows: Sequence[Sequence[str]]) -> str:
     header = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in rows[0])
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
-    return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<table><caption>{escape(title)}</caption><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _section(entry: Entry, skeleton: Skeleton) -> str:
@@ -52,9 +57,10 @@ def _section(entry: Entry, skeleton: Skeleton) -> str:
     if entry.speech is not None:
         source = _data("audio/flac", entry.speech.to_flac())
         player = f"<audio controls preload='none' src='{source}' aria-label='speech of {escape(entry.text)}'></audio>"
+    note = f"<span class='note'>{escape(entry.note)}</span>" if entry.note else ""
     figures = "".join(_figure(column, entry.text, skeleton) for column in entry.columns)
     row = f"<div class='row' tabindex='0' role='group' aria-label='signing of {escape(entry.text)}'>{figures}</div>"
-    return f"<section><h2>{escape(entry.text)}</h2>{player}{row}</section>\n"
+    return f"<section><h2>{escape(entry.text)}</h2>{note}{player}{row}</section>\n"
 
 
 def _figure(column: Column, text: str, skeleton: Skeleton) -> str:

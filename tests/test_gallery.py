@@ -42,8 +42,10 @@ def page(text: str = "vy", columns: int = 2, speech: bool = True) -> tuple[str, 
     poses = alphabet("ase")["v"].poses
     few = Poses(poses.joints[:4], poses.confidence[:4], poses.fps)
     sound = Speech(np.sin(np.arange(8000) / 20).astype(np.float32), 16000) if speech else None
-    entries = [Entry(text, sound, [Column(f"producer {i} {text}", few, text if i else "wrong") for i in range(columns)])]
-    html = "".join(gallery(text, text, [("", "error"), (text, "1.0")], entries, SKELETON))
+    entries = [
+        Entry(text, sound, [Column(f"producer {i} {text}", few, text if i else "wrong") for i in range(columns)], note=f"worst {text}")
+    ]
+    html = "".join(gallery(text, text, {text: [("", "error"), (text, "1.0")]}, entries, SKELETON))
     return html, Page(html)
 
 

@@ -29,7 +29,7 @@ class Reader(Protocol):
         ...
 
 
-def load(folder: Path) -> Reader:
+def load(folder: Path, device: str = "cpu") -> Reader:
     """The recogniser of letters or the back-translator in a checkpoint folder. Raises InputError if it holds neither."""
     kind = checkpoint.read_card(folder, recogniser.KIND, translator.KIND).kind
-    return (recogniser if kind == recogniser.KIND else translation_task).load(folder)
+    return (recogniser if kind == recogniser.KIND else translation_task).load(folder).to(device)

@@ -25,7 +25,7 @@ from ms2sl.dataset import Dataset
 from ms2sl.distributed import all_sum
 from ms2sl.errors import InputError
 from ms2sl.model.layers import Trunk, check_heads, length_mask
-from ms2sl.model.losses import ctc_loss
+from ms2sl.model.losses import best_path, ctc_loss
 from ms2sl.pose_space import PoseSpace
 
 KIND = "recogniser"
@@ -111,13 +111,8 @@ class Recogniser(nn.Module):
             yield self.collate.batch(some, [None] * len(some), [None] * len(some)).to(self.head.weight.device)
 
     def decode(self, logits: torch.Tensor, n_frames: torch.Tensor) -> list[str]:
-        """Best path: the likeliest class of each frame, repeats merged, blanks dropped."""
-        blank = len(self.bytes)
-        texts = []
-        for best, n in zip(logits.argmax(-1).cpu(), n_frames.tolist(), strict=True):
-            merged = torch.unique_consecutive(best[:n]).tolist()
-            texts.append(bytes(self.bytes[i] for i in merged if i != blank).decode(errors="replace"))
-        return texts
+        """Texts of the best paths."""
+        return [bytes(self.bytes[i] for i in path).decode(errors="replace") for path in best_path(logits, n_frames)]
 
 
 class RecogniserTask:

@@ -62,12 +62,15 @@ def alphabet(signed_language: str) -> dict[str, Letter]:
 
 
 def _read(path: Path, skeleton: Skeleton) -> Poses:
-    raw = from_bytes(path.read_bytes(), skeleton).poses
-    confidence = (raw.confidence > 0).astype(np.float32)
-    # The body model guesses a wrist even where it sees no hand; a guess is not an observation.
+    return skeleton.normalise(only_seen_wrists(from_bytes(path.read_bytes(), skeleton).poses, skeleton))
+
+
+def only_seen_wrists(poses: Poses, skeleton: Skeleton) -> Poses:
+    """Confidence is 0 or 1, and 0 of a wrist without a hand: the body model guesses it, and a guess is not an observation."""
+    confidence = (poses.confidence > 0).astype(np.float32)
     for part, wrist in skeleton.wrists.items():
         confidence[:, skeleton.index(wrist)] *= confidence[:, skeleton.part(part)].max(axis=1)
-    return skeleton.normalise(Poses(raw.joints, confidence, raw.fps))
+    return Poses(poses.joints, confidence, poses.fps)
 
 
 def _cut(poses: Poses) -> Letter | None:

@@ -1,6 +1,4 @@
-"""Whether what is produced is distributed like what is real, and how sure a score is."""
-
-from collections.abc import Callable
+"""Whether what is produced is distributed like what is real."""
 
 import numpy as np
 
@@ -15,15 +13,3 @@ def frechet_distance(produced: np.ndarray, real: np.ndarray) -> float:
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other @ root), 0)).sum()
     return float(gap @ gap + np.trace(one) + np.trace(other) - 2 * shared)
-
-
-def bootstrap(score: Callable[[np.ndarray], float], n: int, rounds: int = 1000, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of a score of ``n`` clips under resampling of clips (Efron 1979).
-
-    score: the score of the clips with these indices, which may repeat. For the difference of two producers on the same clips let it be
-    the difference: the resampling is then paired (Koehn 2004).
-    """
-    rng = np.random.default_rng(seed)
-    scores = [score(rng.integers(n, size=n)) for _ in range(rounds)]
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -58,14 +58,15 @@ def _half(poses: Poses) -> Poses:
     return Poses(poses.joints[::2], poses.confidence[::2], poses.fps / 2)
 
 
-def wrist_distance(poses: Poses, skeleton: Skeleton) -> float:
-    """Length of the way of the wrists, mean of both, in shoulder widths, of every second frame (SLRTP 2025's total distance, before it is
-    divided by that of the real clip). Steps to and from frames in which a wrist is not seen are left out."""
+def wrist_distance(poses: Poses, skeleton: Skeleton) -> np.ndarray:
+    """Length of the way of each wrist ``(wrists,)``, in shoulder widths, of every second frame. SLRTP 2025's total distance is the mean
+    over clips of this divided by that of the real clips, and then the mean of both wrists. Steps to and from frames in which a wrist is
+    not seen are left out."""
     wrists = [skeleton.index(wrist) for wrist in skeleton.wrists.values()]
     half = _half(poses)
     steps = np.linalg.norm(np.diff(half.joints[:, wrists], axis=0), axis=-1)
     seen = half.confidence[:, wrists] > 0
-    return float((steps * (seen[1:] & seen[:-1])).sum() / len(wrists))
+    return (steps * (seen[1:] & seen[:-1])).sum(axis=0)
 
 
 def diversity(samples: Sequence[Poses], skeleton: Skeleton) -> float:

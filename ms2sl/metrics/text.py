@@ -1,12 +1,14 @@
 """How near one text is to another. All scores are over a corpus and in per cent."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 from rapidfuzz.distance import LCSseq, Levenshtein
 from sacrebleu.metrics import BLEU, CHRF
 
-BLEU_OPTIONS = {"smooth_method": "floor", "smooth_value": 0.1, "effective_order": True}
+BLEU_OPTIONS = {"smooth_method": "floor", "smooth_value": 0.0, "effective_order": True}
+ROUGE_BETA = 1.2
 
 
 def letter_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
@@ -15,8 +17,14 @@ def letter_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> f
 
 
 def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """WER of text (not of glosses): edits over the words of the references, words between spaces; it can exceed 100."""
-    return _error_rate([text.split() for text in hypotheses], [text.split() for text in references])
+    """WER of text (not of glosses): edits over the words of the references, words between spaces, in lower case and without
+    punctuation; it can exceed 100."""
+    return _error_rate([words(text) for text in hypotheses], [words(text) for text in references])
+
+
+def words(text: str) -> list[str]:
+    """Its words in lower case, without punctuation."""
+    return "".join(letter for letter in text.lower() if not unicodedata.category(letter).startswith("P")).split()
 
 
 def _error_rate(hypotheses: Sequence[Sequence], references: Sequence[Sequence]) -> float:
@@ -26,7 +34,7 @@ def _error_rate(hypotheses: Sequence[Sequence], references: Sequence[Sequence]) 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str], order: int = 4) -> float:
     """BLEU-``order`` (Papineni et al. 2002) as the field reports it: sacrebleu's ``raw_corpus_bleu``, words between spaces, no
-    tokenisation, zero counts floored at 0.1, cumulative up to the order."""
+    tokenisation, no smoothing, cumulative up to the order."""
     return bleu_of_counts(bleu_counts(hypotheses, references).sum(axis=0), order)
 
 
@@ -50,6 +58,12 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 
 def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """ROUGE-L (Lin 2004): F1 of the longest common subsequence of words of each sentence, averaged over sentences."""
-    pairs = ((a.split(), b.split()) for a, b in zip(hypotheses, references, strict=True))
-    return 100 * float(np.mean([2 * LCSseq.similarity(a, b) / max(1, len(a) + len(b)) for a, b in pairs]))
+    """ROUGE-L (Lin 2004) as the field reports it: F of the longest common subsequence of words of each sentence, with β = 1.2 (recall
+    counts more), averaged over sentences."""
+    return float(np.mean([sentence_rouge_l(*pair) for pair in zip(hypotheses, references, strict=True)]))
+
+
+def sentence_rouge_l(hypothesis: str, reference: str) -> float:
+    """ROUGE-L of one sentence: (1 + β²) P R / (R + β² P) = (1 + β²) common / (β² words of the reference + words of the hypothesis)."""
+    a, b = hypothesis.split(), reference.split()
+    return 100 * (1 + ROUGE_BETA**2) * LCSseq.similarity(a, b) / max(1, ROUGE_BETA**2 * len(b) + len(a))

@@ -90,3 +90,13 @@ def ctc_loss(logits, n_tokens, targets, n_targets, present) -> torch.Tensor:
         logits.float().log_softmax(-1).transpose(0, 1), targets, n_tokens, n_targets, blank=blank, reduction="none", zero_infinity=True
     )
     return masked_mean(each / n_targets.clamp(min=1), present)
+
+
+def best_path(logits: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
+    """What CTC decodes: the likeliest class of each position, repeats merged, blanks (the last class) dropped.
+
+    logits ``(B, N, classes)``, lengths ``(B,)``.
+    """
+    blank = logits.shape[-1] - 1
+    merged = (torch.unique_consecutive(best[:n]).tolist() for best, n in zip(logits.argmax(-1).cpu(), lengths.tolist(), strict=True))
+    return [[i for i in path if i != blank] for path in merged]

@@ -95,7 +95,7 @@ def test_a_model_overfits_them(make, tmp_path):
     train(task, lambda step: local_batches(plan, task.collate, step), training, reporter)
     errors = [each["position"] for each in reporter.history if "position" in each]
     assert np.mean(errors[-5:]) < errors[0] / 10
-    producer, mean = MS2SLProducer.load(reporter.latest()), MeanPose(Training(clips))
+    producer, mean = MS2SLProducer.load(reporter.latest()), MeanPose(Training.of_clips(clips, dataset.skeleton))
     utterances = [Utterance(clip.id, text=clip.text, seconds=clip.poses.seconds) for clip in clips]
     own, trivial = (each.produce(utterances, seed=0) for each in (producer, mean))
     assert joint_error(own, clips) < joint_error(trivial, clips) / 5

@@ -48,6 +48,7 @@ def test_letter_error_rate_needs_a_hypothesis_each():
 def test_words_are_counted_between_spaces():
     assert word_error_rate(["es regnet im norden"], ["es regnet stark im süden"]) == pytest.approx(100 * 2 / 5)
     assert word_error_rate(["a b c d"], ["x"]) == 400
+    assert word_error_rate(["Es regnet , heute ."], ["es regnet heute"]) == 0, "neither case nor punctuation counts"
 
 
 HYPOTHESES = ["the cat sat on mat", "a b c d e f", "nothing alike"]
@@ -55,7 +56,7 @@ REFERENCES = ["the cat sat on the mat", "a b c d x f", "quite another sentence"]
 
 
 def bleu_by_hand(order: int) -> float:
-    """Clipped n-gram precisions and brevity penalty, as Papineni et al. define them, with zero counts floored at 0.1."""
+    """Clipped n-gram precisions and brevity penalty, as Papineni et al. define them: 0 if no n-gram of an order matches."""
     matched, possible = [0] * order, [0] * order
     for hypothesis, reference in zip(HYPOTHESES, REFERENCES, strict=True):
         a, b = hypothesis.split(), reference.split()
@@ -63,7 +64,7 @@ def bleu_by_hand(order: int) -> float:
             grams, others = (Counter(tuple(words[i : i + n + 1]) for i in range(len(words) - n)) for words in (a, b))
             matched[n] += sum((grams & others).values())
             possible[n] += sum(grams.values())
-    precisions = [(found or 0.1) / all_ for found, all_ in zip(matched, possible, strict=True)]
+    precisions = [found / all_ for found, all_ in zip(matched, possible, strict=True)]
     lengths = [sum(len(text.split()) for text in texts) for texts in (HYPOTHESES, REFERENCES)]
     brevity = min(1.0, math.exp(1 - lengths[1] / lengths[0]))
     return 100 * brevity * math.exp(sum(map(math.log, precisions)) / order)
@@ -94,7 +95,10 @@ def test_chrf_of_texts_without_a_common_character_is_0():
 def test_rouge_by_hand():
     # longest common subsequences: "police the gunman" of 4 and 4 words; none of 1 and 2 words
     hypotheses, references = ["police ended the gunman", "x"], ["police the gunman killed", "y z"]
-    assert rouge_l(hypotheses, references) == pytest.approx(100 * (2 * 3 / 8 + 0) / 2)
+    assert rouge_l(hypotheses, references) == pytest.approx(100 * (3 / 4 + 0) / 2)
+    recall, precision = 1 / 2, 1 / 4  # "a" of "a b" is in "a x y z"
+    expected = (1 + 1.2**2) * precision * recall / (recall + 1.2**2 * precision)
+    assert rouge_l(["a x y z"], ["a b"]) == pytest.approx(100 * expected)
     assert rouge_l([""], ["a"]) == 0
 
 
@@ -107,7 +111,7 @@ def test_rouge_agrees_with_its_definition():
     for _ in range(100):
         a, b = ("".join(rng.choices("abc", k=rng.randrange(1, 8))) for _ in range(2))
         longest = max(map(len, subsequences(a) & subsequences(b)))
-        assert rouge_l([" ".join(a)], [" ".join(b)]) == pytest.approx(100 * 2 * longest / (len(a) + len(b)))
+        assert rouge_l([" ".join(a)], [" ".join(b)]) == pytest.approx(100 * 2.44 * longest / (len(a) + 1.44 * len(b)))
 
 
 def test_bleu_of_the_counts_of_some_clips_is_that_of_the_clips():

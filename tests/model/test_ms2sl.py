@@ -187,7 +187,7 @@ def test_an_overfitted_model_signs_its_clips(dataset, tmp_path):
     train(task, again, training, reporter)
     assert reporter.history[-1]["denoise"] < reporter.history[0]["denoise"] / 10
     clips = list(dataset.clips("test"))[:8]
-    producer, mean = MS2SLProducer.load(reporter.latest()), MeanPose(Training(clips))
+    producer, mean = MS2SLProducer.load(reporter.latest()), MeanPose(Training.of_clips(clips, dataset.skeleton))
     for modality in ("text", "speech", "both"):
         utterances = [clip.utterance(modality) for clip in clips]
         own, trivial = (each.produce(utterances, seed=0) for each in (producer, mean))

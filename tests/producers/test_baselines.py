@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ms2sl.clip import Clip, Poses, Speech, Utterance
+from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
 from ms2sl.metrics.motion import movement
 from ms2sl.producers.baselines import MeanPose, NearestText, RandomClip, StaticPose, Training
@@ -18,9 +19,13 @@ def clip(text: str | None, n_frames: int, fps: float = 12.5, seed: int = 0) -> C
     return Clip(f"{text}-{seed}", "train", "en", "ase", text=text, poses=Poses(joints, confidence, fps))
 
 
+def of_clips(clips: list[Clip]) -> Training:
+    return Training.of_clips(clips, SKELETON)
+
+
 @pytest.fixture(scope="module")
 def training() -> Training:
-    return Training([clip("cat", 10, seed=1), clip("catch", 20, seed=2), clip(None, 30, seed=3), clip("dog", 40, seed=4)])
+    return of_clips([clip("cat", 10, seed=1), clip("catch", 20, seed=2), clip(None, 30, seed=3), clip("dog", 40, seed=4)])
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -49,7 +54,7 @@ def test_still_ones_do_not_move_and_last_as_long_as_training_on_average(kind, tr
 
 
 def test_the_mean_length_is_in_seconds():
-    mixed = Training([clip("a", 25, fps=25.0), clip("b", 25, fps=12.5)])
+    mixed = of_clips([clip("a", 25, fps=25.0), clip("b", 25, fps=12.5)])
     for kind in (MeanPose, StaticPose):
         for name in "xyz":
             (poses,) = kind(mixed).produce([Utterance(name, text="a")], seed=0)
@@ -61,16 +66,19 @@ def test_mean_pose_is_the_mean_over_frames_that_are_seen():
     two.poses.confidence[:, 10] = 0
     one.poses.confidence[1:, 20] = 0
     two.poses.confidence[:, 20] = 0
-    (poses,) = MeanPose(Training([one, two])).produce([Utterance("u")], seed=0)
+    (poses,) = MeanPose(of_clips([one, two])).produce([Utterance("u")], seed=0)
     everything = np.concatenate([one.poses.joints, two.poses.joints])
     np.testing.assert_allclose(poses.joints[0, 0], everything[:, 0].mean(axis=0), atol=1e-5)
-    np.testing.assert_allclose(poses.joints[0, 10], one.poses.joints[:, 10].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(poses.joints[0, 5], everything[:, 5].mean(axis=0), atol=1e-5)
+    wrist = SKELETON.index("body/LEFT_WRIST")
+    hand = (one.poses.joints[:, 10] - one.poses.joints[:, wrist]).mean(axis=0)
+    np.testing.assert_allclose(poses.joints[0, 10], everything[:, wrist].mean(axis=0) + hand, atol=1e-5)
     assert poses.confidence[0, [0, 10, 20]].tolist() == [1, 1, 0], "joint 20 is in one frame of 200"
 
 
 def test_static_pose_is_a_real_frame(training):
     (poses,) = StaticPose(training).produce([Utterance("u")], seed=0)
-    frames = np.concatenate([clip.poses.joints for clip in training.clips])
+    frames = np.concatenate([poses.joints for poses in training.read(range(4))])
     assert (frames == poses.joints[0]).all(axis=(1, 2)).any()
 
 
@@ -89,7 +97,7 @@ def test_nearest_text(training, text, n_frames):
 
 
 def test_of_texts_equally_near_the_one_of_like_length_is_taken():
-    known = Training([clip("abcd", 10), clip("abx", 20), clip("aby", 30)])
+    known = of_clips([clip("abcd", 10), clip("abx", 20), clip("aby", 30)])
     (poses,) = NearestText(known).produce([Utterance("u", text="abc")], seed=0)
     assert poses.n_frames == 20
 
@@ -102,11 +110,23 @@ def test_nearest_text_needs_a_text(training):
 
 def test_a_clip_stretched_in_time_is_interpolated(training):
     (poses,) = NearestText(training).produce([Utterance("u", text="cat", seconds=19 / 12.5)], seed=0)
-    real = training.clips[0].poses.joints
+    real = training.read([0])[0].joints
     np.testing.assert_allclose(poses.joints[::2], real, atol=1e-6)
     np.testing.assert_allclose(poses.joints[1::2], (real[1:] + real[:-1]) / 2, atol=1e-6)
 
 
 def test_baselines_need_training_clips():
     with pytest.raises(InputError, match="there are none"):
-        Training([replace(clip("a", 3), poses=None)])
+        of_clips([replace(clip("a", 3), poses=None)])
+
+
+def test_a_dataset_on_disk_is_known_as_its_clips_are(tiny_dataset):
+    dataset = Dataset(tiny_dataset)
+    clips = [clip for clip in dataset.clips("train") if clip.poses]
+    lazy, eager = Training.of_dataset(dataset), Training.of_clips(clips, dataset.skeleton)
+    assert lazy.texts == eager.texts
+    assert (lazy.mean_seconds, lazy.fps) == pytest.approx((eager.mean_seconds, eager.fps))
+    utterances = [Utterance(str(i), text=text) for i, text in enumerate(("cab", "dig", "cab", "zzz"))]
+    for kind in ALL:
+        for one, other in zip(kind(lazy).produce(utterances, seed=1), kind(eager).produce(utterances, seed=1), strict=True):
+            np.testing.assert_allclose(one.joints, other.joints, atol=1e-4)

@@ -1,0 +1,134 @@
+"""Whoever is compared, and the judge who lets them produce and measures it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ms2sl.backtranslation import Reader
+from ms2sl.clip import Clip, Poses, Utterance
+from ms2sl.config import Config
+from ms2sl.dataset import Dataset
+from ms2sl.errors import InputError
+from ms2sl.evaluation.measures import measure
+from ms2sl.evaluation.summary import REAL
+from ms2sl.metrics.motion import diversity
+from ms2sl.producers import Producer
+from ms2sl.producers.baselines import MeanPose, NearestText, RandomClip, StaticPose, Training
+from ms2sl.producers.cascade import Cascade, open_ear
+from ms2sl.producers.dictionary import Dictionary
+from ms2sl.producers.ms2sl import MS2SLProducer
+
+Modality = Literal["", "text", "speech", "both"]
+BaselineName = Literal["nearest text", "random clip", "static pose", "mean pose"]
+BASELINES: Mapping[BaselineName, type] = {kind.name: kind for kind in (NearestText, RandomClip, StaticPose, MeanPose)}
+DRAWN = ("random clip", "static pose")  # baselines that another seed changes
+
+
+class Entry(Config):
+    """Somebody to compare, and what they are given: plain data, so that an actor on any machine can make them.
+
+    kind: ``real``, ``ms2sl`` (``source``: its folder), ``cascade`` (also ``ear``), ``dictionary`` (``source``: the dictionary), or the
+    name of a baseline.
+    """
+
+    name: str
+    kind: str
+    modality: Modality = ""
+    source: str = ""
+    ear: str = ""
+    steps: int = 8
+    guidance: float = 1.0
+    seeds: tuple[int, ...] = (0,)
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} from {self.modality}" if self.modality else self.name
+
+
+class Judge:
+    """Lets entries produce clips of a dataset and measures what they made."""
+
+    def __init__(self, dataset: Dataset, reader: Reader | None, device: str = "cpu"):
+        self.dataset, self.reader, self.device = dataset, reader, device
+        self._producers: dict[Entry, Producer] = {}
+        self._training: Training | None = None
+
+    @property
+    def training(self) -> Training:
+        if self._training is None:
+            self._training = Training.of_dataset(self.dataset)
+        return self._training
+
+    def rows(self, entry: Entry, clips: Sequence[Clip]) -> list[dict]:
+        """Measures of each clip with each seed: those of ``measure``, whose they are (``label``, ``steps``, ``seed``), ``failed``, and
+        ``diversity`` (NaN with one seed)."""
+        made, rows = [], []
+        for seed in entry.seeds:
+            produced, failed = self.produce(entry, clips, seed)
+            measured = measure(clips, produced, self.reader, self.dataset.skeleton)
+            whose = {"label": entry.label, "steps": entry.steps, "seed": seed}
+            rows += [row | whose | {"failed": row["id"] in failed} for row in measured]
+            made.append(produced)
+        several = len(entry.seeds) > 1
+        various = [diversity(samples, self.dataset.skeleton) if several else np.nan for samples in zip(*made, strict=True)]
+        return [row | {"diversity": various[i % len(clips)]} for i, row in enumerate(rows)]
+
+    def produce(self, entry: Entry, clips: Sequence[Clip], seed: int) -> tuple[list[Poses], dict[str, str]]:
+        """What an entry makes of each clip, of which it is given text or speech alone: neither poses nor length, gloss or timing.
+
+        Also ids of what it could not produce, with reasons; the mean pose stands in for that, so that nobody gains by giving up.
+        """
+        if entry.kind == "real":
+            return [clip.poses for clip in clips], {}
+        utterances = [clip.utterance(entry.modality) for clip in clips]
+        try:
+            return self.producer(entry).produce(utterances, seed=seed), {}
+        except InputError:
+            produced, failed = [], {}
+            for utterance in utterances:
+                poses, reason = self._produce_one(entry, utterance, seed)
+                produced.append(poses)
+                failed |= {utterance.id: reason} if reason else {}
+            return produced, failed
+
+    def _produce_one(self, entry: Entry, utterance: Utterance, seed: int) -> tuple[Poses, str]:
+        try:
+            return self.producer(entry).produce([utterance], seed=seed)[0], ""
+        except InputError as error:
+            return MeanPose(self.training).produce([utterance], seed=seed)[0], str(error)
+
+    def producer(self, entry: Entry) -> Producer:
+        """Raises InputError if it cannot be made."""
+        alike = entry.model_copy(update={"name": "", "modality": "", "seeds": ()})
+        if alike not in self._producers:
+            self._producers[alike] = self._make(entry)
+        return self._producers[alike]
+
+    def _make(self, entry: Entry) -> Producer:
+        if entry.kind in BASELINES:
+            return BASELINES[entry.kind](self.training)
+        if entry.kind == "dictionary":
+            clip = next(self.dataset.clips("train"))
+            return Dictionary(entry.source, self.dataset.skeleton, self.dataset.card.fps, clip.spoken_language, clip.signed_language)
+        model = MS2SLProducer.load(Path(entry.source), steps=entry.steps, guidance=entry.guidance, device=self.device)
+        return Cascade(open_ear(entry.ear, model), model) if entry.kind == "cascade" else model
+
+
+def real_signing() -> Entry:
+    """The ceiling."""
+    return Entry(name=REAL, kind="real")
+
+
+def columns(rows: Sequence[dict], entry: Entry, ids: Sequence[str]) -> list[dict[str, np.ndarray]]:
+    """For each seed the measures of an entry by name, in the order of the ids."""
+    found = {(row["seed"], row["id"]): row for row in rows if (row["label"], row["steps"]) == (entry.label, entry.steps)}
+    ordered = ([found[seed, id] for id in ids] for seed in entry.seeds)
+    return [{key: np.array([row[key] for row in some]) for key in some[0]} for some in ordered]
+
+
+def chosen_clips(dataset: Dataset, split: str, limit: int) -> list[Clip]:
+    """The first clips of the split that have text and poses; those that also have speech, if there are any."""
+    clips = [clip for clip in dataset.clips(split) if clip.text and clip.poses]
+    return ([clip for clip in clips if clip.speech] or clips)[:limit]

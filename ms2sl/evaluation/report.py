@@ -1,0 +1,85 @@
+"""Everything that an evaluation found, as Markdown, JSON and plots."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ms2sl.evaluation.retrieval import retrieval_table
+from ms2sl.evaluation.steps import Point, steps_plot, steps_table
+from ms2sl.evaluation.summary import Result
+from ms2sl.evaluation.tables import Table, decisive, markdown, motion_table, reading_table, share_of_ceiling
+from ms2sl.files import replacing
+
+READ, MOVED = "What a reader reads", "How it moves, in shoulder widths or as a share of real signing"
+FOUND, STEPPED = "What finds its counterpart in the joint space", "Sampling steps"
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Results, the ceiling first and the model second; R@k by direction; quality by sampling steps; ``sentences``: whether the reader
+    reads those."""
+
+    title: str
+    results: Sequence[Result]
+    retrieval: dict[str, dict[str, float]]
+    points: Sequence[Point]
+    sentences: bool
+
+    def tables(self) -> dict[str, Table]:
+        """By title."""
+        found = {
+            READ: reading_table(self.results, self.sentences),
+            MOVED: motion_table(self.results),
+            FOUND: retrieval_table(self.retrieval),
+        }
+        return found | ({STEPPED: steps_table(self.points, self.sentences)} if self.points else {})
+
+    def markdown(self) -> str:
+        """The tables, and who failed to produce what."""
+        parts = [f"{title}:\n\n{markdown(rows)}" for title, rows in self.tables().items()]
+        failed = [
+            f"{result.label}: {result.failed} could not be produced and were judged as the mean pose"
+            for result in self.results
+            if result.failed
+        ]
+        return "\n\n".join(parts + failed)
+
+    def flat(self) -> dict[str, float]:
+        """Every number by name, for tracking."""
+        key = decisive(self.sentences)
+        scores = {f"{result.label}/{name}": score.value for result in self.results for name, score in result.scores.items()}
+        ends = {f"{result.label}/{key}_{end}": getattr(result.scores[key], end) for result in self.results for end in ("low", "high")}
+        found = {f"{direction}/{name}": value for direction, some in self.retrieval.items() for name, value in some.items()}
+        return {name.replace(" ", "_").replace("→", "to"): value for name, value in (scores | ends | found).items()}
+
+    def write(self, folder: Path, options: dict) -> None:
+        """``results.md``, ``results.json`` and, if steps were swept, ``steps.png``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {
+            "options": options,
+            "results": [self._plain(result) for result in self.results],
+            "retrieval": self.retrieval,
+            "steps": [{"steps": point.steps, "latency": point.latency, **self._plain(point.result)} for point in self.points],
+        }
+        files = {"results.md": (self.markdown() + "\n").encode(), "results.json": json.dumps(_finite(content), indent=1).encode()}
+        if self.points:
+            files["steps.png"] = steps_plot(self.points, self.results[0], self.sentences)
+        for name, data in files.items():
+            with replacing(folder / name) as temporary:
+                temporary.write_bytes(data)
+
+    def _plain(self, result: Result) -> dict:
+        scores = {name: asdict(score) for name, score in result.scores.items()}
+        share = share_of_ceiling(result, self.results[0], self.sentences)
+        return {"name": result.name, "from": result.modality, "failed": result.failed, "of_ceiling": share, "scores": scores}
+
+
+def _finite(value):
+    """JSON knows no NaN: null."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

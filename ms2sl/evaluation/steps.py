@@ -1,0 +1,75 @@
+"""Quality against sampling steps and latency, of one trained model."""
+
+import io
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from ms2sl.clip import Utterance
+from ms2sl.evaluation.summary import Result
+from ms2sl.evaluation.tables import Table, decisive, interval
+from ms2sl.producers import Producer
+
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Point:
+    """So many sampling steps: how good, and how long one utterance takes alone (seconds of computing)."""
+
+    steps: int
+    result: Result
+    latency: float
+
+
+def latency(producer: Producer, utterances: Sequence[Utterance]) -> float:
+    """Median seconds for one utterance, produced alone; the first is not counted."""
+    producer.produce(utterances[:1], seed=0)
+    seconds = []
+    for utterance in utterances[:ROUNDS]:
+        start = time.perf_counter()
+        producer.produce([utterance], seed=0)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def steps_table(points: Sequence[Point], sentences: bool) -> Table:
+    key, name = decisive(sentences), "BLEU-4" if sentences else "letter error %"
+    rows = [("steps", "from", name, "95 %", "hand DTW", "amplitude", "jerk", "ms an utterance")]
+    for point in points:
+        motion = (f"{point.result.value(name):.{digits}f}" for name, digits in (("hand_dtw", 3), ("amplitude", 2), ("jerk", 2)))
+        score = point.result.scores[key]
+        cells = (f"{score.value:.1f}", interval(score), *motion, f"{1000 * point.latency:.0f}")
+        rows.append((str(point.steps), point.result.modality, *cells))
+    return rows
+
+
+def steps_plot(points: Sequence[Point], ceiling: Result, sentences: bool) -> bytes:
+    """PNG: the decisive score and the amplitude against steps, and the score against latency."""
+    key, name = decisive(sentences), "BLEU-4" if sentences else "letter error, %"
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    axes = figure.subplots(1, 3)
+    steps, milliseconds = [point.steps for point in points], [1000 * point.latency for point in points]
+    scores = [point.result.scores[key] for point in points]
+    around = [[score.value - score.low for score in scores], [score.high - score.value for score in scores]]
+    for axis, places, label in ((axes[0], steps, "sampling steps"), (axes[2], milliseconds, "milliseconds for one utterance")):
+        axis.errorbar(places, [score.value for score in scores], yerr=around, marker="o", capsize=3, label="MS2SL")
+        axis.axhline(ceiling.value(key), linestyle="--", color="grey", label="real signing")
+        axis.set(xlabel=label, ylabel=name)
+        axis.legend()
+    axes[1].plot(steps, [point.result.value("amplitude") for point in points], marker="o", label="amplitude")
+    axes[1].plot(steps, [point.result.value("jerk") for point in points], marker="s", label="jerk")
+    axes[1].axhline(1, linestyle="--", color="grey", label="real signing")
+    axes[1].set(xlabel="sampling steps", ylabel="share of real signing")
+    axes[1].legend()
+    for axis in axes[:2]:
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(steps, labels=map(str, steps))
+    for point, place, score in zip(points, milliseconds, scores, strict=True):
+        axes[2].annotate(str(point.steps), (place, score.value), textcoords="offset points", xytext=(4, 4))
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    return picture.getvalue()

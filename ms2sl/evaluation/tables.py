@@ -1,0 +1,92 @@
+"""Results as tables: what is read in the signing, how it moves, and what finds what in the joint space."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ms2sl.evaluation.summary import Result, Score
+
+Table = list[tuple[str, ...]]
+LETTERS, SENTENCES = "letter_error", "bleu_4"  # the score that decides, of letters and of sentences
+MOTION = (
+    ("hand DTW", "hand_dtw", 3),
+    ("body DTW", "body_dtw", 3),
+    ("DTW-MJE", "dtw_mje", 3),
+    ("amplitude", "amplitude", 2),
+    ("of body", "amplitude_body", 2),
+    ("distance", "distance", 2),
+    ("length", "length", 2),
+    ("jerk", "jerk", 2),
+    ("Fréchet", "frechet", 2),
+    ("diversity", "diversity", 3),
+)
+
+
+def decisive(sentences: bool) -> str:
+    """Name of the score by which readers of letters, or of sentences, compare."""
+    return SENTENCES if sentences else LETTERS
+
+
+def reading_table(results: Sequence[Result], sentences: bool) -> Table:
+    """What a reader reads. The first result is the ceiling, the second the one that others are compared with."""
+    key = decisive(sentences)
+    extra = (("BLEU-1", "bleu_1"), ("chrF", "chrf"), ("ROUGE-L", "rouge_l"), ("WER %", "word_error")) if sentences else ()
+    name = "BLEU-4" if sentences else "letter error %"
+    rows = [
+        ("", "from", name, "95 %", "± seeds", "of ceiling %", f"minus {results[1].name}", *(title for title, _ in extra), "log-likelihood")
+    ]
+    for result in results:
+        score = result.scores[key]
+        against = _rival(result, results[1:])
+        gap = "" if against is None else with_interval(result.minus(against, key), sign=True)
+        cells = (f"{score.value:.1f}", interval(score), f"{score.spread:.1f}" if len(score.seeds) > 1 else "")
+        others = (f"{result.value(each):.1f}" for _, each in extra)
+        share = share_of_ceiling(result, results[0], sentences)
+        rows.append((result.name, result.modality, *cells, f"{share:.1f}", gap, *others, _cell(result, "log_likelihood", 2)))
+    return rows
+
+
+def motion_table(results: Sequence[Result]) -> Table:
+    """How it moves, beside real signing."""
+    shown = [column for column in MOTION if any(column[1] in result.scores for result in results)]
+    rows = [("", "from", *(title for title, *_ in shown))]
+    return rows + [(result.name, result.modality, *(_cell(result, key, digits) for _, key, digits in shown)) for result in results]
+
+
+def share_of_ceiling(result: Result, ceiling: Result, sentences: bool) -> float:
+    """The score as a share of that of real signing, in per cent; of an error, what is right is compared."""
+    mine, best = (each.value(decisive(sentences)) for each in (result, ceiling))
+    if not sentences:
+        mine, best = max(0.0, 100 - mine), max(0.0, 100 - best)
+    return 100 * mine / best if best else float("nan")
+
+
+def interval(score: Score) -> str:
+    return "" if np.isnan(score.low) else f"{score.low:.1f} to {score.high:.1f}"
+
+
+def with_interval(score: Score, sign: bool = False) -> str:
+    return f"{score.value:{'+' if sign else ''}.1f} ({interval(score)})"
+
+
+def _rival(result: Result, others: Sequence[Result]) -> Result | None:
+    """Whom to compare a result with: the first of the others, from the same modality if it is there; itself with nobody."""
+    first = [other for other in others if other.name == others[0].name]
+    same = next((other for other in first if other.modality == result.modality), first[0])
+    return None if result in first else same
+
+
+def _cell(result: Result, key: str, digits: int) -> str:
+    return f"{result.value(key):.{digits}f}" if key in result.scores and np.isfinite(result.value(key)) else ""
+
+
+def markdown(table: Table) -> str:
+    """A header and rows; the first two columns are names, the others numbers."""
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+
+    def line(row) -> str:
+        cells = [cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        return "| " + " | ".join(cells) + " |"
+
+    rule = "| " + " | ".join("-" * width if i < 2 else "-" * (width - 1) + ":" for i, width in enumerate(widths)) + " |"
+    return "\n".join([line(table[0]), rule, *map(line, table[1:])])

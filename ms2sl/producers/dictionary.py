@@ -1,0 +1,71 @@
+"""Signs from a dictionary, one after the other: the rule-based producer of ``spoken-to-signed`` (Moryossef et al. 2023).
+
+Word for word, without a gloss translator: what its dictionary lacks is fingerspelled.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pose_format import Pose
+from spoken_to_signed.gloss_to_pose.concatenate import ConcatenationSettings, concatenate_poses
+from spoken_to_signed.gloss_to_pose.lookup import CoverageType, CSVPoseLookup, PoseLookup
+from spoken_to_signed.gloss_to_pose.lookup.fingerspelling_lookup import FingerspellingPoseLookup
+
+from ms2sl.clip import Poses, Utterance
+from ms2sl.corpora.letters import only_seen_wrists
+from ms2sl.errors import InputError
+from ms2sl.features.text_bytes import plain
+from ms2sl.posefile import from_bytes
+from ms2sl.producers.baselines import fit_length
+from ms2sl.resampling import resample
+from ms2sl.skeleton import Skeleton
+
+FINGERSPELLING = "fingerspelling"  # the dictionary of letters alone
+ConcatenationSettings.is_reduce_holistic = False  # the skeleton decides which joints there are
+
+
+class Dictionary:
+    """Raises InputError if the dictionary, a folder with ``index.csv`` and `.pose` files, is none."""
+
+    name = "dictionary"
+
+    def __init__(self, source: str, skeleton: Skeleton, fps: float, spoken_language: str, signed_language: str):
+        self.skeleton, self.fps = skeleton, fps
+        self.languages = spoken_language.split("-")[0], signed_language
+        self.lookup = _open(source)
+
+    def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
+        return [fit_length(self._sign(utterance), utterance) for utterance in utterances]
+
+    def _sign(self, utterance: Utterance) -> Poses:
+        words = plain(utterance.text or "").split()
+        found = [sign for sign in map(self._look_up, words) if sign is not None]
+        if not found:
+            raise InputError(f"{utterance.id}: the dictionary has no sign for any word of '{utterance.text or ''}'")
+        with contextlib.redirect_stdout(open(os.devnull, "w")):  # it prints each of its steps
+            # No sign is to last longer than 0.8 s; a word that is spelled would not be legible then.
+            limit = {"max_sign_seconds": None} if any(sign.coverage == CoverageType.FINGERSPELLING_BACKUP for sign in found) else {}
+            stitched = concatenate_poses([sign.pose for sign in found], signing_spans=[sign.signing_span for sign in found], **limit)
+        return resample(self.skeleton.normalise(only_seen_wrists(self._read(stitched), self.skeleton)), self.fps)
+
+    def _look_up(self, word: str):
+        with contextlib.suppress(FileNotFoundError), contextlib.redirect_stdout(open(os.devnull, "w")):
+            return self.lookup.lookup(word, word, *self.languages)
+
+    def _read(self, pose: Pose) -> Poses:
+        buffer = io.BytesIO()
+        pose.write(buffer)
+        return from_bytes(buffer.getvalue(), self.skeleton).poses
+
+
+def _open(source: str) -> PoseLookup:
+    letters = FingerspellingPoseLookup()
+    if source == FINGERSPELLING:
+        return letters
+    try:
+        return CSVPoseLookup(str(Path(source)), backup=letters)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{source} is no dictionary of spoken-to-signed, a folder with index.csv and .pose files ({error!r})") from None
