@@ -1,6 +1,7 @@
-"""Sampling speed and what few steps do to the signing: ms a sequence, letter error, amplitude and jerk at 1, 4, 8 and 50 steps.
+"""Sampling speed: ms a sequence at 1, 4, 8 and 50 steps, alone and in a batch. What few steps do to the signing, ``jobs.evaluate --sweep``
+shows.
 
-python -m benchmarks.sampling --model runs/quickstart/model --recogniser runs/recogniser/model
+python -m benchmarks.sampling --model runs/quickstart/model
 """
 
 import argparse
@@ -12,9 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import machine, save
-from ms2sl.backtranslation import recogniser
 from ms2sl.dataset import Dataset
-from ms2sl.evaluation import judge
 from ms2sl.producers.ms2sl import MS2SLProducer
 
 STEPS, BATCHES = (1, 4, 8, 50), (1, 16)
@@ -35,22 +34,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("data/fingerspelling"))
     parser.add_argument("--model", type=Path, default=Path("runs/quickstart/model"))
-    parser.add_argument("--recogniser", type=Path, default=Path("runs/recogniser/model"))
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=12)
     arguments = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
-    dataset, reader = Dataset(arguments.data), recogniser.load(arguments.recogniser)
+    dataset = Dataset(arguments.data)
     clips = list(dataset.clips("test"))[: arguments.clips]
-    rows = [("steps", "from", *(f"ms a sequence, batch {batch}" for batch in BATCHES), "letter error %", "hand DTW", "amplitude", "jerk")]
+    rows = [("steps", "from", *(f"ms a sequence, batch {batch}" for batch in BATCHES))]
     for steps in STEPS:
         producer = MS2SLProducer.load(arguments.model, steps=steps)
         for modality in ("text", "speech"):
             utterances = [clip.utterance(modality) for clip in clips]
-            result = judge("", modality, producer.produce(utterances, seed=0), clips, reader, dataset.skeleton)
-            speeds = [f"{milliseconds(producer, utterances, batch, arguments.repeats):.1f}" for batch in BATCHES]
-            scores = (f"{result.letter_error:.1f}", f"{result.hand_dtw:.3f}", f"{result.amplitude:.2f}", f"{result.jerk:.2f}")
-            rows.append((str(steps), modality, *speeds, *scores))
+            speeds = (f"{milliseconds(producer, utterances, batch, arguments.repeats):.1f}" for batch in BATCHES)
+            rows.append((str(steps), modality, *speeds))
     frames = statistics.mean(clip.poses.n_frames for clip in clips)
     save("sampling", f"{len(clips)} test clips of {frames:.0f} frames at {dataset.card.fps} fps. {machine()}", rows)
 

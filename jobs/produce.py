@@ -64,6 +64,8 @@ def run(options: ProduceCommand) -> None:
     given = [name for name in ("text", "speech", "utterances") if getattr(options, name) is not None]
     if len(given) != 1:
         raise InputError("give one of --text, --speech and --utterances")
+    if options.slrtp and options.utterances is None:
+        raise InputError("--slrtp writes a file of many utterances: give --utterances")
     if options.utterances is None:
         produce_one(options)
     else:
@@ -94,9 +96,9 @@ def read_speech(path: Path) -> Speech:
 
 def produce_many(options: ProduceCommand) -> None:
     folder = OutputFolder(options.out)
-    skeleton = load(options).skeleton  # a wrong model is an error here, not in the actors
-    if options.slrtp and skeleton != HOLISTIC_178X3:
-        raise InputError(f"--slrtp needs a model of skeleton {HOLISTIC_178X3.name}, and this one is of {skeleton.name}")
+    card = load(options).card  # a wrong model is an error here, not in the actors
+    if options.slrtp and card.skeleton != HOLISTIC_178X3:
+        raise InputError(f"--slrtp needs a model of skeleton {HOLISTIC_178X3.name}, and this one is of {card.skeleton.name}")
     folder.claim(Settings.of(options.model, **options.model_dump(include={"steps", "guidance", "seed", "duration"})))
     utterances, unreadable = read_utterances(options.utterances, options.duration)
     done = folder.done()
@@ -122,7 +124,9 @@ def produce_many(options: ProduceCommand) -> None:
         print(f"not produced: {name}: {reason}")
     folder.write_failures(failed)
     if options.slrtp:
-        export(options.out / "slrtp.pt", folder.clips())
+        export(options.out / "slrtp.pt", folder.clips(), card.placement)
+        if failed:
+            print(f"slrtp.pt lacks {len(failed)} utterances; the challenge's evaluation wants all of its test set")
     print(f"{made} produced, {len(utterances) - len(missing)} were there already, {len(failed)} failed: {options.out}")
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ms2sl import __version__
+from ms2sl.clip import Placement
 from ms2sl.config import Config, explain
 from ms2sl.dataset import DatasetCard
 from ms2sl.errors import InputError
@@ -31,6 +32,7 @@ class ModelCard(Config):
 
     kind: which model; model: its configuration; recipe: how it was trained.
     characters: those of the training texts. fps: frames a second of what it makes. longest: frames of the longest training clip.
+    placement: where training clips stand in their pictures, the median.
     vocabulary: of a back-translator, as its tokenizer is written.
     """
 
@@ -42,6 +44,7 @@ class ModelCard(Config):
     characters: str
     fps: float
     longest: int
+    placement: Placement | None = None
     vocabulary: str | None = None
     recipe: dict = Field(default_factory=dict)
     commit: str | None = None
@@ -59,6 +62,7 @@ class ModelCard(Config):
             characters=dataset.characters,
             fps=dataset.fps,
             longest=dataset.splits["train"].longest,
+            placement=dataset.placement,
             **extra,
         )
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
-from ms2sl.clip import Clip
+from ms2sl.clip import Clip, Placement
 from ms2sl.config import Config
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features
@@ -21,7 +21,7 @@ from ms2sl.storage import Location
 
 CARD, REJECTED = "dataset.json", "rejected.parquet"
 REJECTIONS = pa.schema([("id", pa.string()), ("reason", pa.string())])
-COUNTED = ["split", "text", "n_frames", "n_speech", "fps", "remarks"]
+COUNTED = ["split", "text", "n_frames", "n_speech", "fps", "remarks", "origin", "unit"]
 
 
 class Shard(Config):
@@ -46,7 +46,7 @@ class Split(Config):
 
 
 class DatasetCard(Config):
-    """``dataset.json``: what the dataset is, how it was made and what is in it."""
+    """``dataset.json``: what the dataset is, how it was made and what is in it. placement: medians of those of the training clips."""
 
     name: str
     fingerprint: str
@@ -56,6 +56,7 @@ class DatasetCard(Config):
     speech: Features
     characters: str
     statistics: PoseStatistics
+    placement: Placement | None = None
     splits: dict[str, Split]
     rejected: int
     corpus: dict
@@ -139,6 +140,7 @@ def describe(name: str, folder: Location | Path, files: list[str], fps: float, c
         speech=header.speech,
         characters=_characters(tables.values()),
         statistics=header.sums.statistics(*(other.sums for other in others)),
+        placement=_placement([tables[file] for file in by_split["train"]]),
         splits={split: _count(members, tables) for split, members in by_split.items()},
         rejected=len(rejected),
         corpus=corpus,
@@ -162,6 +164,13 @@ def _count(files: list[str], tables: dict[str, pa.Table]) -> Split:
         with_remarks=len(table) - table["remarks"].null_count,
         longest=int(frames.max()),
     )
+
+
+def _placement(tables: list[pa.Table]) -> Placement | None:
+    rows = [row for table in tables for row in table.select(["origin", "unit"]).to_pylist() if row["origin"]]
+    if not rows:
+        return None
+    return Placement(tuple(np.median([row["origin"] for row in rows], axis=0).tolist()), float(np.median([row["unit"] for row in rows])))
 
 
 def _characters(tables) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from ms2sl.clip import Clip, Poses, Signing
+from ms2sl.clip import Clip, Placement, Poses, Signing
 from ms2sl.config import Config
 from ms2sl.corpora.records import Record, RecordCorpus, source
 from ms2sl.errors import InputError
@@ -104,11 +104,12 @@ def load(where: Location) -> dict[str, dict]:
     return content
 
 
-def export(where: Path, clips: Iterable[Clip]) -> int:
-    """Writes clips whose poses are of ``holistic-178x3`` as the challenge reads them; returns how many."""
-    entries = {}
+def export(where: Path, clips: Iterable[Clip], placement: Placement) -> int:
+    """Writes clips whose poses are of ``holistic-178x3`` as the challenge reads them, in the coordinates of its own clips, since it
+    neither centres nor scales; returns how many."""
+    entries, origin = {}, np.array(placement.origin, np.float32)
     for clip in clips:
-        poses = torch.from_numpy(np.ascontiguousarray(clip.poses.joints[:, joint_order()]))
+        poses = torch.from_numpy((clip.poses.joints[:, joint_order()] * placement.unit + origin).astype(np.float32))
         entries[clip.id] = {"name": clip.id, "text": clip.text or "", "gloss": clip.gloss or "", "poses_3d": poses, "speaker": ""}
     with replacing(where) as temporary:
         torch.save(entries, temporary)

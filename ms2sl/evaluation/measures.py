@@ -24,7 +24,7 @@ def measure(clips: Sequence[Clip], produced: Sequence[Poses], reader: Reader, sk
         motion | text | {"id": clip.id, "log_likelihood": likelihood, "state": state.tolist()}
         for clip, motion, text, likelihood, state in zip(
             clips,
-            _motion(produced, [clip.poses for clip in clips], skeleton),
+            motion_rows(produced, [clip.poses for clip in clips], skeleton),
             _texts(read, said),
             reader.likelihoods(produced, said),
             reader.embeddings(produced),
@@ -49,7 +49,8 @@ def _texts(read: Sequence[str], said: Sequence[str]) -> list[dict]:
     ]
 
 
-def _motion(produced: Sequence[Poses], real: Sequence[Poses], skeleton: Skeleton) -> list[dict]:
+def motion_rows(produced: Sequence[Poses], real: Sequence[Poses], skeleton: Skeleton) -> list[dict]:
+    """What is measured without reading: see ``measure``."""
     hands, body = hand_dtw(produced, real, skeleton), joint_dtw(produced, real, skeleton.part("body"))
     return [
         {

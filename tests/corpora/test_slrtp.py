@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from ms2sl.clip import Clip
+from ms2sl.clip import Clip, Placement
 from ms2sl.corpora.slrtp import Slrtp, SlrtpConfig, export, joint_order
+from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
 from ms2sl.skeletons import HOLISTIC_178X3
+from tests.conftest import prepare
 from tests.corpora import builders
 
 
@@ -34,7 +36,7 @@ def test_what_is_exported_is_what_is_read(root, tmp_path):
     own = corpus(root)
     clips = [own.clip(i) for i in own.splits["train"]]
     (tmp_path / "again").mkdir()
-    assert export(tmp_path / "again" / "train.pt", clips) == 3
+    assert export(tmp_path / "again" / "train.pt", clips, Placement((0.0, 0.0, 0.0), 1.0)) == 3
     again = corpus(tmp_path / "again")
     for i, clip in enumerate(clips):
         back = again.clip(i)
@@ -42,6 +44,17 @@ def test_what_is_exported_is_what_is_read(root, tmp_path):
         assert np.array_equal(back.poses.joints, clip.poses.joints)
     raw = torch.load(tmp_path / "again" / "train.pt", weights_only=True)
     assert list(raw["train-0"]) == ["name", "text", "gloss", "poses_3d", "speaker"]
+
+
+def test_what_was_prepared_is_exported_where_the_corpus_has_it(root, tmp_path):
+    """The challenge neither centres nor scales: its own clips, prepared and exported, must score as themselves."""
+    dataset = Dataset(prepare(corpus(root), tmp_path / "data"))
+    assert dataset.card.placement.unit == pytest.approx(0.3, rel=0.02)
+    export(tmp_path / "train.pt", dataset.clips("train"), dataset.card.placement)
+    theirs, ours = (torch.load(path / "train.pt", weights_only=True) for path in (root, tmp_path))
+    assert theirs.keys() == ours.keys()
+    for name, entry in theirs.items():
+        assert (ours[name]["poses_3d"] - entry["poses_3d"]).norm(dim=-1).mean() < 0.03 * 0.3
 
 
 class Evil:

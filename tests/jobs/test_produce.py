@@ -80,7 +80,11 @@ def test_what_is_produced_can_be_read_by_the_slrtp_challenge(tiny_model, tiny_ch
     (out / "slrtp.pt").rename(out / "train.pt")
     again = Slrtp(SlrtpConfig(source=str(out))).clip(0)
     [produced] = [clip for clip in OutputFolder(out).clips() if clip.id == again.id]
-    assert np.array_equal(again.poses.joints, produced.poses.joints)
+    assert again.poses.joints.std() < 0.5 * produced.poses.joints.std(), "in the corpus's own unit, a third of a shoulder width"
+    moved = (dataset.card.placement.unit * produced.poses.joints + np.array(dataset.card.placement.origin)).astype(np.float32)
+    assert np.allclose(again.poses.joints, moved, atol=1e-6)
+    with pytest.raises(InputError, match="--slrtp writes a file of many utterances"):
+        run(ProduceCommand(model=tmp_path / "model", text="es regnet", out=out, slrtp=True))
     with pytest.raises(InputError, match="--slrtp needs a model of skeleton holistic-178x3, and this one is of holistic-49x2"):
         run(ProduceCommand(model=tiny_checkpoint, utterances=words, out=tmp_path / "other", slrtp=True))
 

@@ -1,0 +1,179 @@
+"""What each part of MS2SL is worth: the same budget of training with one thing changed, judged alike.
+
+Run again, it trains only what is missing.
+"""
+
+import json
+import re
+from itertools import product
+from pathlib import Path
+
+from pydantic import Field
+from tqdm import tqdm
+
+from jobs import evaluate, train
+from jobs.command import Command, Place, main
+from ms2sl import backtranslation
+from ms2sl.config import Config
+from ms2sl.dataset import Dataset
+from ms2sl.errors import InputError
+from ms2sl.evaluation.judge import Entry, Judge, chosen_clips, columns, real_signing
+from ms2sl.evaluation.retrieval import retrieval
+from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
+from ms2sl.evaluation.summary import Result, summarise
+from ms2sl.evaluation.tables import Table, decisive, interval, markdown, with_interval
+from ms2sl.files import replacing
+from ms2sl.storage import Location
+from ms2sl.tracking import Tracker, default_uri
+from ms2sl.training import TrainingConfig
+
+WITHOUT_ECL = {"losses": dict.fromkeys(("contrastive", "cycle", "agreement", "pseudo"), 0.0)}
+FULL = "full"
+
+
+class Ablation(Config):
+    """A change of the recipe, and the modalities from which what it makes is judged."""
+
+    recipe: dict = Field(default_factory=dict)
+    modalities: tuple[str, ...] = ("text", "speech")
+
+
+ABLATIONS = {
+    FULL: Ablation(modalities=("text", "speech", "both")),
+    "text only": Ablation(recipe={"hide": {"speech": 1.0}}, modalities=("text",)),
+    "speech only": Ablation(recipe={"hide": {"text": 1.0}}, modalities=("speech",)),
+    "without diffusion": Ablation(recipe={"model": {"schedule": "none"}}),
+    "cosine diffusion": Ablation(recipe={"model": {"schedule": "cosine"}}),
+    "without ECL": Ablation(recipe=WITHOUT_ECL),
+    "without cycle": Ablation(recipe={"losses": {"cycle": 0.0}}),
+    "without contrastive": Ablation(recipe={"losses": {"contrastive": 0.0}}),
+    "half lack speech": Ablation(recipe={"hide": {"speech": 0.5}}),
+    "half lack speech, without ECL": Ablation(recipe={"hide": {"speech": 0.5}} | WITHOUT_ECL),
+    "80 % lack speech": Ablation(recipe={"hide": {"speech": 0.8}}),
+    "80 % lack speech, without ECL": Ablation(recipe={"hide": {"speech": 0.8}} | WITHOUT_ECL),
+}
+
+
+class AblateCommand(Command):
+    """Trains MS2SL again and again, each time with one part changed, and compares."""
+
+    data: Place = Field("data/fingerspelling", description="folder of a prepared dataset; best one whose clips all have text and speech")
+    split: str = Field("test", description="split to judge on")
+    clips: int = Field(200, gt=1, description="clips to judge on")
+    reader: Path = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
+    runs: Path = Field(Path("runs/ablations"), description="folder for the trained models and the results")
+    only: tuple[str, ...] = Field(tuple(ABLATIONS), description=f"which of: {', '.join(ABLATIONS)}")
+    seeds: int = Field(1, gt=0, description="trainings of each; one says nothing of how much is chance")
+    sweep: tuple[int, ...] = Field((1, 2, 4, 8, 16, 50), description="sampling steps of the first full model to compare")
+    training: TrainingConfig = TrainingConfig(steps=1000, validate_every=1000)
+    workers: int = Field(1, gt=0, description="DDP workers of a training")
+    gpu: bool = Field(False, description="one GPU a worker")
+    tracking: str | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
+    experiment: str = Field("ms2sl-ablations", description="MLflow experiment")
+
+
+def run(options: AblateCommand) -> list[Result]:
+    options = options.model_copy(update={"data": str(Location(options.data)), "runs": options.runs.absolute()})
+    unknown = set(options.only) - set(ABLATIONS)
+    if unknown:
+        raise InputError(f"there is no ablation '{unknown.pop()}'; there are: {', '.join(ABLATIONS)}")
+    names = [name for name in ABLATIONS if name == FULL or name in options.only]  # all others are compared with the full model
+    models = {(name, seed): trained(options, name, seed) for name, seed in product(names, range(options.seeds))}
+    dataset = Dataset(options.data)
+    clips = chosen_clips(dataset, options.split, options.clips)
+    if not clips or clips[0].speech is None:
+        raise InputError(f"the ablations need clips of split '{options.split}' with text, speech and poses")
+
+    judging = evaluate.EvaluateCommand(
+        data=options.data, split=options.split, clips=options.clips, model=models[FULL, 0], reader=options.reader.absolute()
+    )
+    entries = {(name, modality): own(name, modality, models, options.seeds) for name in names for modality in ABLATIONS[name].modalities}
+    first = entries[FULL, "text"][0]
+    swept = [first.model_copy(update={"steps": steps}) for steps in sorted(set(options.sweep))]
+    everyone = list(dict.fromkeys([real_signing(), *swept, *(entry for some in entries.values() for entry in some)]))
+    rows, order = evaluate.measures(judging, everyone, clips), [clip.id for clip in clips]
+    (real,) = columns(rows, real_signing(), order)
+    results = {
+        (name, modality): summarise(name, modality, [columns(rows, entry, order)[0] for entry in some], real)
+        for (name, modality), some in entries.items()
+    }
+    judge, sentences = Judge(dataset, None), backtranslation.load(options.reader).sentences
+    recall = {}
+    for name, modality in tqdm(entries, desc="retrieval", unit="model"):
+        heard = ("text", "speech") if modality == "both" else (modality,)
+        found = retrieval(judge.producer(entries[name, modality][0]), clips, heard)
+        recall[name, modality] = found[f"{heard[0]} → signing"]["R@1"] if modality != "both" else float("nan")
+    points = [
+        Point(e.steps, summarise(e.name, e.modality, columns(rows, e, order), real), latency(judge.producer(e), utterances(clips, e)))
+        for e in swept
+    ]
+    ceiling = summarise(real_signing().name, "", [real], real)
+    write(options, results, recall, points, ceiling, sentences)
+    return list(results.values())
+
+
+def own(name: str, modality: str, models: dict[tuple[str, int], Path], seeds: int) -> list[Entry]:
+    """An entry for each training of an ablation."""
+    return [Entry(name=f"{name} {seed}", kind="ms2sl", modality=modality, source=str(models[name, seed])) for seed in range(seeds)]
+
+
+def utterances(clips, entry: Entry):
+    return [clip.utterance(entry.modality) for clip in clips]
+
+
+def trained(options: AblateCommand, name: str, seed: int) -> Path:
+    """The folder of a model; it is trained if it is not there yet."""
+    folder = re.sub(r"\W+", "-", name)
+    return train.run(
+        train.TrainCommand(
+            data=options.data,
+            runs=options.runs,
+            name=f"{folder}-{seed}",
+            training=options.training.model_copy(update={"seed": seed}),
+            workers=options.workers,
+            gpu=options.gpu,
+            tracking=options.tracking,
+            experiment=options.experiment,
+            **ABLATIONS[name].recipe,
+        )
+    )
+
+
+def ablation_table(results: dict, recall: dict, sentences: bool) -> Table:
+    """Each ablation beside the full model from the same modality."""
+    key, title = decisive(sentences), "BLEU-4" if sentences else "letter error %"
+    rows = [("", "from", title, "95 %", "by training", "minus full", "hand DTW", "amplitude", "length", "R@1 %")]
+    for (name, modality), result in results.items():
+        score = result.scores[key]
+        gap = "" if name == FULL else with_interval(result.minus(results[FULL, modality], key), sign=True)
+        motion = (f"{result.value(each):.{digits}f}" for each, digits in (("hand_dtw", 3), ("amplitude", 2), ("length", 2)))
+        found = "" if recall[name, modality] != recall[name, modality] else f"{recall[name, modality]:.1f}"
+        each = ", ".join(f"{value:.1f}" for value in score.seeds)
+        rows.append((name, modality, f"{score.value:.1f}", interval(score), each, gap, *motion, found))
+    return rows
+
+
+def write(options: AblateCommand, results: dict, recall: dict, points: list[Point], ceiling: Result, sentences: bool) -> None:
+    """``ablations.md``, ``ablations.json``, ``steps.png``, and a run in MLflow."""
+    tables = [markdown(ablation_table(results, recall, sentences)), markdown(steps_table(points, sentences))]
+    plain = {result.label: {name: score.value for name, score in result.scores.items()} for result in results.values()}
+    files = {
+        "ablations.md": "\n\n".join(tables).encode() + b"\n",
+        "ablations.json": json.dumps({"options": options.options(), "scores": plain}, indent=1).encode(),
+        "steps.png": steps_plot(points, ceiling, sentences),
+    }
+    tracker = Tracker.open(
+        options.tracking or default_uri(options.runs), options.experiment, "ablations", params=options.options(), tags={"task": "ablate"}
+    )
+    for name, content in files.items():
+        with replacing(options.runs / name) as temporary:
+            temporary.write_bytes(content)
+        tracker.artifact(options.runs / name)
+    tracker.metrics({f"{label}/{name}".replace(" ", "_"): value for label, some in plain.items() for name, value in some.items()}, 0)
+    tracker.finish("FINISHED")
+    print(f"\n{options.clips} clips of {options.split}, {options.training.steps} steps of training\n\n" + "\n\n".join(tables))
+    print(f"\nablations: {options.runs / 'ablations.md'}")
+
+
+if __name__ == "__main__":
+    main(AblateCommand, run)
