@@ -23,6 +23,8 @@ from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
 from ms2sl.evaluation.summary import Result, summarise
 from ms2sl.evaluation.tables import Table, decisive, interval, markdown, with_interval
 from ms2sl.files import replacing
+from ms2sl.model.losses import LossWeights
+from ms2sl.model.ms2sl import ModelConfig
 from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri
 from ms2sl.training import TrainingConfig
@@ -65,7 +67,9 @@ class AblateCommand(Command):
     only: tuple[str, ...] = Field(tuple(ABLATIONS), description=f"which of: {', '.join(ABLATIONS)}")
     seeds: int = Field(1, gt=0, description="trainings of each; one says nothing of how much is chance")
     sweep: tuple[int, ...] = Field((1, 2, 4, 8, 16, 50), description="sampling steps of the first full model to compare")
-    training: TrainingConfig = TrainingConfig(steps=1000, validate_every=1000)
+    model: ModelConfig = ModelConfig()
+    losses: LossWeights = LossWeights()
+    training: TrainingConfig = TrainingConfig()
     workers: int = Field(1, gt=0, description="DDP workers of a training")
     gpu: bool = Field(False, description="one GPU a worker")
     tracking: str | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
@@ -123,18 +127,21 @@ def utterances(clips, entry: Entry):
 
 def trained(options: AblateCommand, name: str, seed: int) -> Path:
     """The folder of a model; it is trained if it is not there yet."""
-    folder = re.sub(r"\W+", "-", name)
+    folder, changed = re.sub(r"\W+", "-", name), ABLATIONS[name].recipe
+    recipe = {key: getattr(options, key).model_dump() | changed.get(key, {}) for key in ("model", "losses")}
+    training = options.training.model_copy(update={"seed": seed, "validate_every": options.training.steps})
     return train.run(
         train.TrainCommand(
             data=options.data,
             runs=options.runs,
             name=f"{folder}-{seed}",
-            training=options.training.model_copy(update={"seed": seed}),
+            training=training,
             workers=options.workers,
             gpu=options.gpu,
             tracking=options.tracking,
             experiment=options.experiment,
-            **ABLATIONS[name].recipe,
+            **recipe,
+            hide=changed.get("hide", {}),
         )
     )
 

@@ -48,6 +48,7 @@ class EvaluateCommand(Command):
     split: str = Field("test", description="split to judge on")
     model: Path = Field(Path("runs/quickstart/model"), description="folder of the trained model")
     others: dict[str, Path] = Field({}, description="other trained models to compare with: name=folder")
+    produced: dict[str, Path] = Field({}, description="what other systems produced: name=folder of .pose files named by the ids of clips")
     reader: Path = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
     out: Path = Field(Path("runs/quickstart/evaluation"), description="folder for results.md, results.json and gallery.html")
     clips: int = Field(200, gt=1, description="clips to judge on, the first of the split")
@@ -94,7 +95,7 @@ def run(options: EvaluateCommand) -> list[Result]:
     clips = chosen_clips(dataset, options.split, options.clips)
     if not clips:
         raise InputError(f"no clip of split '{options.split}' has both text and poses, so there is nothing to judge on")
-    judge = Judge(dataset, None, options.device)
+    judge = Judge(dataset, None, options.device if torch.cuda.is_available() else "cpu")  # the driver's machine may lack what actors have
     entries = compared(options, dataset, spoken=clips[0].speech is not None)
     swept = [entry for entry in steps_swept(options, entries) if entry not in entries]
     for entry in entries:
@@ -106,7 +107,7 @@ def run(options: EvaluateCommand) -> list[Result]:
     real = columns(measured, entries[0], order)
     results = {entry: summarise(entry.name, entry.modality, columns(measured, entry, order), real[0]) for entry in [*entries, *swept]}
     own = [entry for entry in entries if entry.name == MS2SL]
-    modalities = [modality for modality in ("text", "speech") if any(entry.modality == modality for entry in own)]
+    modalities = [modality for modality in ("text", "speech") if any(entry.modality in (modality, "both") for entry in own)]
     report = Report(
         title=f"MS2SL: {dataset.card.name}, {options.split}",
         results=[results[entry] for entry in entries],
@@ -138,19 +139,25 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[E
         if not chosen:
             raise InputError(f"{folder} can be judged from {' or '.join(known)}, not from {' or '.join(options.modalities or ())}")
         entries += [Entry(name=name, modality=modality, source=str(Path(folder).absolute()), **sampled) for modality in chosen]
+    entries += [Entry(name=name, kind="folder", source=place(str(folder))) for name, folder in options.produced.items()]
     if options.ear:
         if not spoken:
             raise InputError("a cascade needs clips with speech, and there are none")
         entries.append(
-            Entry(name="cascade", modality="speech", source=str(options.model), ear=options.ear, **sampled | {"kind": "cascade"})
+            Entry(name="cascade", modality="speech", source=str(options.model), ear=place(options.ear), **sampled | {"kind": "cascade"})
         )
     if options.dictionary:
-        entries.append(Entry(name="dictionary", kind="dictionary", modality="text", source=options.dictionary))
+        entries.append(Entry(name="dictionary", kind="dictionary", modality="text", source=place(options.dictionary)))
     for name in options.baselines:
         hears = {"modality": "text"} if name == "nearest text" else {}
         if not hears or dataset.card.splits["train"].with_text:
             entries.append(Entry(name=name, kind=name, seeds=seeds if name in DRAWN else (0,), **hears))
     return entries
+
+
+def place(name: str) -> str:
+    """The whole path of what lies here, since actors may run elsewhere; another name as it is."""
+    return str(Path(name).absolute()) if Path(name).exists() else name
 
 
 def steps_swept(options: EvaluateCommand, entries: list[Entry]) -> list[Entry]:

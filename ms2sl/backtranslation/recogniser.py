@@ -29,6 +29,7 @@ from ms2sl.model.losses import best_path, ctc_loss
 from ms2sl.pose_space import PoseSpace
 
 KIND = "recogniser"
+IMPOSSIBLE = -50.0  # nats a byte
 
 
 class RecogniserConfig(Config):
@@ -83,7 +84,8 @@ class Recogniser(nn.Module):
 
     @torch.no_grad()
     def likelihoods(self, clips: Sequence[Poses], texts: Sequence[str]) -> list[float]:
-        """Mean log-likelihood of a byte of the true text, over all paths; NaN for a text with bytes that it does not know."""
+        """Mean log-likelihood of a byte of the true text, over all paths, at least ``IMPOSSIBLE``, which is what a clip gets that is too
+        short to spell it; NaN for a text with bytes that it does not know."""
         encoded, found = [text.encode() for text in texts], []
         for batch in self._batches(clips):
             some, encoded = encoded[: len(batch)], encoded[len(batch) :]
@@ -93,7 +95,7 @@ class Recogniser(nn.Module):
             padded = nn.utils.rnn.pad_sequence([torch.tensor(target) for target in targets], batch_first=True)
             log_p = self(batch).float().log_softmax(-1).transpose(0, 1).cpu()
             nll = F.ctc_loss(log_p, padded, batch.n_frames.cpu(), n_targets, blank=len(self.bytes), reduction="none")
-            found += torch.where(known, -nll / n_targets, torch.nan).tolist()
+            found += torch.where(known, (-nll / n_targets).clamp(min=IMPOSSIBLE), torch.nan).tolist()
         return found
 
     @torch.no_grad()

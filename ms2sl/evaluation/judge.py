@@ -18,6 +18,7 @@ from ms2sl.producers import Producer
 from ms2sl.producers.baselines import MeanPose, NearestText, RandomClip, StaticPose, Training
 from ms2sl.producers.cascade import Cascade, open_ear
 from ms2sl.producers.dictionary import Dictionary
+from ms2sl.producers.folder import PoseFolder
 from ms2sl.producers.ms2sl import MS2SLProducer
 
 Modality = Literal["", "text", "speech", "both"]
@@ -29,8 +30,8 @@ DRAWN = ("random clip", "static pose")  # baselines that another seed changes
 class Entry(Config):
     """Somebody to compare, and what they are given: plain data, so that an actor on any machine can make them.
 
-    kind: ``real``, ``ms2sl`` (``source``: its folder), ``cascade`` (also ``ear``), ``dictionary`` (``source``: the dictionary), or the
-    name of a baseline.
+    kind: ``real``, ``ms2sl`` (``source``: its folder), ``cascade`` (also ``ear``), ``dictionary`` (``source``: the dictionary),
+    ``folder`` (``source``: the folder), or the name of a baseline.
     """
 
     name: str
@@ -109,6 +110,8 @@ class Judge:
     def _make(self, entry: Entry) -> Producer:
         if entry.kind in BASELINES:
             return BASELINES[entry.kind](self.training)
+        if entry.kind == "folder":
+            return PoseFolder(Path(entry.source), self.dataset.skeleton, self.dataset.card.fps)
         if entry.kind == "dictionary":
             clip = next(self.dataset.clips("train"))
             return Dictionary(entry.source, self.dataset.skeleton, self.dataset.card.fps, clip.spoken_language, clip.signed_language)

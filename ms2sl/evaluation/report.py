@@ -32,15 +32,15 @@ class Report:
         found = {
             READ: reading_table(self.results, self.sentences),
             MOVED: motion_table(self.results),
-            FOUND: retrieval_table(self.retrieval),
         }
+        found |= {FOUND: retrieval_table(self.retrieval)} if self.retrieval else {}
         return found | ({STEPPED: steps_table(self.points, self.sentences)} if self.points else {})
 
     def markdown(self) -> str:
         """The tables, and who failed to produce what."""
         parts = [f"{title}:\n\n{markdown(rows)}" for title, rows in self.tables().items()]
         failed = [
-            f"{result.label}: {result.failed} could not be produced and were judged as the mean pose"
+            f"{result.label}: {result.failed} clips could not be produced and were judged as the mean pose"
             for result in self.results
             if result.failed
         ]

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from ms2sl.clip import Clip, Poses
 from ms2sl.evaluation.judge import Entry, Judge
 
@@ -13,7 +15,8 @@ def worst_median_best(rows: Sequence[dict], sentences: bool, shown: int) -> list
     """
 
     def badness(row: dict) -> tuple[float, float]:
-        return (-row["log_likelihood"] if sentences else row["letter_edits"] / max(1, row["letters"]), row["hand_dtw"])
+        wrong = -row["log_likelihood"] if sentences else row["letter_edits"] / max(1, row["letters"])
+        return tuple(np.nan_to_num([wrong, row["hand_dtw"]], nan=np.inf))
 
     ids = [row["id"] for row in sorted(rows, key=badness, reverse=True)]
     shown = min(shown, len(ids))

@@ -4,11 +4,14 @@ import io
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from ms2sl.clip import Utterance
+from ms2sl.errors import InputError
 from ms2sl.evaluation.summary import Result
 from ms2sl.evaluation.tables import Table, decisive, interval
 from ms2sl.producers import Producer
@@ -26,14 +29,16 @@ class Point:
 
 
 def latency(producer: Producer, utterances: Sequence[Utterance]) -> float:
-    """Median seconds for one utterance, produced alone; the first is not counted."""
-    producer.produce(utterances[:1], seed=0)
+    """Median seconds for one of the first utterances that can be produced, alone; the very first is not counted. NaN without any."""
     seconds = []
-    for utterance in utterances[:ROUNDS]:
+    for utterance in utterances:
         start = time.perf_counter()
-        producer.produce([utterance], seed=0)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+        with suppress(InputError):
+            producer.produce([utterance], seed=0)
+            seconds.append(time.perf_counter() - start)
+        if len(seconds) > ROUNDS:
+            break
+    return statistics.median(seconds[1:] or seconds) if seconds else float("nan")
 
 
 def steps_table(points: Sequence[Point], sentences: bool) -> Table:
@@ -54,9 +59,9 @@ def steps_plot(points: Sequence[Point], ceiling: Result, sentences: bool) -> byt
     axes = figure.subplots(1, 3)
     steps, milliseconds = [point.steps for point in points], [1000 * point.latency for point in points]
     scores = [point.result.scores[key] for point in points]
-    around = [[score.value - score.low for score in scores], [score.high - score.value for score in scores]]
+    around = np.array([[score.value - score.low for score in scores], [score.high - score.value for score in scores]])
     for axis, places, label in ((axes[0], steps, "sampling steps"), (axes[2], milliseconds, "milliseconds for one utterance")):
-        axis.errorbar(places, [score.value for score in scores], yerr=around, marker="o", capsize=3, label="MS2SL")
+        axis.errorbar(places, [score.value for score in scores], yerr=np.maximum(around, 0), marker="o", capsize=3, label="MS2SL")
         axis.axhline(ceiling.value(key), linestyle="--", color="grey", label="real signing")
         axis.set(xlabel=label, ylabel=name)
         axis.legend()

@@ -74,7 +74,7 @@ def summarise(name: str, modality: str, by_seed: Sequence[Measures], real: Measu
     for key, measured in (("chrf", _chrf), ("frechet", _frechet)):
         seeds = [measured(measures, real) for measures in by_seed]
         scores[key] = Score(float(np.mean(seeds)), np.nan, np.nan, tuple(seeds))
-    failed = int(sum(measures["failed"].sum() for measures in by_seed))
+    failed = int(np.any([measures["failed"] for measures in by_seed], axis=0).sum())
     return Result(name, modality, scores, failed, resampled)
 
 
@@ -122,7 +122,7 @@ def _ratios(mine: Measures, real: Measures) -> dict[str, list[tuple[np.ndarray, 
     scores |= {f"amplitude_{key.removeprefix('speed_')}": [(mine[key], real[key])] for key in mine if key.startswith("speed_")}
     for key in ("hand_dtw", "body_dtw", "log_likelihood", "diversity"):
         if key in mine:
-            known = np.isfinite(mine[key])
+            known = ~np.isnan(mine[key])
             scores[key] = [(np.where(known, mine[key], 0), known.astype(float))]
     return scores
 

@@ -42,7 +42,17 @@ def reading_table(results: Sequence[Result], sentences: bool) -> Table:
         cells = (f"{score.value:.1f}", interval(score), f"{score.spread:.1f}" if len(score.seeds) > 1 else "")
         others = (f"{result.value(each):.1f}" for _, each in extra)
         share = share_of_ceiling(result, results[0], sentences)
-        rows.append((result.name, result.modality, *cells, f"{share:.1f}", gap, *others, _cell(result, "log_likelihood", 2)))
+        rows.append(
+            (
+                result.name,
+                result.modality,
+                *cells,
+                "" if np.isnan(share) else f"{share:.1f}",
+                gap,
+                *others,
+                _cell(result, "log_likelihood", 2),
+            )
+        )
     return rows
 
 

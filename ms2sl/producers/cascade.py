@@ -67,13 +67,21 @@ class PretrainedEar:
 
         try:
             self.recognise = pipeline("automatic-speech-recognition", model=name, device=device)
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"'{name}' is no recogniser of speech that transformers can load: {str(error).splitlines()[0]}") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = (str(error) or repr(error)).splitlines()[0]
+            raise InputError(f"'{name}' is no recogniser of speech that transformers can load: {reason}") from None
 
     def __call__(self, speech: Sequence[Speech]) -> list[str]:
         rate = self.recognise.feature_extractor.sampling_rate
-        heard = (each.resampled(rate).waveform.astype(np.float32) for each in speech)
-        return [self.recognise({"raw": waveform, "sampling_rate": rate})["text"].strip() for waveform in heard]
+        return [self._hear(each.resampled(rate).waveform.astype(np.float32), rate) for each in speech]
+
+    def _hear(self, waveform: np.ndarray, rate: int) -> str:
+        try:
+            return self.recognise({"raw": waveform, "sampling_rate": rate})["text"].strip()
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"the recogniser cannot hear {len(waveform) / rate:.3f} s of speech: record at least one word ({error})"
+            ) from None
 
 
 def open_ear(name: str, producer: MS2SLProducer) -> Ear:

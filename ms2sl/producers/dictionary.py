@@ -5,7 +5,7 @@ Word for word, without a gloss translator: what its dictionary lacks is fingersp
 
 import contextlib
 import io
-import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ms2sl.producers.baselines import fit_length
 from ms2sl.resampling import resample
 from ms2sl.skeleton import Skeleton
 
+BROKEN = (OSError, struct.error, ValueError, IndexError, KeyError, EOFError, NotImplementedError)  # of recordings
 FINGERSPELLING = "fingerspelling"  # the dictionary of letters alone
 ConcatenationSettings.is_reduce_holistic = False  # the skeleton decides which joints there are
 
@@ -41,19 +42,31 @@ class Dictionary:
         return [fit_length(self._sign(utterance), utterance) for utterance in utterances]
 
     def _sign(self, utterance: Utterance) -> Poses:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints each of its steps
+                return self._stitch(utterance)
+        except InputError:
+            raise
+        except BROKEN as error:
+            raise InputError(f"{utterance.id}: a recording of the dictionary cannot be read: {error!r}") from None
+
+    def _stitch(self, utterance: Utterance) -> Poses:
         words = plain(utterance.text or "").split()
         found = [sign for sign in map(self._look_up, words) if sign is not None]
         if not found:
             raise InputError(f"{utterance.id}: the dictionary has no sign for any word of '{utterance.text or ''}'")
-        with contextlib.redirect_stdout(open(os.devnull, "w")):  # it prints each of its steps
-            # No sign is to last longer than 0.8 s; a word that is spelled would not be legible then.
-            limit = {"max_sign_seconds": None} if any(sign.coverage == CoverageType.FINGERSPELLING_BACKUP for sign in found) else {}
-            stitched = concatenate_poses([sign.pose for sign in found], signing_spans=[sign.signing_span for sign in found], **limit)
+        # No sign is to last longer than 0.8 s; a word that is spelled would not be legible then.
+        limit = {"max_sign_seconds": None} if any(sign.coverage == CoverageType.FINGERSPELLING_BACKUP for sign in found) else {}
+        stitched = concatenate_poses([sign.pose for sign in found], signing_spans=[sign.signing_span for sign in found], **limit)
         return resample(self.skeleton.normalise(only_seen_wrists(self._read(stitched), self.skeleton)), self.fps)
 
     def _look_up(self, word: str):
-        with contextlib.suppress(FileNotFoundError), contextlib.redirect_stdout(open(os.devnull, "w")):
+        try:
             return self.lookup.lookup(word, word, *self.languages)
+        except FileNotFoundError as error:
+            if error.filename:  # it is in the index, but its recording is not there
+                raise
+            return None
 
     def _read(self, pose: Pose) -> Poses:
         buffer = io.BytesIO()
@@ -67,5 +80,5 @@ def _open(source: str) -> PoseLookup:
         return letters
     try:
         return CSVPoseLookup(str(Path(source)), backup=letters)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{source} is no dictionary of spoken-to-signed, a folder with index.csv and .pose files ({error!r})") from None

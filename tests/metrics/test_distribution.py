@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ms2sl.metrics.distribution import bootstrap, frechet_distance
+from ms2sl.metrics.distribution import frechet_distance
 
 
 def exactly(mean: np.ndarray, covariance: np.ndarray, n: int = 500) -> np.ndarray:
@@ -28,21 +28,3 @@ def test_it_agrees_with_the_matrix_square_root_where_covariances_do_not_commute(
     eigenvalues = np.linalg.eigvals(a @ b)  # tr √(ab) is the sum of the square roots of its eigenvalues
     expected = ((one.mean(0) - other.mean(0)) ** 2).sum() + np.trace(a) + np.trace(b) - 2 * np.sqrt(eigenvalues).real.sum()
     assert frechet_distance(one, other) == pytest.approx(expected)
-
-
-def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
-    values = np.random.default_rng(2).normal(3.0, 2.0, 400)
-    low, high = bootstrap(lambda chosen: values[chosen].mean(), 400, rounds=4000)
-    margin = 1.96 * values.std() / 20
-    assert (low, high) == pytest.approx((values.mean() - margin, values.mean() + margin), abs=0.03)
-    assert bootstrap(lambda chosen: values[chosen].mean(), 400) == bootstrap(lambda chosen: values[chosen].mean(), 400)
-
-
-def test_a_paired_difference_is_surer_than_the_two_scores():
-    rng = np.random.default_rng(3)
-    hard = rng.normal(0, 5, 200)
-    one, other = hard + rng.normal(1.0, 0.3, 200), hard
-    low, high = bootstrap(lambda chosen: (one[chosen] - other[chosen]).mean(), 200)
-    assert 0.9 < low < 1 < high < 1.1
-    alone = bootstrap(lambda chosen: one[chosen].mean(), 200)
-    assert alone[1] - alone[0] > 10 * (high - low)

@@ -1,0 +1,37 @@
+"""What anybody else produced, as a folder of `.pose` files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ms2sl.clip import Poses, Utterance
+from ms2sl.errors import InputError
+from ms2sl.posefile import from_bytes
+from ms2sl.resampling import resample
+from ms2sl.skeleton import Skeleton
+
+
+class PoseFolder:
+    """``<id>.pose`` of each utterance, in the folder or in its folder ``poses``, whatever the size of the picture and the frame rate.
+
+    Raises InputError if the folder holds no such files.
+    """
+
+    name = "folder"
+
+    def __init__(self, folder: Path, skeleton: Skeleton, fps: float):
+        self.files = {path.stem: path for place in (folder, folder / "poses") for path in place.glob("*.pose")}
+        if not self.files:
+            raise InputError(f"{folder} holds no .pose files: name them by the ids of the clips")
+        self.skeleton, self.fps = skeleton, fps
+
+    def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
+        return [self._read(utterance) for utterance in utterances]
+
+    def _read(self, utterance: Utterance) -> Poses:
+        if utterance.id not in self.files:
+            raise InputError(f"{utterance.id}: there is no {utterance.id}.pose")
+        path = self.files[utterance.id]
+        try:
+            return resample(self.skeleton.normalise(from_bytes(path.read_bytes(), self.skeleton).poses), self.fps)
+        except (InputError, OSError) as error:
+            raise InputError(f"{path}: {error}") from None

@@ -1,0 +1,91 @@
+import io
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ms2sl.clip import Poses, Utterance
+from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
+from ms2sl.evaluation.summary import Result, Score
+from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.skeletons import HOLISTIC_49X2 as SKELETON
+
+UTTERANCES = [Utterance(text, text=text) for text in ("cab", "bad", "dig", "deaf", "cage", "fed", "gig")]
+
+
+class Sleeper:
+    """Is slow with its first utterance."""
+
+    name = "sleeper"
+
+    def __init__(self):
+        self.asked: list[str] = []
+
+    def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
+        time.sleep(0.02 if self.asked else 0.5)
+        self.asked += [utterance.id for utterance in utterances]
+        return [Poses(np.zeros((1, SKELETON.n_joints, 2), np.float32), np.ones((1, SKELETON.n_joints), np.float32), 25.0)] * len(utterances)
+
+
+def point(steps: int, error: float, seconds: float, low: float | None = None) -> Point:
+    exact = {"hand_dtw": 0.125, "amplitude": 0.75, "jerk": 1.5}
+    scores = {name: Score(value, value, value, (value,)) for name, value in exact.items()}
+    scores |= {name: Score(error, error - 2 if low is None else low, error + 3, (error,)) for name in ("letter_error", "bleu_4")}
+    return Point(steps, Result("ms2sl", "text", scores), seconds)
+
+
+POINTS = [point(1, 30.0, 0.01), point(4, 12.34, 0.0256), point(16, 11.0, 0.1)]
+CEILING = point(1, 5.0, 0.0).result
+
+
+def pixels(picture: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(picture)) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+def test_latency_is_the_median_of_single_utterances_without_the_first():
+    sleeper = Sleeper()
+    assert 0.02 <= latency(sleeper, UTTERANCES) < 0.4
+    assert sleeper.asked == ["cab", "bad", "dig", "deaf", "cage", "fed"]
+
+
+def test_more_steps_take_longer(tiny_checkpoint):
+    quick, slow = (latency(MS2SLProducer.load(tiny_checkpoint, steps=steps), UTTERANCES) for steps in (1, 40))
+    assert 0 < quick < slow
+
+
+def test_cells_of_the_table():
+    assert steps_table(POINTS, sentences=False) == [
+        ("steps", "from", "letter error %", "95 %", "hand DTW", "amplitude", "jerk", "ms an utterance"),
+        ("1", "text", "30.0", "28.0 to 33.0", "0.125", "0.75", "1.50", "10"),
+        ("4", "text", "12.3", "10.3 to 15.3", "0.125", "0.75", "1.50", "26"),
+        ("16", "text", "11.0", "9.0 to 14.0", "0.125", "0.75", "1.50", "100"),
+    ]
+    assert steps_table(POINTS, sentences=True)[0][2] == "BLEU-4"
+
+
+@pytest.mark.parametrize("sentences", [False, True])
+def test_the_plot_is_a_picture_with_something_on_it(sentences):
+    picture = pixels(steps_plot(POINTS, CEILING, sentences))
+    height, width, _ = picture.shape
+    assert width > 3 * height > 600
+    for third in np.split(picture[:, : width - width % 3], 3, axis=1):
+        assert 0.01 < (third < 250).any(axis=2).mean() < 0.5
+        assert len(np.unique(third.reshape(-1, 3), axis=0)) > 10
+
+
+def test_the_plot_shows_the_points():
+    drawn = [pixels(steps_plot(points, CEILING, False)) for points in (POINTS, POINTS, [*POINTS[:2], point(16, 20.0, 0.1)])]
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+
+
+def test_one_point_and_a_score_without_interval_can_be_plotted():
+    assert pixels(steps_plot([point(8, 12.0, 0.05, low=np.nan)], CEILING, False)).std() > 0
+
+
+def test_an_interval_that_misses_its_value_by_rounding_can_be_plotted():
+    assert pixels(steps_plot([point(8, 12.0, 0.05, low=12.0 + 1e-14)], CEILING, False)).std() > 0
