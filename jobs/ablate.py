@@ -8,12 +8,14 @@ import re
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
 from jobs import evaluate, train
 from jobs.command import Command, Place, main
 from ms2sl import backtranslation
+from ms2sl.clip import Clip
 from ms2sl.config import Config
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
@@ -77,52 +79,55 @@ class AblateCommand(Command):
 
 
 def run(options: AblateCommand) -> list[Result]:
-    options = options.model_copy(update={"data": str(Location(options.data)), "runs": options.runs.absolute()})
+    options = options.model_copy(
+        update={"data": str(Location(options.data)), "runs": options.runs.absolute(), "reader": options.reader.absolute()}
+    )
     unknown = set(options.only) - set(ABLATIONS)
     if unknown:
         raise InputError(f"there is no ablation '{unknown.pop()}'; there are: {', '.join(ABLATIONS)}")
-    names = [name for name in ABLATIONS if name == FULL or name in options.only]  # all others are compared with the full model
-    models = {(name, seed): trained(options, name, seed) for name, seed in product(names, range(options.seeds))}
-    dataset = Dataset(options.data)
+    dataset, sentences = Dataset(options.data), backtranslation.load(options.reader).sentences
     clips = chosen_clips(dataset, options.split, options.clips)
     if not clips or clips[0].speech is None:
         raise InputError(f"the ablations need clips of split '{options.split}' with text, speech and poses")
 
-    judging = evaluate.EvaluateCommand(
-        data=options.data, split=options.split, clips=options.clips, model=models[FULL, 0], reader=options.reader.absolute()
-    )
-    entries = {(name, modality): own(name, modality, models, options.seeds) for name in names for modality in ABLATIONS[name].modalities}
-    first = entries[FULL, "text"][0]
-    swept = [first.model_copy(update={"steps": steps}) for steps in sorted(set(options.sweep))]
-    everyone = list(dict.fromkeys([real_signing(), *swept, *(entry for some in entries.values() for entry in some)]))
-    rows, order = evaluate.measures(judging, everyone, clips), [clip.id for clip in clips]
-    (real,) = columns(rows, real_signing(), order)
-    results = {
-        (name, modality): summarise(name, modality, [columns(rows, entry, order)[0] for entry in some], real)
-        for (name, modality), some in entries.items()
+    names = [name for name in ABLATIONS if name == FULL or name in options.only]  # all others are compared with the full model
+    models = {(name, seed): trained(options, name, seed) for name, seed in product(names, range(options.seeds))}
+    entries = {
+        (name, modality): [own(f"{name} {seed}", modality, models[name, seed]) for seed in range(options.seeds)]
+        for name in names
+        for modality in ABLATIONS[name].modalities
     }
-    judge, sentences = Judge(dataset, None), backtranslation.load(options.reader).sentences
-    recall = {}
-    for name, modality in tqdm(entries, desc="retrieval", unit="model"):
-        heard = ("text", "speech") if modality == "both" else (modality,)
-        found = retrieval(judge.producer(entries[name, modality][0]), clips, heard)
-        recall[name, modality] = found[f"{heard[0]} → signing"]["R@1"] if modality != "both" else float("nan")
+    swept = [entries[FULL, "text"][0].model_copy(update={"steps": steps}) for steps in sorted(set(options.sweep))]
+    judging = evaluate.EvaluateCommand(
+        data=options.data, split=options.split, clips=options.clips, model=models[FULL, 0], reader=options.reader
+    )
+    everyone = dict.fromkeys([real_signing(), *swept, *(entry for some in entries.values() for entry in some)])
+    rows, order = evaluate.measures(judging, list(everyone), clips), [clip.id for clip in clips]
+    (real,) = columns(rows, real_signing(), order)
+
+    def result(name: str, modality: str, trainings: list[Entry]) -> Result:
+        return summarise(name, modality, [columns(rows, entry, order)[0] for entry in trainings], real)
+
+    results = {key: result(*key, some) for key, some in entries.items()}
+    judge = Judge(dataset, None)
+    found = {key: found_signing(judge, some[0], clips) for key, some in tqdm(entries.items(), desc="retrieval", unit="model")}
     points = [
-        Point(e.steps, summarise(e.name, e.modality, columns(rows, e, order), real), latency(judge.producer(e), utterances(clips, e)))
-        for e in swept
+        Point(e.steps, result(FULL, "text", [e]), latency(judge.producer(e), [clip.utterance("text") for clip in clips])) for e in swept
     ]
-    ceiling = summarise(real_signing().name, "", [real], real)
-    write(options, results, recall, points, ceiling, sentences)
+    write(options, results, found, points, summarise(real_signing().name, "", [real], real), sentences)
     return list(results.values())
 
 
-def own(name: str, modality: str, models: dict[tuple[str, int], Path], seeds: int) -> list[Entry]:
-    """An entry for each training of an ablation."""
-    return [Entry(name=f"{name} {seed}", kind="ms2sl", modality=modality, source=str(models[name, seed])) for seed in range(seeds)]
+def own(name: str, modality: str, folder: Path) -> Entry:
+    return Entry(name=name, kind="ms2sl", modality=modality, source=str(folder))
 
 
-def utterances(clips, entry: Entry):
-    return [clip.utterance(entry.modality) for clip in clips]
+def found_signing(judge: Judge, entry: Entry, clips: list[Clip]) -> float:
+    """R@1 of text or speech → real signing; NaN from both, which are no one vector of the joint space."""
+    if entry.modality == "both":
+        return float("nan")
+    scores = retrieval(judge.producer(entry), clips, (entry.modality,))
+    return scores.get(f"{entry.modality} → signing", {}).get("R@1", float("nan"))
 
 
 def trained(options: AblateCommand, name: str, seed: int) -> Path:
@@ -146,7 +151,7 @@ def trained(options: AblateCommand, name: str, seed: int) -> Path:
     )
 
 
-def ablation_table(results: dict, recall: dict, sentences: bool) -> Table:
+def ablation_table(results: dict, found: dict, sentences: bool) -> Table:
     """Each ablation beside the full model from the same modality."""
     key, title = decisive(sentences), "BLEU-4" if sentences else "letter error %"
     rows = [("", "from", title, "95 %", "by training", "minus full", "hand DTW", "amplitude", "length", "R@1 %")]
@@ -154,15 +159,15 @@ def ablation_table(results: dict, recall: dict, sentences: bool) -> Table:
         score = result.scores[key]
         gap = "" if name == FULL else with_interval(result.minus(results[FULL, modality], key), sign=True)
         motion = (f"{result.value(each):.{digits}f}" for each, digits in (("hand_dtw", 3), ("amplitude", 2), ("length", 2)))
-        found = "" if recall[name, modality] != recall[name, modality] else f"{recall[name, modality]:.1f}"
+        recall = "" if np.isnan(found[name, modality]) else f"{found[name, modality]:.1f}"
         each = ", ".join(f"{value:.1f}" for value in score.seeds)
-        rows.append((name, modality, f"{score.value:.1f}", interval(score), each, gap, *motion, found))
+        rows.append((name, modality, f"{score.value:.1f}", interval(score), each, gap, *motion, recall))
     return rows
 
 
-def write(options: AblateCommand, results: dict, recall: dict, points: list[Point], ceiling: Result, sentences: bool) -> None:
+def write(options: AblateCommand, results: dict, found: dict, points: list[Point], ceiling: Result, sentences: bool) -> None:
     """``ablations.md``, ``ablations.json``, ``steps.png``, and a run in MLflow."""
-    tables = [markdown(ablation_table(results, recall, sentences)), markdown(steps_table(points, sentences))]
+    tables = [markdown(ablation_table(results, found, sentences)), markdown(steps_table(points, sentences))]
     plain = {result.label: {name: score.value for name, score in result.scores.items()} for result in results.values()}
     files = {
         "ablations.md": "\n\n".join(tables).encode() + b"\n",

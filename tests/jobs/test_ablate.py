@@ -19,7 +19,7 @@ def options(tiny_dataset, tiny_recogniser, tmp_path):
         data=tiny_dataset,
         reader=tiny_recogniser,
         runs=tmp_path / "ablations",
-        only=("text only", "without diffusion"),
+        only=("text only",),
         clips=4,
         sweep=(1, 2),
         model=ModelConfig(width=16, heads=2, encoder_layers=1, denoiser_layers=1, embedding=8),
@@ -30,26 +30,22 @@ def options(tiny_dataset, tiny_recogniser, tmp_path):
 def test_what_is_changed_is_in_the_recipe_and_what_is_found_in_a_table(options, capsys):
     results = run(options)
     labels = [result.label for result in results]
-    assert labels == [
-        *(f"full from {modality}" for modality in ("text", "speech", "both")),
-        "text only from text",
-        *(f"without diffusion from {modality}" for modality in ("text", "speech")),
-    ]
+    assert labels == ["full from text", "full from speech", "full from both", "text only from text"]
     recipes = {folder.parent.name: json.loads(folder.read_text()) for folder in options.runs.glob("*/recipe.json")}
     assert recipes["text-only-0"]["hide"]["speech"] == 1
-    assert recipes["without-diffusion-0"]["model"] == recipes["full-0"]["model"] | {"schedule": "none"}
+    assert recipes["text-only-0"]["model"] == recipes["full-0"]["model"]
     assert recipes["full-0"]["hide"] == {"text": 0, "speech": 0}
     table = (options.runs / "ablations.md").read_text()
-    assert all(name in table for name in ("text only", "without diffusion", "minus full", "| 2     | text"))
+    assert all(name in table for name in ("text only", "minus full", "| 2     | text"))
     assert (options.runs / "steps.png").read_bytes().startswith(b"\x89PNG")
     client = mlflow.MlflowClient(f"sqlite:///{options.runs}/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'ms2sl-ablations'")
     runs = client.search_runs([experiment.experiment_id])
-    assert {each.info.run_name for each in runs} == {"full-0", "text-only-0", "without-diffusion-0", "ablations"}
+    assert {each.info.run_name for each in runs} == {"full-0", "text-only-0", "ablations"}
     before = (options.runs / "full-0" / "model" / "model.safetensors").stat().st_mtime_ns
     capsys.readouterr()
     assert [result.value("hand_dtw") for result in run(options)] == [result.value("hand_dtw") for result in results]
-    assert capsys.readouterr().out.count("is trained already") == 3
+    assert capsys.readouterr().out.count("is trained already") == 2
     assert (options.runs / "full-0" / "model" / "model.safetensors").stat().st_mtime_ns == before
 
 
