@@ -69,6 +69,7 @@ def steps_plot(points: Sequence[Point], ceiling: Result, sentences: bool) -> byt
     axes[1].plot(steps, [point.result.value("jerk") for point in points], marker="s", label="jerk")
     axes[1].axhline(1, linestyle="--", color="grey", label="real signing")
     axes[1].set(xlabel="sampling steps", ylabel="share of real signing")
+    axes[1].set_ylim(bottom=0)  # frozen is 0
     axes[1].legend()
     for axis in axes[:2]:
         axis.set_xscale("log", base=2)

@@ -87,7 +87,7 @@ def _rival(result: Result, others: Sequence[Result]) -> Result | None:
 
 
 def _cell(result: Result, key: str, digits: int) -> str:
-    return f"{result.value(key):.{digits}f}" if key in result.scores and np.isfinite(result.value(key)) else ""
+    return f"{result.value(key):z.{digits}f}" if key in result.scores and np.isfinite(result.value(key)) else ""
 
 
 def markdown(table: Table) -> str:
