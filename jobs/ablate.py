@@ -23,7 +23,7 @@ from ms2sl.evaluation.judge import Entry, Judge, chosen_clips, columns, real_sig
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
 from ms2sl.evaluation.summary import Result, summarise
-from ms2sl.evaluation.tables import Table, decisive, interval, markdown, with_interval
+from ms2sl.evaluation.tables import Table, cell, decisive, interval, markdown, with_interval
 from ms2sl.files import replacing
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import ModelConfig
@@ -52,9 +52,9 @@ ABLATIONS = {
     "without cycle": Ablation(recipe={"losses": {"cycle": 0.0}}),
     "without contrastive": Ablation(recipe={"losses": {"contrastive": 0.0}}),
     "half lack speech": Ablation(recipe={"hide": {"speech": 0.5}}),
-    "half lack speech, without ECL": Ablation(recipe={"hide": {"speech": 0.5}} | WITHOUT_ECL),
+    "half lack speech without ECL": Ablation(recipe={"hide": {"speech": 0.5}} | WITHOUT_ECL),
     "80 % lack speech": Ablation(recipe={"hide": {"speech": 0.8}}),
-    "80 % lack speech, without ECL": Ablation(recipe={"hide": {"speech": 0.8}} | WITHOUT_ECL),
+    "80 % lack speech without ECL": Ablation(recipe={"hide": {"speech": 0.8}} | WITHOUT_ECL),
 }
 
 
@@ -87,7 +87,8 @@ def run(options: AblateCommand) -> list[Result]:
         raise InputError(f"there is no ablation '{unknown.pop()}'; there are: {', '.join(ABLATIONS)}")
     dataset, sentences = Dataset(options.data), backtranslation.load(options.reader).sentences
     clips = chosen_clips(dataset, options.split, options.clips)
-    if not clips or clips[0].speech is None:
+    evaluate.check_reader(options.reader, dataset)
+    if not clips or not all(clip.speech for clip in clips):
         raise InputError(f"the ablations need clips of split '{options.split}' with text, speech and poses")
 
     names = [name for name in ABLATIONS if name == FULL or name in options.only]  # all others are compared with the full model
@@ -99,7 +100,12 @@ def run(options: AblateCommand) -> list[Result]:
     }
     swept = [entries[FULL, "text"][0].model_copy(update={"steps": steps}) for steps in sorted(set(options.sweep))]
     judging = evaluate.EvaluateCommand(
-        data=options.data, split=options.split, clips=options.clips, model=models[FULL, 0], reader=options.reader
+        data=options.data,
+        split=options.split,
+        clips=options.clips,
+        reader=options.reader,
+        workers=options.workers,
+        gpus_per_worker=float(options.gpu),
     )
     everyone = dict.fromkeys([real_signing(), *swept, *(entry for some in entries.values() for entry in some)])
     rows, order = evaluate.measures(judging, list(everyone), clips), [clip.id for clip in clips]
@@ -110,7 +116,10 @@ def run(options: AblateCommand) -> list[Result]:
 
     results = {key: result(*key, some) for key, some in entries.items()}
     judge = Judge(dataset, None)
-    found = {key: found_signing(judge, some[0], clips) for key, some in tqdm(entries.items(), desc="retrieval", unit="model")}
+    found = {
+        key: float(np.mean([found_signing(judge, entry, clips) for entry in some]))
+        for key, some in tqdm(entries.items(), desc="retrieval", unit="model")
+    }
     points = [
         Point(e.steps, result(FULL, "text", [e]), latency(judge.producer(e), [clip.utterance("text") for clip in clips])) for e in swept
     ]
@@ -134,7 +143,7 @@ def trained(options: AblateCommand, name: str, seed: int) -> Path:
     """The folder of a model; it is trained if it is not there yet."""
     folder, changed = re.sub(r"\W+", "-", name), ABLATIONS[name].recipe
     recipe = {key: getattr(options, key).model_dump() | changed.get(key, {}) for key in ("model", "losses")}
-    training = options.training.model_copy(update={"seed": seed, "validate_every": options.training.steps})
+    training = options.training.model_copy(update={"seed": options.training.seed + seed, "validate_every": options.training.steps})
     return train.run(
         train.TrainCommand(
             data=options.data,
@@ -145,6 +154,7 @@ def trained(options: AblateCommand, name: str, seed: int) -> Path:
             gpu=options.gpu,
             tracking=options.tracking,
             experiment=options.experiment,
+            champion=False,
             **recipe,
             hide=changed.get("hide", {}),
         )
@@ -158,7 +168,7 @@ def ablation_table(results: dict, found: dict, sentences: bool) -> Table:
     for (name, modality), result in results.items():
         score = result.scores[key]
         gap = "" if name == FULL else with_interval(result.minus(results[FULL, modality], key), sign=True)
-        motion = (f"{result.value(each):.{digits}f}" for each, digits in (("hand_dtw", 3), ("amplitude", 2), ("length", 2)))
+        motion = (cell(result, each, digits) for each, digits in (("hand_dtw", 3), ("amplitude", 2), ("length", 2)))
         recall = "" if np.isnan(found[name, modality]) else f"{found[name, modality]:.1f}"
         each = ", ".join(f"{value:.1f}" for value in score.seeds)
         rows.append((name, modality, f"{score.value:.1f}", interval(score), each, gap, *motion, recall))
@@ -167,13 +177,14 @@ def ablation_table(results: dict, found: dict, sentences: bool) -> Table:
 
 def write(options: AblateCommand, results: dict, found: dict, points: list[Point], ceiling: Result, sentences: bool) -> None:
     """``ablations.md``, ``ablations.json``, ``steps.png``, and a run in MLflow."""
-    tables = [markdown(ablation_table(results, found, sentences)), markdown(steps_table(points, sentences))]
+    tables = [markdown(ablation_table(results, found, sentences))]
+    tables += [markdown(steps_table(points, sentences))] if points else []
     plain = {result.label: {name: score.value for name, score in result.scores.items()} for result in results.values()}
     files = {
         "ablations.md": "\n\n".join(tables).encode() + b"\n",
         "ablations.json": json.dumps({"options": options.options(), "scores": plain}, indent=1).encode(),
-        "steps.png": steps_plot(points, ceiling, sentences),
     }
+    files |= {"steps.png": steps_plot(points, ceiling, sentences)} if points else {}
     tracker = Tracker.open(
         options.tracking or default_uri(options.runs), options.experiment, "ablations", params=options.options(), tags={"task": "ablate"}
     )

@@ -27,6 +27,8 @@ from ms2sl.evaluation.showing import remade, worst_median_best
 from ms2sl.evaluation.steps import Point, latency
 from ms2sl.evaluation.summary import Result, summarise
 from ms2sl.files import replacing
+from ms2sl.producers.cascade import OWN
+from ms2sl.producers.dictionary import FINGERSPELLING
 from ms2sl.rendering import strips
 from ms2sl.shards import write_parquet
 from ms2sl.storage import Location
@@ -35,9 +37,8 @@ from ms2sl.tracking import Tracker, default_uri
 CHUNK = 64  # clips that an actor judges at a time
 MS2SL = "ms2sl"
 INTRO = (
-    "Clips that training never met, the worst, median and best ones of MS2SL from text by what is read in them. Each is shown as a person "
-    "signed it, as MS2SL signs it, and as others would. Below each: what a reader, trained on real signing only, reads in it. The lower "
-    "picture is the hands close up."
+    "Clips of {split}: the worst, median and best ones of {model} by {order}. Each is shown as a person signed it, as MS2SL signs it, and "
+    "as others would. Below each: what a reader, trained on real signing only, reads in it. The lower picture is the hands close up."
 )
 
 
@@ -95,8 +96,11 @@ def run(options: EvaluateCommand) -> list[Result]:
     clips = chosen_clips(dataset, options.split, options.clips)
     if not clips:
         raise InputError(f"no clip of split '{options.split}' has both text and poses, so there is nothing to judge on")
+    check_reader(options.reader, dataset)
+    if options.split == "train":
+        print("split train: the models have met these clips, and the nearest text is the clip itself")
     judge = Judge(dataset, None, options.device if torch.cuda.is_available() else "cpu")  # the driver's machine may lack what actors have
-    entries = compared(options, dataset, spoken=clips[0].speech is not None)
+    entries = compared(options, dataset, spoken=all(clip.speech for clip in clips))
     swept = [entry for entry in steps_swept(options, entries) if entry not in entries]
     for entry in entries:
         if entry.kind != "real":
@@ -129,15 +133,15 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[E
     seeds = tuple(range(options.seeds))
     sampled = {"kind": "ms2sl", "steps": options.steps, "guidance": options.guidance, "seeds": seeds}
     entries = [real_signing()]
-    for name, folder in {MS2SL: options.model, **options.others}.items():
+    for name, folder in [(MS2SL, options.model), *options.others.items()]:
         card = read_card(folder, "ms2sl")
         check_skeleton(card, dataset.skeleton, folder)
-        hidden = card.recipe.get("hide", {})
-        known = [modality for modality in ("text", "speech") if hidden.get(modality, 0) < 1 and (spoken or modality == "text")]
+        known = [modality for modality in card.learned if spoken or modality == "text"]
         known += ["both"] if len(known) == 2 else []
         chosen = known if options.modalities is None else [modality for modality in options.modalities if modality in known]
         if not chosen:
-            raise InputError(f"{folder} can be judged from {' or '.join(known)}, not from {' or '.join(options.modalities or ())}")
+            asked = options.modalities or card.learned
+            raise InputError(f"{folder} can be judged from {' or '.join(known) or 'nothing'} here, not from {' or '.join(asked)}")
         entries += [Entry(name=name, modality=modality, source=str(Path(folder).absolute()), **sampled) for modality in chosen]
     entries += [Entry(name=name, kind="folder", source=place(str(folder))) for name, folder in options.produced.items()]
     if options.ear:
@@ -152,12 +156,23 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[E
         hears = {"modality": "text"} if name == "nearest text" else {}
         if not hears or dataset.card.splits["train"].with_text:
             entries.append(Entry(name=name, kind=name, seeds=seeds if name in DRAWN else (0,), **hears))
+    labels = [entry.label for entry in entries]
+    if twice := [label for label in labels if labels.count(label) > 1]:
+        raise InputError(f"'{twice[0]}' would stand in the tables twice: choose another name, and name nothing twice")
     return entries
+
+
+def check_reader(folder: Path, dataset: Dataset) -> None:
+    """Raises InputError if it learned to read another skeleton, or at another frame rate."""
+    card = read_card(folder, "recogniser", "translator")
+    check_skeleton(card, dataset.skeleton, folder)
+    if card.fps != dataset.card.fps:
+        raise InputError(f"{folder} reads {card.fps:g} frames a second, but the data have {dataset.card.fps:g}: train it on these data")
 
 
 def place(name: str) -> str:
     """The whole path of what lies here, since actors may run elsewhere; another name as it is."""
-    return str(Path(name).absolute()) if Path(name).exists() else name
+    return str(Path(name).absolute()) if name not in (OWN, FINGERSPELLING) and Path(name).exists() else name
 
 
 def steps_swept(options: EvaluateCommand, entries: list[Entry]) -> list[Entry]:
@@ -204,7 +219,9 @@ def write(options: EvaluateCommand, report: Report, entries: list[Entry], rows: 
             yield gallery.Entry(by_id[id].text, by_id[id].speech, columns, note=rank)
 
     with replacing(options.out / "gallery.html") as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(gallery.gallery(report.title, INTRO, report.tables(), shown(), judge.dataset.skeleton))
+        order = "the likelihood of the text" if report.sentences else "the letters that are read"
+        intro = INTRO.format(split=options.split, model=model.label, order=order)
+        file.writelines(gallery.gallery(report.title, intro, report.tables(), shown(), judge.dataset.skeleton))
     strip = [
         (f"{clip.text}\n{entry.label.replace(' from ', chr(10) + 'from ')}", poses)
         for clip in clips[:2]

@@ -12,11 +12,12 @@ import ray
 from pydantic import Field
 from tqdm import tqdm
 
-from jobs.command import Command, main, start_ray
+from jobs.command import Command, check_resources, main, start_ray
 from ms2sl.clip import Speech, Utterance
 from ms2sl.corpora.slrtp import export
 from ms2sl.errors import InputError
 from ms2sl.files import replacing
+from ms2sl.model import task
 from ms2sl.posefile import to_bytes
 from ms2sl.produced import OutputFolder, Settings, read_utterances
 from ms2sl.producers.ms2sl import MS2SLProducer
@@ -96,9 +97,11 @@ def read_speech(path: Path) -> Speech:
 
 def produce_many(options: ProduceCommand) -> None:
     folder = OutputFolder(options.out)
-    card = load(options).card  # a wrong model is an error here, not in the actors
+    card = task.load(options.model)[1]  # a wrong model is an error here, not in the actors
     if options.slrtp and card.skeleton != HOLISTIC_178X3:
         raise InputError(f"--slrtp needs a model of skeleton {HOLISTIC_178X3.name}, and this one is of {card.skeleton.name}")
+    if options.slrtp and card.placement is None:
+        raise InputError("--slrtp needs a model that knows where its corpus stands: prepare the data again, and train")
     folder.claim(Settings.of(options.model, **options.model_dump(include={"steps", "guidance", "seed", "duration"})))
     utterances, unreadable = read_utterances(options.utterances, options.duration)
     done = folder.done()
@@ -106,6 +109,7 @@ def produce_many(options: ProduceCommand) -> None:
     made, failed = 0, dict(unreadable)
     if missing:
         start_ray()
+        check_resources(options.workers, gpus=options.gpus_per_worker)
         ray.data.DataContext.get_current().enable_progress_bars = False
         batches = -(-len(missing) // options.batch_size)
         produced = ray.data.from_items([{"utterance": item} for item in missing], override_num_blocks=batches).map_batches(
@@ -124,7 +128,8 @@ def produce_many(options: ProduceCommand) -> None:
         print(f"not produced: {name}: {reason}")
     folder.write_failures(failed)
     if options.slrtp:
-        export(options.out / "slrtp.pt", folder.clips(), card.placement)
+        asked = {utterance.id for utterance in utterances}
+        export(options.out / "slrtp.pt", (clip for clip in folder.clips() if clip.id in asked), card.placement)
         if failed:
             print(f"slrtp.pt lacks {len(failed)} utterances; the challenge's evaluation wants all of its test set")
     print(f"{made} produced, {len(utterances) - len(missing)} were there already, {len(failed)} failed: {options.out}")

@@ -55,6 +55,7 @@ class TrainCommand(Command):
     max_failures: int = Field(3, ge=0, description="how often to go on after a worker died")
     tracking: str | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
     experiment: str = Field("ms2sl", description="MLflow experiment")
+    champion: bool = Field(True, description="register the finished model in MLflow as the one to use, models:/ms2sl@champion")
 
     @property
     def folder(self) -> Path:
@@ -114,7 +115,7 @@ def run(options: TrainCommand) -> Path:
         with result.checkpoint.as_directory() as folder:
             publish(Path(folder), finished)
         tracker.artifact(finished, "checkpoint")
-        if options.task == "ms2sl":
+        if options.task == "ms2sl" and options.champion:
             tracker.register(finished, "ms2sl", "champion")
         status = "FINISHED"
     except KeyboardInterrupt:

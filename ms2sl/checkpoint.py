@@ -32,7 +32,7 @@ class ModelCard(Config):
 
     kind: which model; model: its configuration; recipe: how it was trained.
     characters: those of the training texts. fps: frames a second of what it makes. longest: frames of the longest training clip.
-    placement: where training clips stand in their pictures, the median.
+    placement: where training clips stand in their pictures, the median. learned: modalities that it met in training.
     vocabulary: of a back-translator, as its tokenizer is written.
     """
 
@@ -45,6 +45,7 @@ class ModelCard(Config):
     fps: float
     longest: int
     placement: Placement | None = None
+    learned: tuple[str, ...] = ("text", "speech")
     vocabulary: str | None = None
     recipe: dict = Field(default_factory=dict)
     commit: str | None = None
@@ -53,6 +54,8 @@ class ModelCard(Config):
     @classmethod
     def of(cls, kind: str, model: Config, dataset: DatasetCard, **extra) -> "ModelCard":
         """The card of a model that is trained on ``dataset``."""
+        train, hidden = dataset.splits["train"], extra.get("recipe", {}).get("hide", {})
+        there = {"text": train.with_text, "speech": train.with_speech}
         return cls(
             kind=kind,
             model=model.model_dump(mode="json"),
@@ -61,8 +64,9 @@ class ModelCard(Config):
             speech=dataset.speech,
             characters=dataset.characters,
             fps=dataset.fps,
-            longest=dataset.splits["train"].longest,
+            longest=train.longest,
             placement=dataset.placement,
+            learned=tuple(modality for modality, clips in there.items() if clips and hidden.get(modality, 0) < 1),
             **extra,
         )
 

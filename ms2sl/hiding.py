@@ -28,6 +28,8 @@ class HidingCollate(Collate):
 
     def __call__(self, table: pa.Table) -> Batch:
         for modality, share in self.hide:
+            if not share:
+                continue
             column = f"{modality}_features"
             shown = pc.if_else(pa.array(_drawn(table["id"], modality) >= share), table[column], None)
             table = table.set_column(table.schema.get_field_index(column), column, shown)

@@ -20,6 +20,8 @@ from ms2sl.producers.cascade import Cascade, open_ear
 from ms2sl.producers.dictionary import Dictionary
 from ms2sl.producers.folder import PoseFolder
 from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.resampling import resample
+from ms2sl.shards import read_shard, to_clip
 
 Modality = Literal["", "text", "speech", "both"]
 BaselineName = Literal["nearest text", "random clip", "static pose", "mean pose"]
@@ -63,36 +65,35 @@ class Judge:
         return self._training
 
     def rows(self, entry: Entry, clips: Sequence[Clip]) -> list[dict]:
-        """Measures of each clip with each seed: those of ``measure``, whose they are (``label``, ``steps``, ``seed``), ``failed``, and
-        ``diversity`` (NaN with one seed)."""
+        """Measures of each clip with each seed: those of ``measure``, whose they are (``label``, ``steps``, ``seed``), ``failed`` (why, or
+        ""), and ``diversity`` (NaN with one seed)."""
         made, rows = [], []
         for seed in entry.seeds:
             produced, failed = self.produce(entry, clips, seed)
             measured = measure(clips, produced, self.reader, self.dataset.skeleton)
             whose = {"label": entry.label, "steps": entry.steps, "seed": seed}
-            rows += [row | whose | {"failed": row["id"] in failed} for row in measured]
+            rows += [row | whose | {"failed": failed.get(row["id"], "")} for row in measured]
             made.append(produced)
         several = len(entry.seeds) > 1
         various = [diversity(samples, self.dataset.skeleton) if several else np.nan for samples in zip(*made, strict=True)]
         return [row | {"diversity": various[i % len(clips)]} for i, row in enumerate(rows)]
 
     def produce(self, entry: Entry, clips: Sequence[Clip], seed: int) -> tuple[list[Poses], dict[str, str]]:
-        """What an entry makes of each clip, of which it is given text or speech alone: neither poses nor length, gloss or timing.
+        """What an entry makes of each clip, of which it is given text or speech alone: neither poses nor length, gloss or timing. At the
+        frame rate of the dataset, whatever its own.
 
-        Also ids of what it could not produce, with reasons; the mean pose stands in for that, so that nobody gains by giving up.
+        Also ids of what it could not produce, with reasons; the mean pose stands in for that.
         """
         if entry.kind == "real":
             return [clip.poses for clip in clips], {}
         utterances = [clip.utterance(entry.modality) for clip in clips]
         try:
-            return self.producer(entry).produce(utterances, seed=seed), {}
+            produced, failed = self.producer(entry).produce(utterances, seed=seed), {}
         except InputError:
-            produced, failed = [], {}
-            for utterance in utterances:
-                poses, reason = self._produce_one(entry, utterance, seed)
-                produced.append(poses)
-                failed |= {utterance.id: reason} if reason else {}
-            return produced, failed
+            each = [self._produce_one(entry, utterance, seed) for utterance in utterances]
+            produced = [poses for poses, _ in each]
+            failed = {utterance.id: reason for utterance, (_, reason) in zip(utterances, each, strict=True) if reason}
+        return [resample(poses, self.dataset.card.fps) for poses in produced], failed
 
     def _produce_one(self, entry: Entry, utterance: Utterance, seed: int) -> tuple[Poses, str]:
         try:
@@ -116,7 +117,9 @@ class Judge:
             clip = next(self.dataset.clips("train"))
             return Dictionary(entry.source, self.dataset.skeleton, self.dataset.card.fps, clip.spoken_language, clip.signed_language)
         model = MS2SLProducer.load(Path(entry.source), steps=entry.steps, guidance=entry.guidance, device=self.device)
-        return Cascade(open_ear(entry.ear, model), model) if entry.kind == "cascade" else model
+        if entry.kind == "cascade":
+            return Cascade(open_ear(entry.ear, model), model, model.card.characters if model.card.text.vocabulary else None)
+        return model
 
 
 def real_signing() -> Entry:
@@ -132,6 +135,17 @@ def columns(rows: Sequence[dict], entry: Entry, ids: Sequence[str]) -> list[dict
 
 
 def chosen_clips(dataset: Dataset, split: str, limit: int) -> list[Clip]:
-    """The first clips of the split that have text and poses; those that also have speech, if there are any."""
-    clips = [clip for clip in dataset.clips(split) if clip.text and clip.poses]
-    return ([clip for clip in clips if clip.speech] or clips)[:limit]
+    """The first clips of the split that have text and poses; if at least half as many as are wanted also have speech, those."""
+    found = [
+        (path, i, row["n_speech"] > 0)
+        for path, _ in dataset.shards(split)
+        for i, row in enumerate(read_shard(path, ["text", "n_frames", "n_speech"]).to_pylist())
+        if row["text"] and row["n_frames"]
+    ]
+    spoken = [place for place in found if place[2]]
+    chosen = (spoken if spoken and 2 * len(spoken) >= min(limit, len(found)) else found)[:limit]
+    clips = []
+    for path in dict.fromkeys(path for path, *_ in chosen):
+        rows = read_shard(path).take([i for where, i, _ in chosen if where == path])
+        clips += [to_clip(row, dataset.skeleton) for row in rows.to_pylist()]
+    return clips

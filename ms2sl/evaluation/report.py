@@ -39,11 +39,8 @@ class Report:
     def markdown(self) -> str:
         """The tables, and who failed to produce what."""
         parts = [f"{title}:\n\n{markdown(rows)}" for title, rows in self.tables().items()]
-        failed = [
-            f"{result.label}: {result.failed} clips could not be produced and were judged as the mean pose"
-            for result in self.results
-            if result.failed
-        ]
+        lost = "clips could not be produced and were judged as the mean pose; the first"
+        failed = [f"{each.label}: {len(each.failed)} {lost}: {each.failed[0]}" for each in self.results if each.failed]
         return "\n\n".join(parts + failed)
 
     def flat(self) -> dict[str, float]:
@@ -73,7 +70,7 @@ class Report:
     def _plain(self, result: Result) -> dict:
         scores = {name: asdict(score) for name, score in result.scores.items()}
         share = share_of_ceiling(result, self.results[0], self.sentences)
-        return {"name": result.name, "from": result.modality, "failed": result.failed, "of_ceiling": share, "scores": scores}
+        return {"name": result.name, "from": result.modality, "failed": len(result.failed), "of_ceiling": share, "scores": scores}
 
 
 def _finite(value):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ms2sl.clip import Utterance
 from ms2sl.errors import InputError
 from ms2sl.evaluation.summary import Result
-from ms2sl.evaluation.tables import Table, decisive, interval
+from ms2sl.evaluation.tables import Table, cell, decisive, interval
 from ms2sl.producers import Producer
 
 ROUNDS = 5
@@ -45,7 +45,7 @@ def steps_table(points: Sequence[Point], sentences: bool) -> Table:
     key, name = decisive(sentences), "BLEU-4" if sentences else "letter error %"
     rows = [("steps", "from", name, "95 %", "hand DTW", "amplitude", "jerk", "ms an utterance")]
     for point in points:
-        motion = (f"{point.result.value(name):.{digits}f}" for name, digits in (("hand_dtw", 3), ("amplitude", 2), ("jerk", 2)))
+        motion = (cell(point.result, name, digits) for name, digits in (("hand_dtw", 3), ("amplitude", 2), ("jerk", 2)))
         score = point.result.scores[key]
         cells = (f"{score.value:.1f}", interval(score), *motion, f"{1000 * point.latency:.0f}")
         rows.append((str(point.steps), point.result.modality, *cells))
@@ -65,8 +65,9 @@ def steps_plot(points: Sequence[Point], ceiling: Result, sentences: bool) -> byt
         axis.axhline(ceiling.value(key), linestyle="--", color="grey", label="real signing")
         axis.set(xlabel=label, ylabel=name)
         axis.legend()
-    axes[1].plot(steps, [point.result.value("amplitude") for point in points], marker="o", label="amplitude")
-    axes[1].plot(steps, [point.result.value("jerk") for point in points], marker="s", label="jerk")
+    for measure, marker in (("amplitude", "o"), ("jerk", "s")):
+        if measure in points[0].result.scores:
+            axes[1].plot(steps, [point.result.value(measure) for point in points], marker=marker, label=measure)
     axes[1].axhline(1, linestyle="--", color="grey", label="real signing")
     axes[1].set(xlabel="sampling steps", ylabel="share of real signing")
     axes[1].set_ylim(bottom=0)  # frozen is 0

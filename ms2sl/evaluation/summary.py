@@ -39,13 +39,14 @@ class Result:
     hand_dtw, body_dtw, dtw_mje: shoulder widths. amplitude (of hands, and of parts), jerk, length, distance: as a share of real signing;
     amplitude and jerk are ratios of means over clips, length is the mean ratio of lengths, distance is SLRTP 2025's. frechet: distance
     of motion in the reader's space, larger with fewer clips. diversity: mean hand DTW between samples of other seeds.
-    failed: utterances that it could not produce, judged as the mean pose. resampled: scores ``(rounds,)`` behind the intervals.
+    failed: why, for each clip that it could not produce and that was judged as the mean pose. resampled: scores ``(rounds,)`` behind the
+    intervals.
     """
 
     name: str
     modality: str
     scores: Mapping[str, Score]
-    failed: int = 0
+    failed: tuple[str, ...] = ()
     resampled: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
@@ -74,8 +75,8 @@ def summarise(name: str, modality: str, by_seed: Sequence[Measures], real: Measu
     for key, measured in (("chrf", _chrf), ("frechet", _frechet)):
         seeds = [measured(measures, real) for measures in by_seed]
         scores[key] = Score(float(np.mean(seeds)), np.nan, np.nan, tuple(seeds))
-    failed = int(np.any([measures["failed"] for measures in by_seed], axis=0).sum())
-    return Result(name, modality, scores, failed, resampled)
+    reasons = [[reason for reason in some if reason] for some in zip(*(measures["failed"] for measures in by_seed), strict=True)]
+    return Result(name, modality, scores, tuple(some[0] for some in reasons if some), resampled)
 
 
 def resampling(n: int) -> np.ndarray:

@@ -50,7 +50,7 @@ def reading_table(results: Sequence[Result], sentences: bool) -> Table:
                 "" if np.isnan(share) else f"{share:.1f}",
                 gap,
                 *others,
-                _cell(result, "log_likelihood", 2),
+                cell(result, "log_likelihood", 2),
             )
         )
     return rows
@@ -60,7 +60,7 @@ def motion_table(results: Sequence[Result]) -> Table:
     """How it moves, beside real signing."""
     shown = [column for column in MOTION if any(column[1] in result.scores for result in results)]
     rows = [("", "from", *(title for title, *_ in shown))]
-    return rows + [(result.name, result.modality, *(_cell(result, key, digits) for _, key, digits in shown)) for result in results]
+    return rows + [(result.name, result.modality, *(cell(result, key, digits) for _, key, digits in shown)) for result in results]
 
 
 def share_of_ceiling(result: Result, ceiling: Result, sentences: bool) -> float:
@@ -86,7 +86,8 @@ def _rival(result: Result, others: Sequence[Result]) -> Result | None:
     return None if result in first else same
 
 
-def _cell(result: Result, key: str, digits: int) -> str:
+def cell(result: Result, key: str, digits: int) -> str:
+    """A score, or nothing where there is none: of hands that nobody shows, say."""
     return f"{result.value(key):z.{digits}f}" if key in result.scores and np.isfinite(result.value(key)) else ""
 
 

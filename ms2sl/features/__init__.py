@@ -1,5 +1,6 @@
 """Frozen featurizers: text → token features, speech → frame features. The registry finds them by name."""
 
+from functools import lru_cache
 from importlib import import_module
 
 from ms2sl.errors import InputError
@@ -21,8 +22,12 @@ def featurizer(config: FeaturizerConfig, modality: str, device: str = "cpu") -> 
     return getattr(import_module(module), name)(config, device)
 
 
+@lru_cache(maxsize=8)
 def same_featurizer(features: Features, device: str = "cpu") -> Featurizer:
-    """The featurizer by which a dataset was made. Raises InputError if its weights are others today, or cannot be had."""
+    """The featurizer by which a dataset was made; all who ask in this process share it.
+
+    Raises InputError if its weights are others today, or cannot be had.
+    """
     config = FeaturizerConfig(**features.model_dump(include=set(FeaturizerConfig.model_fields)))
     found = featurizer(config, features.modality, device)
     if found.features != features:

@@ -19,6 +19,7 @@ from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import MS2SL, ModelConfig
 
 KIND = "ms2sl"
+NOTHING_HIDDEN = HideConfig()
 VALIDATION_BATCH, SAMPLING_STEPS = 64, 8
 
 
@@ -26,12 +27,12 @@ class MS2SLTask:
     """Trains MS2SL on a prepared dataset."""
 
     def __init__(
-        self, dataset: Dataset, model: ModelConfig, weights: LossWeights, card: checkpoint.ModelCard, hide: HideConfig | None = None
+        self, dataset: Dataset, model: ModelConfig, weights: LossWeights, card: checkpoint.ModelCard, hide: HideConfig = NOTHING_HIDDEN
     ):
         self.dataset, self.weights, self.card = dataset, weights, card
         described = dataset.card
         self.whole = Collate(described.skeleton, described.text, described.speech)
-        self.collate = HidingCollate(self.whole, hide) if hide else self.whole
+        self.collate = HidingCollate(self.whole, hide)
         self.module = MS2SL(model, described.skeleton, described.text, described.speech)
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()

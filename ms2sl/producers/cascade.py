@@ -9,6 +9,7 @@ import torch
 
 from ms2sl.clip import Poses, Speech, Utterance
 from ms2sl.errors import InputError
+from ms2sl.features.text_bytes import plain
 from ms2sl.model.losses import best_path
 from ms2sl.producers import Producer
 from ms2sl.producers.ms2sl import MS2SLProducer
@@ -23,20 +24,23 @@ class Ear(Protocol):
 
 
 class Cascade:
-    """Listens to speech alone, and signs what it understood."""
+    """Listens to speech alone, and signs what it understood: of that, with a producer that knows some characters only, those."""
 
     name = "cascade"
 
-    def __init__(self, ear: Ear, producer: Producer):
-        self.ear, self.producer = ear, producer
+    def __init__(self, ear: Ear, producer: Producer, characters: str | None = None):
+        self.ear, self.producer, self.characters = ear, producer, characters
 
     def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
         for utterance in utterances:
             if utterance.speech is None:
                 raise InputError(f"{utterance.id}: a cascade needs speech")
         heard = self.ear([utterance.speech for utterance in utterances]) if utterances else []
-        texts = [replace(utterance, text=text, speech=None) for utterance, text in zip(utterances, heard, strict=True)]
+        texts = [replace(utterance, text=self._known(text), speech=None) for utterance, text in zip(utterances, heard, strict=True)]
         return self.producer.produce(texts, seed=seed)
+
+    def _known(self, text: str) -> str:
+        return text if self.characters is None else "".join(letter for letter in plain(text) if letter in self.characters)
 
 
 class OwnEar:
@@ -79,9 +83,8 @@ class PretrainedEar:
         try:
             return self.recognise({"raw": waveform, "sampling_rate": rate})["text"].strip()
         except (RuntimeError, ValueError) as error:
-            raise InputError(
-                f"the recogniser cannot hear {len(waveform) / rate:.3f} s of speech: record at least one word ({error})"
-            ) from None
+            advice = ", record at least one word" if len(waveform) < rate / 10 else ""
+            raise InputError(f"the recogniser makes nothing of {len(waveform) / rate:.3f} s of speech{advice}: {error}") from None
 
 
 def open_ear(name: str, producer: MS2SLProducer) -> Ear:

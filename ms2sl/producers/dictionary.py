@@ -18,6 +18,7 @@ from ms2sl.clip import Poses, Utterance
 from ms2sl.corpora.letters import only_seen_wrists
 from ms2sl.errors import InputError
 from ms2sl.features.text_bytes import plain
+from ms2sl.metrics.text import words
 from ms2sl.posefile import from_bytes
 from ms2sl.producers.baselines import fit_length
 from ms2sl.resampling import resample
@@ -51,8 +52,7 @@ class Dictionary:
             raise InputError(f"{utterance.id}: a recording of the dictionary cannot be read: {error!r}") from None
 
     def _stitch(self, utterance: Utterance) -> Poses:
-        words = plain(utterance.text or "").split()
-        found = [sign for sign in map(self._look_up, words) if sign is not None]
+        found = [sign for sign in map(self._look_up, words(plain(utterance.text or ""))) if sign is not None]
         if not found:
             raise InputError(f"{utterance.id}: the dictionary has no sign for any word of '{utterance.text or ''}'")
         # No sign is to last longer than 0.8 s; a word that is spelled would not be legible then.

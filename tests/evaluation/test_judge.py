@@ -150,7 +150,7 @@ def test_the_ceiling_is_the_real_signing(judge, clips):
     assert all(poses is clip.poses for poses, clip in zip(made, clips, strict=True))
     assert not failed
     for row in judge.rows(real_signing(), clips):
-        assert (row["label"], row["seed"], row["failed"]) == ("real signing", 0, False)
+        assert (row["label"], row["seed"], row["failed"]) == ("real signing", 0, "")
         assert row["hand_dtw"] == pytest.approx(0, abs=1e-6)
 
 
@@ -168,7 +168,7 @@ def test_what_cannot_be_produced_is_judged_as_the_mean_pose_and_the_others_as_ev
 
 def test_failures_are_marked_in_the_rows(judge, clips, model):
     rows = judge.rows(model("text", seeds=(0, 1)), [clips[0], replace(clips[1], text="naïve")])
-    assert [row["failed"] for row in rows] == [False, True, False, True]
+    assert ["learned only" in row["failed"] for row in rows] == [False, True, False, True]
 
 
 def test_a_cascade_from_text_alone_fails_with_all(judge, clips, sharp_eared):

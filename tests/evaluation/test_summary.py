@@ -32,7 +32,7 @@ def measures(n: int, **columns) -> dict[str, np.ndarray]:
         "log_likelihood": np.full(n, -1.0),
         "diversity": np.full(n, np.nan),
         "state": rng.normal(size=(n, 3)),
-        "failed": np.zeros(n, bool),
+        "failed": np.array([""] * n),
     } | columns
     found |= {"bleu": bleu_counts(found["read"], found["text"])}
     return {name: np.array(column) for name, column in found.items()}
@@ -177,8 +177,9 @@ def test_diversity_is_known_with_several_seeds_alone():
 
 
 def test_failures_are_counted():
-    assert summarise("x", "", [measures(3, failed=[True, False, True])], measures(3)).failed == 2
-    assert summarise("x", "", [measures(3)], measures(3)).failed == 0
+    some = [measures(3, failed=reasons) for reasons in (["no z", "", ""], ["no z", "", "too long"])]
+    assert summarise("x", "", some, measures(3)).failed == ("no z", "too long"), "once a clip, whatever the seeds"
+    assert summarise("x", "", [measures(3)], measures(3)).failed == ()
 
 
 def test_frechet_distance_is_zero_for_the_real_clips_and_the_square_of_a_shift():

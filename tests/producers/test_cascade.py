@@ -146,6 +146,12 @@ def test_what_is_heard_and_cannot_be_signed_is_explained(producer, speech):
         Cascade(Dictation(""), producer).produce(spoken(speech[:1]), seed=0)
 
 
+def test_of_what_was_heard_only_the_characters_that_can_be_signed_are(producer, speech):
+    heard = Cascade(Dictation(" Cab, 1! "), producer, producer.card.characters).produce(spoken(speech[:1]), seed=0)[0]
+    expected = producer.produce([Utterance("u0", text="cab")], seed=0)[0]
+    np.testing.assert_allclose(heard.joints, expected.joints, atol=1e-5)
+
+
 def test_nobody_says_nothing(producer):
     assert Cascade(OwnEar(producer), producer).produce([], seed=0) == []
 
