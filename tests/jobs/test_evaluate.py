@@ -1,16 +1,21 @@
 import json
+import shutil
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from jobs.evaluate import EvaluateCommand, run
+from ms2sl import backtranslation
 from ms2sl.backtranslation.translation_task import TranslationTask
 from ms2sl.backtranslation.translator import TranslatorConfig
 from ms2sl.checkpoint import ModelCard
+from ms2sl.corpora.letters import LEXICON
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
-from ms2sl.evaluation.judge import chosen_clips
+from ms2sl.evaluation.judge import Entry, Judge, chosen_clips, columns, real_signing
+from ms2sl.evaluation.summary import summarise
 from ms2sl.hiding import HideConfig
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.task import MS2SLTask
@@ -53,45 +58,40 @@ def test_it_leaves_tables_the_scores_pictures_and_a_gallery(kind, options, reque
     assert len(measured[measured.label == "ms2sl from text"]) == 4 * (2 + 2), "both seeds, and both of the numbers of steps that were swept"
 
 
-def test_two_workers_measure_the_same_as_one(options, tmp_path):
-    other = options.model_copy(update={"workers": 2, "out": tmp_path / "other"})
-    run(options)
-    run(other)
-    one, two = scores(options), scores(other)
-    assert one.keys() == two.keys()
-    for label, each in one.items():
-        for name, score in each["scores"].items():
-            assert two[label]["scores"][name]["value"] == pytest.approx(score["value"], abs=1e-3, rel=1e-3), (label, name)
-
-
-def test_models_cascade_and_dictionary_stand_side_by_side(options, tiny_checkpoint):
-    several = {"others": {"another": tiny_checkpoint}, "ear": "own", "dictionary": "fingerspelling", "baselines": ()}
-    run(options.model_copy(update={**several, "modalities": ("text", "speech"), "clips": 2, "shown": 0}))
-    expected = {"ms2sl from text", "ms2sl from speech", "another from text", "another from speech"}
-    assert scores(options).keys() == {"real signing", *expected, "cascade from speech", "dictionary from text"}
-    assert scores(options)["another from text"]["scores"]["hand_dtw"] == scores(options)["ms2sl from text"]["scores"]["hand_dtw"]
-
-
-def test_what_another_system_produced_is_judged_alike(options, tiny_dataset, tmp_path):
-    clips = chosen_clips(Dataset(tiny_dataset), "test", options.clips)
+def test_everybody_stands_side_by_side_and_two_workers_measure_what_one_process_does(options, tiny_dataset, tiny_checkpoint, tmp_path):
+    dataset = Dataset(tiny_dataset)
+    clips = chosen_clips(dataset, "test", options.clips)
     for clip in clips[1:]:  # one is missing, and counted
-        (tmp_path / f"{clip.id}.pose").write_bytes(to_bytes(clip.poses, Dataset(tiny_dataset).skeleton))
-    run(options.model_copy(update={"produced": {"theirs": tmp_path}, "baselines": ("mean pose",), "shown": 0, "seeds": 1}))
-    theirs, mean = scores(options)["theirs"], scores(options)["mean pose"]
-    assert theirs["failed"] == 1
-    assert theirs["scores"]["hand_dtw"]["value"] < mean["scores"]["hand_dtw"]["value"]
+        (tmp_path / f"{clip.id}.pose").write_bytes(to_bytes(clip.poses, dataset.skeleton))
+    several = {"others": {"another": tiny_checkpoint}, "produced": {"theirs": tmp_path}, "ear": "own", "dictionary": "fingerspelling"}
+    run(options.model_copy(update={**several, "modalities": ("text", "speech"), "baselines": ("mean pose",), "shown": 0, "workers": 2}))
+    found = scores(options)
+    models = {f"{name} from {modality}" for name in ("ms2sl", "another") for modality in ("text", "speech")}
+    assert found.keys() == {"real signing", *models, "cascade from speech", "dictionary from text", "theirs", "mean pose"}
+    assert found["another from text"]["scores"]["hand_dtw"] == found["ms2sl from text"]["scores"]["hand_dtw"]
+    assert found["theirs"]["failed"] == 1
+    assert found["theirs"]["scores"]["hand_dtw"]["value"] < found["mean pose"]["scores"]["hand_dtw"]["value"]
     assert "theirs: 1 clips could not be produced" in (options.out / "results.md").read_text()
+
+    judge = Judge(dataset, backtranslation.load(options.reader))
+    model = Entry(name="ms2sl", kind="ms2sl", modality="speech", source=str(tiny_checkpoint), steps=1, seeds=(0, 1))
+    ids = [clip.id for clip in clips]
+    (real,), own = (columns(judge.rows(entry, clips), entry, ids) for entry in (real_signing(), model))
+    for name, score in summarise("ms2sl", "speech", own, real).scores.items():
+        value = found["ms2sl from speech"]["scores"][name]["value"]
+        assert value == pytest.approx(score.value, abs=1e-3, rel=1e-3), name
 
 
 def test_a_model_is_not_asked_for_what_it_never_heard(options, tiny_dataset, tiny_model, tmp_path):
     dataset, hide = Dataset(tiny_dataset), HideConfig(speech=1.0)
     card = ModelCard.of("ms2sl", tiny_model, dataset.card, recipe={"hide": hide.model_dump()})
+    assert card.learned == ("text",)
     task = MS2SLTask(dataset, tiny_model, LossWeights(), card, hide)
     task.save(tmp_path / "model", task.module.state_dict())
     mute = options.model_copy(update={"model": tmp_path / "model", "baselines": (), "shown": 0})
     run(mute)
     assert scores(options).keys() == {"real signing", "ms2sl from text"}
-    with pytest.raises(InputError, match="can be judged from text, not from speech"):
+    with pytest.raises(InputError, match="can be judged from text here, not from speech"):
         run(mute.model_copy(update={"modalities": ("speech",)}))
 
 
@@ -101,6 +101,9 @@ def test_a_model_is_not_asked_for_what_it_never_heard(options, tiny_dataset, tin
         ({"dictionary": "/nowhere"}, "/nowhere is no dictionary"),
         ({"workers": 99}, "99 workers need 99 CPUs"),
         ({"split": "exam"}, "has no split 'exam'"),
+        ({"produced": {"real signing": Path(LEXICON / "ase")}}, "'real signing' would stand in the tables twice"),
+        ({"produced": {"mean pose": Path(LEXICON / "ase")}}, "'mean pose' would stand in the tables twice"),
+        ({"modalities": ("text", "text")}, "'ms2sl from text' would stand in the tables twice"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_judged(options, change, reason):
@@ -108,7 +111,25 @@ def test_what_cannot_be_is_said_before_anything_is_judged(options, change, reaso
         run(options.model_copy(update=change))
 
 
-def test_a_corpus_without_speech_is_judged_from_text(tiny_model, tmp_path):
+def test_a_second_model_must_have_a_name_of_its_own(options, tiny_checkpoint):
+    with pytest.raises(InputError, match="'ms2sl from text' would stand in the tables twice"):
+        run(options.model_copy(update={"others": {"ms2sl": tiny_checkpoint}}))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), [({"fps": 25.0}, "reads 25 frames a second, but the data have 12.5"), ({}, "is no checkpoint")]
+)
+def test_a_reader_must_fit_the_data(options, tiny_recogniser, tmp_path, change, reason):
+    folder = tmp_path / "reader"
+    if change:
+        shutil.copytree(tiny_recogniser, folder)
+        card = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(card | change))
+    with pytest.raises(InputError, match=reason):
+        run(options.model_copy(update={"reader": folder}))
+
+
+def test_a_corpus_without_speech_is_judged_from_text(tiny_model, tmp_path, capsys):
     corpus = PoseFiles(PoseFilesConfig(source=str(builders.pose_files(tmp_path / "corpus")), table="clips.csv"))
     dataset = Dataset(prepare(corpus, tmp_path / "data"))
     task = MS2SLTask(dataset, tiny_model, LossWeights(), ModelCard.of("ms2sl", tiny_model, dataset.card))
@@ -121,6 +142,9 @@ def test_a_corpus_without_speech_is_judged_from_text(tiny_model, tmp_path):
     )
     names = [result.label for result in run(options)]
     assert "ms2sl from text" in names
+    assert task.card.learned == ("text", "speech"), "one clip has speech"
+    assert "ms2sl from speech" not in names, "too few to judge by"
+    assert "the models have met these clips" in capsys.readouterr().out
     with pytest.raises(InputError, match="no clip of split 'dev' has both text and poses"):
         run(options.model_copy(update={"split": "dev"}))
 
