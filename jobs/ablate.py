@@ -68,7 +68,7 @@ class AblateCommand(Command):
     runs: Path = Field(Path("runs/ablations"), description="folder for the trained models and the results")
     only: tuple[str, ...] = Field(tuple(ABLATIONS), description=f"which of: {', '.join(ABLATIONS)}")
     seeds: int = Field(1, gt=0, description="trainings of each; one says nothing of how much is chance")
-    sweep: tuple[int, ...] = Field((1, 2, 4, 8, 16, 50), description="sampling steps of the first full model to compare")
+    sweep: tuple[evaluate.Steps, ...] = Field((1, 2, 4, 8, 16, 50), description="sampling steps of the first full model to compare")
     model: ModelConfig = ModelConfig()
     losses: LossWeights = LossWeights()
     training: TrainingConfig = TrainingConfig()

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
@@ -19,6 +19,7 @@ Place = Annotated[str, BeforeValidator(str)]  # a local path or a URI
 class Command(BaseSettings):
     """Base of a job's options. Each field is a key of its recipe and a flag; a flag wins over the recipe."""
 
+    interrupted: ClassVar[str] = "run the same command again to go on"  # what a user is told after Ctrl-C
     model_config = SettingsConfigDict(extra="forbid", frozen=True, cli_kebab_case=True, cli_implicit_flags=True, cli_avoid_json=True)
 
     recipe: Path | None = Field(None, description="YAML file with any of these keys; flags win over it")
@@ -62,7 +63,7 @@ def main(command: type[T], run) -> None:
     try:
         run(command.parse(sys.argv[1:]))
     except KeyboardInterrupt:
-        print("\ninterrupted: run the same command again to go on", file=sys.stderr)
+        print(f"\ninterrupted: {command.interrupted}", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         cause = user_error(error)

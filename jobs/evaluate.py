@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import pyarrow as pa
 import ray
@@ -36,8 +37,9 @@ from ms2sl.tracking import Tracker, default_uri
 
 CHUNK = 64  # clips that an actor judges at a time
 MS2SL = "ms2sl"
+Steps = Annotated[int, Field(gt=0, le=1000)]
 INTRO = (
-    "Clips of {split}: the worst, median and best ones of {model} by {order}. Each is shown as a person signed it, as MS2SL signs it, and "
+    "{about}. Shown are the worst, median and best ones of {model} by {order}. Each is shown as a person signed it, as MS2SL signs it, and "
     "as others would. Below each: what a reader, trained on real signing only, reads in it. The lower picture is the hands close up."
 )
 
@@ -45,6 +47,7 @@ INTRO = (
 class EvaluateCommand(Command):
     """Scores models on held-out clips and draws a gallery."""
 
+    interrupted: ClassVar[str] = "nothing of an evaluation is kept until all is measured; run the same command again"
     data: Place = Field("data/fingerspelling", description="folder of the prepared dataset, local or a URI")
     split: str = Field("test", description="split to judge on")
     model: Path = Field(Path("runs/quickstart/model"), description="folder of the trained model")
@@ -54,7 +57,7 @@ class EvaluateCommand(Command):
     out: Path = Field(Path("runs/quickstart/evaluation"), description="folder for results.md, results.json and gallery.html")
     clips: int = Field(200, gt=1, description="clips to judge on, the first of the split")
     shown: int = Field(12, ge=0, description="clips in the gallery: worst, median and best ones")
-    steps: int = Field(8, gt=0, description="sampling steps")
+    steps: Steps = Field(8, description="sampling steps")
     guidance: float = Field(1.0, ge=0, description="how strongly to follow the condition")
     seeds: int = Field(3, gt=0, description="samples of each utterance")
     modalities: tuple[Modality, ...] | None = Field(None, description="of text, speech and both; by default all that model and data know")
@@ -65,7 +68,7 @@ class EvaluateCommand(Command):
     ear: str | None = Field(
         None, description="recogniser of speech for a cascade speech → text → signs: a folder, a name on the hub, or 'own' for the model's"
     )
-    sweep: tuple[int, ...] = Field((), description="numbers of sampling steps to plot quality and latency against")
+    sweep: tuple[Steps, ...] = Field((), description="numbers of sampling steps to plot quality and latency against")
     workers: int = Field(1, gt=0, description="actors that produce and judge")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
     tracking: str | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
@@ -114,6 +117,7 @@ def run(options: EvaluateCommand) -> list[Result]:
     modalities = [modality for modality in ("text", "speech") if any(entry.modality in (modality, "both") for entry in own)]
     report = Report(
         title=f"MS2SL: {dataset.card.name}, {options.split}",
+        about=f"{len(clips)} clips of {options.split}, {options.steps} steps, {options.seeds} seeds; model: {options.model}",
         results=[results[entry] for entry in entries],
         retrieval=retrieval(judge.producer(own[0]), clips, modalities),
         points=[
@@ -124,7 +128,7 @@ def run(options: EvaluateCommand) -> list[Result]:
     )
     write(options, report, entries, measured, clips, judge)
     track(options, report)
-    print(f"\n{len(clips)} clips of {options.split}, {options.steps} steps, {options.seeds} seeds\n\n{report.markdown()}\n")
+    print(f"\n{report.markdown()}\n")
     return report.results
 
 
@@ -156,7 +160,7 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[E
         hears = {"modality": "text"} if name == "nearest text" else {}
         if not hears or dataset.card.splits["train"].with_text:
             entries.append(Entry(name=name, kind=name, seeds=seeds if name in DRAWN else (0,), **hears))
-    labels = [entry.label for entry in entries]
+    labels = [entry.label for entry in entries] + [name for name in options.produced if name in options.others]
     if twice := [label for label in labels if labels.count(label) > 1]:
         raise InputError(f"'{twice[0]}' would stand in the tables twice: choose another name, and name nothing twice")
     return entries
@@ -220,7 +224,7 @@ def write(options: EvaluateCommand, report: Report, entries: list[Entry], rows: 
 
     with replacing(options.out / "gallery.html") as temporary, temporary.open("w", encoding="utf-8") as file:
         order = "the likelihood of the text" if report.sentences else "the letters that are read"
-        intro = INTRO.format(split=options.split, model=model.label, order=order)
+        intro = INTRO.format(about=report.about, model=model.label, order=order)
         file.writelines(gallery.gallery(report.title, intro, report.tables(), shown(), judge.dataset.skeleton))
     strip = [
         (f"{clip.text}\n{entry.label.replace(' from ', chr(10) + 'from ')}", poses)

@@ -33,7 +33,7 @@ class ProduceCommand(Command):
     speech: Path | None = Field(None, description="one recording to sign (wav, flac, mp3, ogg)")
     utterances: Path | None = Field(None, description="a Parquet, CSV or text file of texts, or a folder of recordings")
     out: Path = Field(Path("produced"), description="folder for .pose files, Parquet and GIF")
-    steps: int = Field(8, gt=0, description="sampling steps: more is finer and slower")
+    steps: int = Field(8, gt=0, le=1000, description="sampling steps: more is finer and slower")
     guidance: float = Field(1.0, ge=0, description="how strongly to follow the condition; 1 is plain")
     seed: int = Field(0, description="the same seed gives the same signing")
     duration: float | None = Field(None, gt=0, description="length in seconds; by default the model decides")

@@ -30,7 +30,7 @@ from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import ModelConfig
 from ms2sl.model.task import MS2SLTask
 from ms2sl.storage import Location
-from ms2sl.tracking import Tracker, default_uri, git_commit
+from ms2sl.tracking import Tracker, default_uri, flatten, git_commit
 from ms2sl.training import Diverged, TrainingConfig, train
 
 
@@ -158,11 +158,12 @@ def claim(options: TrainCommand, dataset: Dataset) -> None:
     now = options.learns | {"dataset": dataset.card.fingerprint}
     if recipe.exists():
         before = json.loads(recipe.read_text())
+        now, before = (dict(flatten(recipe)) for recipe in (now, before))
         changed = sorted(key for key in now | before if now.get(key) != before.get(key))
         if changed:
             raise InputError(
                 f"{options.folder} holds a run with other settings ({', '.join(changed)}): "
-                "choose another --name, or --fresh to start it again"
+                f"choose another name or folder of runs, or delete {options.folder} to start it again (jobs.train has --fresh for that)"
             )
         return
     options.folder.mkdir(parents=True, exist_ok=True)

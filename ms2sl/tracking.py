@@ -120,7 +120,7 @@ class Tracker:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        numbers = {_name(key): _number(value) for key, value in _flatten(values)}
+        numbers = {_name(key): _number(value) for key, value in flatten(values)}
         found = [Metric(key, number, now, int(step)) for key, number in numbers.items() if number is not None]
         if found:
             self._client.log_batch(self.run_id, metrics=found)
@@ -196,7 +196,7 @@ class Tracker:
     def _describe(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
         from mlflow.entities import Param, RunTag
 
-        now = {_name(key): str(value)[:LONGEST_VALUE] for key, value in _flatten(params)}
+        now = {_name(key): str(value)[:LONGEST_VALUE] for key, value in flatten(params)}
         before = self._client.get_run(self.run_id).data.params
         changed = {f"resumed.{key}": value for key, value in now.items() if before.get(key, value) != value}
         labels = [RunTag(key, str(value)) for key, value in {**tags, **changed}.items() if value is not None]
@@ -273,10 +273,11 @@ def _create_unless_there(create: Callable, *args: Any) -> None:
             raise
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested mappings as dotted names and values."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

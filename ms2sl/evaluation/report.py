@@ -18,10 +18,11 @@ FOUND, STEPPED = "What finds its counterpart in the joint space", "Sampling step
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Results, the ceiling first and the model second; R@k by direction; quality by sampling steps; ``sentences``: whether the reader
-    reads those."""
+    """What was judged, and the results: the ceiling first and the model second; R@k by direction; quality by sampling steps;
+    ``sentences``: whether the reader reads those."""
 
     title: str
+    about: str
     results: Sequence[Result]
     retrieval: dict[str, dict[str, float]]
     points: Sequence[Point]
@@ -38,7 +39,7 @@ class Report:
 
     def markdown(self) -> str:
         """The tables, and who failed to produce what."""
-        parts = [f"{title}:\n\n{markdown(rows)}" for title, rows in self.tables().items()]
+        parts = [self.about, *(f"{title}:\n\n{markdown(rows)}" for title, rows in self.tables().items())]
         lost = "clips could not be produced and were judged as the mean pose; the first"
         failed = [f"{each.label}: {len(each.failed)} {lost}: {each.failed[0]}" for each in self.results if each.failed]
         return "\n\n".join(parts + failed)

@@ -72,11 +72,11 @@ def share_of_ceiling(result: Result, ceiling: Result, sentences: bool) -> float:
 
 
 def interval(score: Score) -> str:
-    return "" if np.isnan(score.low) else f"{score.low:.1f} to {score.high:.1f}"
+    return "" if np.isnan(score.low) else f"{score.low:z.1f} to {score.high:z.1f}"
 
 
 def with_interval(score: Score, sign: bool = False) -> str:
-    return f"{score.value:{'+' if sign else ''}.1f} ({interval(score)})"
+    return f"{score.value:{'+' if sign else ''}z.1f} ({interval(score)})"
 
 
 def _rival(result: Result, others: Sequence[Result]) -> Result | None:

@@ -25,12 +25,12 @@ def report(request, tiny_dataset, tiny_checkpoint) -> Report:
     by_entry = {entry.name: columns(judge.rows(entry, clips), entry, ids) for entry in entries}
     results = [summarise(entry.name, entry.modality, by_entry[entry.name], by_entry["real signing"][0]) for entry in entries]
     found = retrieval(judge.producer(model), clips, ("text", "speech"))
-    return Report("A title", results, found, [Point(1, results[1], 0.01)], reader.sentences)
+    return Report("A title", "4 clips", results, found, [Point(1, results[1], 0.01)], reader.sentences)
 
 
 @pytest.fixture
 def unswept(report) -> Report:
-    return Report(report.title, report.results, report.retrieval, [], report.sentences)
+    return Report(report.title, report.about, report.results, report.retrieval, [], report.sentences)
 
 
 @pytest.fixture(scope="module")

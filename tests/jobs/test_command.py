@@ -29,7 +29,7 @@ def test_flags_win_over_the_recipe_and_the_recipe_over_defaults(tmp_path):
         ("colour: red", "unknown key 'colour'; allowed here: .*data"),
         ("training: {steps: many}", "training.steps: .*integer.*'many'"),
         ("losses: {cycle: -1}", "losses.cycle: .*greater than or equal to 0"),
-        ("model: {schedule: sigmoid}", "model.schedule: .*'linear' or 'cosine'"),
+        ("model: {schedule: sigmoid}", "model.schedule: .*'cosine' or 'none'"),
         ("- a list", "must hold keys and values"),
         ("a: [", "is not YAML"),
     ],

@@ -42,6 +42,7 @@ def scores(options) -> dict[str, dict]:
 def test_it_leaves_tables_the_scores_pictures_and_a_gallery(kind, options, request, capsys):
     run(options.model_copy(update={"reader": request.getfixturevalue(kind), "sweep": (1, 2)}))
     text = (options.out / "results.md").read_text()
+    assert text.startswith("4 clips of test, 1 steps, 2 seeds; model: ")
     assert text.strip() in capsys.readouterr().out
     assert ("BLEU-4" in text) is (kind == "tiny_translator")
     found = scores(options)
