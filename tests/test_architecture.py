@@ -33,8 +33,8 @@ def test_all_of_the_library_loads_without_ray():
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "ms2sl" / "metrics").glob("*.py")), ids=lambda path: path.name)
-def test_metrics_need_numpy_and_sacrebleu_alone(path):
-    allowed = {"numpy", "sacrebleu", "ms2sl"} | sys.stdlib_module_names
+def test_metrics_need_numpy_sacrebleu_and_rapidfuzz_alone(path):
+    allowed = {"numpy", "sacrebleu", "rapidfuzz", "ms2sl"} | sys.stdlib_module_names
     assert {name.split(".")[0] for name in imports(path)} <= allowed
 
 
