@@ -23,7 +23,7 @@ from ms2sl.evaluation.judge import Entry, Judge, chosen_clips, columns, real_sig
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
 from ms2sl.evaluation.summary import Result, summarise
-from ms2sl.evaluation.tables import Table, cell, decisive, interval, markdown, with_interval
+from ms2sl.evaluation.tables import Table, cell, decisive, interval, markdown, title_of, with_interval
 from ms2sl.files import replacing
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import ModelConfig
@@ -163,7 +163,7 @@ def trained(options: AblateCommand, name: str, seed: int) -> Path:
 
 def ablation_table(results: dict, found: dict, sentences: bool) -> Table:
     """Each ablation beside the full model from the same modality."""
-    key, title = decisive(sentences), "BLEU-4" if sentences else "letter error %"
+    key, title = decisive(sentences), title_of(sentences)
     rows = [("", "from", title, "95 %", "by training", "minus full", "hand DTW", "amplitude", "length", "R@1 %")]
     for (name, modality), result in results.items():
         score = result.scores[key]

@@ -104,15 +104,16 @@ def run(options: EvaluateCommand) -> list[Result]:
         print("split train: the models have met these clips, and the nearest text is the clip itself")
     judge = Judge(dataset, None, options.device if torch.cuda.is_available() else "cpu")  # the driver's machine may lack what actors have
     entries = compared(options, dataset, spoken=all(clip.speech for clip in clips))
-    swept = [entry for entry in steps_swept(options, entries) if entry not in entries]
+    swept = steps_swept(options, entries)
+    everyone = list(dict.fromkeys([*entries, *swept]))
     for entry in entries:
         if entry.kind != "real":
             judge.producer(entry)  # what cannot be made is an error here, not in the actors
 
-    measured = measures(options, [*entries, *swept], clips)
+    measured = measures(options, everyone, clips)
     order = [clip.id for clip in clips]
     real = columns(measured, entries[0], order)
-    results = {entry: summarise(entry.name, entry.modality, columns(measured, entry, order), real[0]) for entry in [*entries, *swept]}
+    results = {entry: summarise(entry.name, entry.modality, columns(measured, entry, order), real[0]) for entry in everyone}
     own = [entry for entry in entries if entry.name == MS2SL]
     modalities = [modality for modality in ("text", "speech") if any(entry.modality in (modality, "both") for entry in own)]
     report = Report(
@@ -122,7 +123,7 @@ def run(options: EvaluateCommand) -> list[Result]:
         retrieval=retrieval(judge.producer(own[0]), clips, modalities),
         points=[
             Point(entry.steps, results[entry], latency(judge.producer(entry), [clip.utterance(entry.modality) for clip in clips]))
-            for entry in steps_swept(options, entries)
+            for entry in swept
         ],
         sentences=reader.sentences,
     )

@@ -1,6 +1,7 @@
 """Whoever is compared, and the judge who lets them produce and measures it."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -56,13 +57,10 @@ class Judge:
     def __init__(self, dataset: Dataset, reader: Reader | None, device: str = "cpu"):
         self.dataset, self.reader, self.device = dataset, reader, device
         self._producers: dict[Entry, Producer] = {}
-        self._training: Training | None = None
 
-    @property
+    @cached_property
     def training(self) -> Training:
-        if self._training is None:
-            self._training = Training.of_dataset(self.dataset)
-        return self._training
+        return Training.of_dataset(self.dataset)
 
     def rows(self, entry: Entry, clips: Sequence[Clip]) -> list[dict]:
         """Measures of each clip with each seed: those of ``measure``, whose they are (``label``, ``steps``, ``seed``), ``failed`` (why, or

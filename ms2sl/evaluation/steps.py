@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ms2sl.clip import Utterance
 from ms2sl.errors import InputError
 from ms2sl.evaluation.summary import Result
-from ms2sl.evaluation.tables import Table, cell, decisive, interval
+from ms2sl.evaluation.tables import Table, cell, decisive, interval, title_of
 from ms2sl.producers import Producer
 
 ROUNDS = 5
@@ -42,7 +42,7 @@ def latency(producer: Producer, utterances: Sequence[Utterance]) -> float:
 
 
 def steps_table(points: Sequence[Point], sentences: bool) -> Table:
-    key, name = decisive(sentences), "BLEU-4" if sentences else "letter error %"
+    key, name = decisive(sentences), title_of(sentences)
     rows = [("steps", "from", name, "95 %", "hand DTW", "amplitude", "jerk", "ms an utterance")]
     for point in points:
         motion = (cell(point.result, name, digits) for name, digits in (("hand_dtw", 3), ("amplitude", 2), ("jerk", 2)))

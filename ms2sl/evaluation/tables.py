@@ -27,11 +27,16 @@ def decisive(sentences: bool) -> str:
     return SENTENCES if sentences else LETTERS
 
 
+def title_of(sentences: bool) -> str:
+    """What a column of the decisive score is called."""
+    return "BLEU-4" if sentences else "letter error %"
+
+
 def reading_table(results: Sequence[Result], sentences: bool) -> Table:
     """What a reader reads. The first result is the ceiling, the second the one that others are compared with."""
     key = decisive(sentences)
     extra = (("BLEU-1", "bleu_1"), ("chrF", "chrf"), ("ROUGE-L", "rouge_l"), ("WER %", "word_error")) if sentences else ()
-    name = "BLEU-4" if sentences else "letter error %"
+    name = title_of(sentences)
     rows = [
         ("", "from", name, "95 %", "± seeds", "of ceiling %", f"minus {results[1].name}", *(title for title, _ in extra), "log-likelihood")
     ]
