@@ -20,6 +20,7 @@ from ms2sl import backtranslation, gallery
 from ms2sl.checkpoint import check_skeleton, read_card
 from ms2sl.clip import Clip
 from ms2sl.dataset import Dataset
+from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
 from ms2sl.evaluation.judge import BASELINES, DRAWN, BaselineName, Entry, Judge, Modality, chosen_clips, columns, real_signing
 from ms2sl.evaluation.report import Report
@@ -59,6 +60,7 @@ class EvaluateCommand(Command):
     shown: int = Field(12, ge=0, description="clips in the gallery: worst, median and best ones")
     steps: Steps = Field(8, description="sampling steps")
     guidance: float = Field(1.0, ge=0, description="how strongly to follow the condition")
+    sampler: SamplerName = Field("ddim", description="ddim (first order) or dpm++ (second order)")
     seeds: int = Field(3, gt=0, description="samples of each utterance")
     modalities: tuple[Modality, ...] | None = Field(None, description="of text, speech and both; by default all that model and data know")
     baselines: tuple[BaselineName, ...] = Field(tuple(BASELINES), description="trivial producers to compare with")
@@ -136,7 +138,7 @@ def run(options: EvaluateCommand) -> list[Result]:
 def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[Entry]:
     """The ceiling, the models with each modality, and who else is to be compared."""
     seeds = tuple(range(options.seeds))
-    sampled = {"kind": "ms2sl", "steps": options.steps, "guidance": options.guidance, "seeds": seeds}
+    sampled = {"kind": "ms2sl", "seeds": seeds} | options.model_dump(include={"steps", "guidance", "sampler"})
     entries = [real_signing()]
     for name, folder in [(MS2SL, options.model), *options.others.items()]:
         card = read_card(folder, "ms2sl")

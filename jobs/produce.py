@@ -15,6 +15,7 @@ from tqdm import tqdm
 from jobs.command import Command, check_resources, main, start_ray
 from ms2sl.clip import Speech, Utterance
 from ms2sl.corpora.slrtp import export
+from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
 from ms2sl.files import replacing
 from ms2sl.model import task
@@ -35,6 +36,7 @@ class ProduceCommand(Command):
     out: Path = Field(Path("produced"), description="folder for .pose files, Parquet and GIF")
     steps: int = Field(8, gt=0, le=1000, description="sampling steps: more is finer and slower")
     guidance: float = Field(1.0, ge=0, description="how strongly to follow the condition; 1 is plain")
+    sampler: SamplerName = Field("ddim", description="ddim (first order) or dpm++ (second order)")
     seed: int = Field(0, description="the same seed gives the same signing")
     duration: float | None = Field(None, gt=0, description="length in seconds; by default the model decides")
     workers: int = Field(1, gt=0, description="actors that sample")
@@ -57,7 +59,7 @@ class Produce:
 
 def load(options: ProduceCommand) -> MS2SLProducer:
     device = "cuda" if options.gpus_per_worker else "cpu"
-    return MS2SLProducer.load(options.model, steps=options.steps, guidance=options.guidance, device=device)
+    return MS2SLProducer.load(options.model, **options.model_dump(include={"steps", "guidance", "sampler"}), device=device)
 
 
 def run(options: ProduceCommand) -> None:
@@ -102,7 +104,7 @@ def produce_many(options: ProduceCommand) -> None:
         raise InputError(f"--slrtp needs a model of skeleton {HOLISTIC_178X3.name}, and this one is of {card.skeleton.name}")
     if options.slrtp and card.placement is None:
         raise InputError("--slrtp needs a model that knows where its corpus stands: prepare the data again, and train")
-    folder.claim(Settings.of(options.model, **options.model_dump(include={"steps", "guidance", "seed", "duration"})))
+    folder.claim(Settings.of(options.model, **options.model_dump(include={"steps", "guidance", "sampler", "seed", "duration"})))
     utterances, unreadable = read_utterances(options.utterances, options.duration)
     done = folder.done()
     missing = [utterance for utterance in utterances if utterance.id not in done]

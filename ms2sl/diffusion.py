@@ -1,4 +1,4 @@
-"""Noise schedules, the forward process and the sampler. Time runs from 0 (clean) to 1 (noise)."""
+"""Noise schedules, the forward process and the samplers. Time runs from 0 (clean) to 1 (noise)."""
 
 import itertools
 from collections.abc import Callable
@@ -8,6 +8,8 @@ import torch
 
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 ScheduleName = Literal["linear", "cosine", "none"]
+ObjectiveName = Literal["clean", "velocity"]
+SamplerName = Literal["ddim", "dpm++"]
 
 
 class Schedule(Protocol):
@@ -17,9 +19,13 @@ class Schedule(Protocol):
 
     def sigma(self, t: torch.Tensor) -> torch.Tensor: ...
 
+    def clean(self, x_t: torch.Tensor, velocity: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """x_0, which follows from x_t and the velocity along the path; the shapes broadcast."""
+        ...
+
 
 class Linear:
-    """The straight path of flow matching (Lipman et al. 2022, conditional optimal transport)."""
+    """The straight path of flow matching (Lipman et al. 2022, conditional optimal transport); its velocity is noise - x_0."""
 
     def alpha(self, t: torch.Tensor) -> torch.Tensor:
         return 1 - t
@@ -27,15 +33,24 @@ class Linear:
     def sigma(self, t: torch.Tensor) -> torch.Tensor:
         return t
 
+    def clean(self, x_t: torch.Tensor, velocity: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return x_t - t * velocity
+
 
 class Cosine:
-    """Variance-preserving cosine diffusion in continuous time (Nichol & Dhariwal 2021, without their offset)."""
+    """Variance-preserving cosine diffusion in continuous time (Nichol & Dhariwal 2021, without their offset).
+
+    Its velocity is alpha noise - sigma x_0 (Salimans & Ho 2022): the derivative of x_t by the angle, t pi / 2.
+    """
 
     def alpha(self, t: torch.Tensor) -> torch.Tensor:
         return torch.cos(t * torch.pi / 2)
 
     def sigma(self, t: torch.Tensor) -> torch.Tensor:
         return torch.sin(t * torch.pi / 2)
+
+    def clean(self, x_t: torch.Tensor, velocity: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return self.alpha(t) * x_t - self.sigma(t) * velocity
 
 
 class NoPath:
@@ -47,6 +62,9 @@ class NoPath:
     def sigma(self, t: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(t)
 
+    def clean(self, x_t: torch.Tensor, velocity: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError("without a path there is no velocity")
+
 
 SCHEDULES: dict[ScheduleName, Schedule] = {"linear": Linear(), "cosine": Cosine(), "none": NoPath()}
 
@@ -57,18 +75,43 @@ def diffuse(x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor, schedule: Sc
     return schedule.alpha(t) * x0 + schedule.sigma(t) * noise
 
 
-def sample(denoise: Denoise, noise: torch.Tensor, steps: int, schedule: Schedule) -> torch.Tensor:
+def first_order(times: torch.Tensor, schedule: Schedule) -> torch.Tensor:
+    """DDIM (Song et al. 2021, eq. 12 with eta = 0): no step looks back. On the linear path it is Euler's method for the flow.
+
+    times ``(steps + 1)`` → shares of ``sample`` ``(steps)``.
+    """
+    return times.new_zeros(len(times) - 1)
+
+
+def second_order(times: torch.Tensor, schedule: Schedule) -> torch.Tensor:
+    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): h_i / (2 h_(i-1)), where h is the length of a step in lambda = log(alpha / sigma).
+
+    Lambda is infinite at both ends of the path. So the second step does not look back either, since the first one was infinitely long,
+    and the last one is of first order. times ``(steps + 1)`` → shares of ``sample`` ``(steps)``.
+    """
+    inner = times[1:-1]
+    lengths = (schedule.alpha(inner) / schedule.sigma(inner)).log().diff()
+    shares = times.new_zeros(len(times) - 1)
+    shares[2:-1] = lengths[1:] / (2 * lengths[:-1])
+    return shares
+
+
+SAMPLERS: dict[SamplerName, Callable[[torch.Tensor, Schedule], torch.Tensor]] = {"ddim": first_order, "dpm++": second_order}
+
+
+def sample(denoise: Denoise, noise: torch.Tensor, steps: int, schedule: Schedule, sampler: SamplerName = "ddim") -> torch.Tensor:
     """Deterministic sampling in ``steps`` calls of ``denoise(x_t, t) -> x_0 predicted``.
 
-    The update is DDIM's (Song et al. 2021, eq. 12 with eta = 0), written for any schedule:
-    x_s = alpha_s x̂_0 + sigma_s / sigma_t (x_t - alpha_t x̂_0). On the linear path it is Euler's
-    method for the flow, so one sampler serves both.
+    The update is DDIM's, written for any schedule: x_s = alpha_s x̂_0 + sigma_s / sigma_t (x_t - alpha_t x̂_0). A sampler that looks back
+    puts in the place of x̂_0 the sum of x̂_0 and a share of its change since the step before.
     """
     if isinstance(schedule, NoPath):
         return denoise(torch.zeros_like(noise), noise.new_ones(len(noise)))
     times = torch.linspace(1, 0, steps + 1, device=noise.device)
-    x = noise
-    for t, s in itertools.pairwise(times):
+    x, before = noise, 0.0
+    for (t, s), share in zip(itertools.pairwise(times), SAMPLERS[sampler](times, schedule), strict=True):
         x0 = denoise(x, t.expand(len(x)))
-        x = schedule.alpha(s) * x0 + schedule.sigma(s) / schedule.sigma(t) * (x - schedule.alpha(t) * x0)
+        towards = x0 + share * (x0 - before)
+        x = schedule.alpha(s) * towards + schedule.sigma(s) / schedule.sigma(t) * (x - schedule.alpha(t) * towards)
+        before = x0
     return x

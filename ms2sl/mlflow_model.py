@@ -16,7 +16,7 @@ from mlflow.types import ParamSchema, ParamSpec
 from ms2sl.checkpoint import publish
 from ms2sl.clip import Utterance
 
-PARAMS = {"steps": 8, "guidance": 1.0, "seed": 0}  # of ``predict``, with their defaults
+PARAMS = {"steps": 8, "guidance": 1.0, "sampler": "ddim", "seed": 0}  # of ``predict``, with their defaults
 REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "transformers", "safetensors", "pydantic", "pydantic-settings")
 REQUIREMENTS += ("PyYAML", "soundfile", "soxr", "pose-format")  # of the package, as far as it produces poses; no Ray
 
@@ -27,25 +27,25 @@ class SignModel(mlflow.pyfunc.PythonModel):
     def load_context(self, context: Any) -> None:
         self.checkpoint = Path(context.artifacts["checkpoint"])
         self.settings = None
-        self.producer(PARAMS["steps"], PARAMS["guidance"])
+        self.producer(PARAMS["steps"], PARAMS["guidance"], PARAMS["sampler"])
 
-    def producer(self, steps: int, guidance: float) -> Any:
+    def producer(self, steps: int, guidance: float, sampler: str) -> Any:
         """The producer with these settings; the latest one is kept."""
         from ms2sl.producers.ms2sl import MS2SLProducer
 
-        if self.settings != (steps, guidance):
-            self.loaded = MS2SLProducer.load(self.checkpoint, steps=steps, guidance=guidance)
-            self.settings = (steps, guidance)
+        if self.settings != (steps, guidance, sampler):
+            self.loaded = MS2SLProducer.load(self.checkpoint, steps=steps, guidance=guidance, sampler=sampler)
+            self.settings = (steps, guidance, sampler)
         return self.loaded
 
     def predict(self, context: Any, model_input: list[str], params: dict[str, Any] | None = None):
         """One dict a text: ``text``, ``fps``, ``n_frames``, ``joints`` (frames, joints, dims) and ``confidence`` (frames, joints).
 
-        params: ``steps`` of the sampler, strength of the ``guidance``, and the ``seed``: the same seed gives the same poses.
+        params: ``steps`` of the ``sampler``, strength of the ``guidance``, and the ``seed``: the same seed gives the same poses.
         """
         chosen = PARAMS | (params or {})
         utterances = [Utterance(str(number), text=text) for number, text in enumerate(model_input)]
-        produced = self.producer(chosen["steps"], chosen["guidance"]).produce(utterances, seed=chosen["seed"])
+        produced = self.producer(chosen["steps"], chosen["guidance"], chosen["sampler"]).produce(utterances, seed=chosen["seed"])
         return [
             {"text": text, "fps": poses.fps, "n_frames": poses.n_frames, "joints": poses.joints, "confidence": poses.confidence}
             for text, poses in zip(model_input, produced, strict=True)
@@ -71,7 +71,7 @@ def save(checkpoint: Path, folder: Path, **identity: str) -> None:
             mlflow_model=model,
         )
     # MLflow infers the signature from the type hints of ``predict``, which cannot tell what is in ``params``.
-    types = {int: "long", float: "double"}
+    types = {int: "long", float: "double", str: "string"}
     model.signature.params = ParamSchema([ParamSpec(name, types[type(value)], value) for name, value in PARAMS.items()])
     model.save(Path(folder) / "MLmodel")
 

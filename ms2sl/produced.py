@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from ms2sl.checkpoint import WEIGHTS
 from ms2sl.clip import Clip, Poses, Speech, Utterance
 from ms2sl.config import Config
+from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
 from ms2sl.files import replacing
 from ms2sl.posefile import to_bytes
@@ -34,6 +35,7 @@ class Settings(Config):
     model: str
     steps: int
     guidance: float
+    sampler: SamplerName = "ddim"  # which is what made a folder that does not say
     seed: int
     duration: float | None
 
@@ -61,7 +63,7 @@ class OutputFolder:
         except OSError as error:
             raise InputError(f"{self.path} cannot be used for output: {error.strerror}") from None
         before, now = json.loads(record.read_text()), settings.model_dump(mode="json")
-        changed = sorted(key for key in now if now[key] != before.get(key))
+        changed = sorted(key for key, field in Settings.model_fields.items() if now[key] != before.get(key, field.default))
         if changed:
             raise InputError(f"{self.path} holds signing made with another {', '.join(changed)}: choose another --out")
 

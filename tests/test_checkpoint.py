@@ -26,6 +26,14 @@ def test_what_is_saved_is_what_is_loaded(tiny_checkpoint, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
 
 
+def test_a_model_of_before_there_was_an_objective_predicts_the_clean_pose(folder, tiny_model):
+    config = folder / "config.json"
+    card = json.loads(config.read_text())
+    assert card["model"].pop("objective") == "clean"
+    config.write_text(json.dumps(card))
+    assert task.load(folder)[0].config == tiny_model
+
+
 def test_publishing_leaves_the_training_state_behind_and_never_touches_a_model_that_is_there(folder, tmp_path):
     (folder / "training.safetensors").write_bytes(b"state")
     target = tmp_path / "published"

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -79,6 +81,19 @@ def test_other_settings_are_refused(tmp_path, settings):
     OutputFolder(tmp_path / "out").claim(settings)
     with pytest.raises(InputError, match="another guidance, steps"):
         OutputFolder(tmp_path / "out").claim(settings.model_copy(update={"steps": 9, "guidance": 2.0}))
+    with pytest.raises(InputError, match="another sampler:"):
+        OutputFolder(tmp_path / "out").claim(settings.model_copy(update={"sampler": "dpm++"}))
+
+
+def test_a_folder_of_before_there_were_two_samplers_goes_on_with_its_own_alone(tmp_path, settings):
+    OutputFolder(tmp_path).claim(settings)
+    record = tmp_path / "settings.json"
+    old = json.loads(record.read_text())
+    del old["sampler"]
+    record.write_text(json.dumps(old))
+    OutputFolder(tmp_path).claim(settings)
+    with pytest.raises(InputError, match="another sampler:"):
+        OutputFolder(tmp_path).claim(settings.model_copy(update={"sampler": "dpm++"}))
 
 
 def test_a_batch_that_is_tried_again_leaves_each_utterance_once(tmp_path, producer, settings):

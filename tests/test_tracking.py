@@ -156,6 +156,8 @@ def test_a_registered_model_is_loaded_and_signs(tracker, tiny_checkpoint, monkey
     assert np.array_equal(first["joints"], again[0]["joints"])
     assert not np.array_equal(first["joints"], other[0]["joints"])
     assert len(model.predict(["hello"])) == 1
+    ddim, dpm = (model.predict(["hello"], params={"steps": 5, "sampler": sampler})[0] for sampler in ("ddim", "dpm++"))
+    assert not np.allclose(ddim["joints"], dpm["joints"], atol=1e-3)
 
 
 def use(tracker):

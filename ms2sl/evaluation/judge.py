@@ -11,6 +11,7 @@ from ms2sl.backtranslation import Reader
 from ms2sl.clip import Clip, Poses, Utterance
 from ms2sl.config import Config
 from ms2sl.dataset import Dataset
+from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
 from ms2sl.evaluation.measures import measure
 from ms2sl.evaluation.summary import REAL
@@ -44,6 +45,7 @@ class Entry(Config):
     ear: str = ""
     steps: int = 8
     guidance: float = 1.0
+    sampler: SamplerName = "ddim"
     seeds: tuple[int, ...] = (0,)
 
     @property
@@ -114,7 +116,8 @@ class Judge:
         if entry.kind == "dictionary":
             clip = next(self.dataset.clips("train"))
             return Dictionary(entry.source, self.dataset.skeleton, self.dataset.card.fps, clip.spoken_language, clip.signed_language)
-        model = MS2SLProducer.load(Path(entry.source), steps=entry.steps, guidance=entry.guidance, device=self.device)
+        choices = {"steps": entry.steps, "guidance": entry.guidance, "sampler": entry.sampler}
+        model = MS2SLProducer.load(Path(entry.source), **choices, device=self.device)
         if entry.kind == "cascade":
             return Cascade(open_ear(entry.ear, model), model, model.card.characters if model.card.text.vocabulary else None)
         return model

@@ -25,7 +25,7 @@ def patch_mask(n_frames: torch.Tensor, frames: int, patch: int) -> torch.Tensor:
 
 
 class Denoiser(nn.Module):
-    """Noisy pose features, time and condition → clean pose features."""
+    """Noisy pose features, time and condition → clean pose features, or the velocity."""
 
     def __init__(self, features: int, width: int, heads: int, layers: int, patch: int, dropout: float):
         super().__init__()

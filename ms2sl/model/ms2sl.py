@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ms2sl.collate import Batch
 from ms2sl.config import Config
-from ms2sl.diffusion import SCHEDULES, ScheduleName, diffuse, sample
+from ms2sl.diffusion import SCHEDULES, ObjectiveName, SamplerName, ScheduleName, diffuse, sample
 from ms2sl.features.base import Features
 from ms2sl.model.conditions import Aligner, Condition, ConditionEncoder, Prior
 from ms2sl.model.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
@@ -48,11 +48,20 @@ class ModelConfig(Config):
     schedule: ScheduleName = Field(
         "linear", description="path from pose to noise: linear (flow), cosine (diffusion) or none (regression in one step)"
     )
+    objective: ObjectiveName = Field(
+        "clean", description="what the denoiser predicts: the clean pose, or the velocity along the path, from which it follows"
+    )
     null_condition: float = Field(0.1, ge=0, lt=1, description="share of training clips without condition, for guidance")
 
     @model_validator(mode="after")
     def _divisible(self) -> "ModelConfig":
         check_heads(self.width, self.heads)
+        return self
+
+    @model_validator(mode="after")
+    def _path(self) -> "ModelConfig":
+        if self.schedule == "none" and self.objective == "velocity":
+            raise ValueError("without a path (schedule none) there is no velocity: choose objective clean, or schedule linear or cosine")
         return self
 
 
@@ -103,7 +112,7 @@ class MS2SL(nn.Module):
         t = torch.rand(len(batch), generator=generator).to(x0.device)
         noise = torch.randn(x0.shape, generator=generator).to(x0.device)
         noisy = diffuse(x0, noise, t, self.schedule) * self._real(batch.n_frames, frames)
-        predicted = self.denoiser(noisy, t, batch.n_frames, aligned, context, context_mask)
+        predicted = self._denoise(noisy, t, batch.n_frames, aligned, context, context_mask)
 
         poses = self.space.decode(predicted)
         signs = self.sign(x0, batch.n_frames)
@@ -153,6 +162,11 @@ class MS2SL(nn.Module):
         choice = torch.where(has_speech, torch.where(has_text, either, without_text), without_speech)
         return torch.where((draw[1] < self.config.null_condition) | ~(has_text | has_speech), 0, choice)
 
+    def _denoise(self, noisy: torch.Tensor, t: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
+        """The predicted clean features ``(B, F, D)``, whatever the denoiser's objective. given: what it takes after ``t``."""
+        output = self.denoiser(noisy, t, *given)
+        return output if self.config.objective == "clean" else self.schedule.clean(noisy, output, t[:, None, None])
+
     def _real(self, n_frames: torch.Tensor, frames: int) -> torch.Tensor:
         """bool ``(B, F, D)``: features of frames within the length and of joints that the corpus has."""
         return length_mask(n_frames, frames)[..., None] & self.space.used
@@ -172,7 +186,13 @@ class MS2SL(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, conditions: Sequence[Condition], n_frames: torch.Tensor, noise: torch.Tensor, steps: int, guidance: float = 1.0
+        self,
+        conditions: Sequence[Condition],
+        n_frames: torch.Tensor,
+        noise: torch.Tensor,
+        steps: int,
+        guidance: float = 1.0,
+        sampler: SamplerName = "ddim",
     ) -> torch.Tensor:
         """Normalised poses ``(B, F, joints, dims)`` from noise ``(B, F, joints * dims)``; F is a multiple of 4, rows end at ``n_frames``.
 
@@ -187,13 +207,13 @@ class MS2SL(nn.Module):
         real = self._real(n_frames, noise.shape[1])
 
         def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            predicted = self.denoiser(x * real, t, n_frames, aligned, context, context_mask)
+            predicted = self._denoise(x * real, t, n_frames, aligned, context, context_mask)
             if guidance != 1.0:
-                free = self.denoiser(x * real, t, n_frames, *nothing)
+                free = self._denoise(x * real, t, n_frames, *nothing)
                 predicted = free + guidance * (predicted - free)
             return predicted
 
-        return self.space.decode(sample(denoise, noise, steps, self.schedule))
+        return self.space.decode(sample(denoise, noise, steps, self.schedule, sampler))
 
 
 def joint_embedding(embeddings: Sequence[torch.Tensor]) -> torch.Tensor:

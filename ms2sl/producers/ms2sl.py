@@ -11,6 +11,7 @@ import torch
 from ms2sl.checkpoint import ModelCard
 from ms2sl.clip import Poses, Utterance
 from ms2sl.collate import FRAME_MULTIPLE, Collate
+from ms2sl.diffusion import SAMPLERS, SamplerName
 from ms2sl.errors import InputError
 from ms2sl.features import same_featurizer
 from ms2sl.features.base import Featurizer
@@ -33,18 +34,31 @@ class MS2SLProducer:
 
     name = "ms2sl"
 
-    def __init__(self, model: MS2SL, card: ModelCard, *, steps: int = 8, guidance: float = 1.0, device: str = "cpu"):
+    def __init__(
+        self,
+        model: MS2SL,
+        card: ModelCard,
+        *,
+        steps: int = 8,
+        guidance: float = 1.0,
+        sampler: SamplerName = "ddim",
+        device: str = "cpu",
+    ):
         if steps < 1:
             raise InputError(f"{steps} sampling steps are impossible: use 1 or more")
+        if sampler not in SAMPLERS:
+            raise InputError(f"there is no sampler '{sampler}'; there are: {', '.join(SAMPLERS)}")
         self.model, self.card = model.to(device), card
-        self.steps, self.guidance, self.device = steps, guidance, torch.device(device)
+        self.steps, self.guidance, self.sampler, self.device = steps, guidance, sampler, torch.device(device)
         self.collate = Collate(card.skeleton, card.text, card.speech)
         self.seen = model.space.share_seen.cpu().numpy() > 0.01
 
     @classmethod
-    def load(cls, folder: Path, *, steps: int = 8, guidance: float = 1.0, device: str = "cpu") -> "MS2SLProducer":
+    def load(
+        cls, folder: Path, *, steps: int = 8, guidance: float = 1.0, sampler: SamplerName = "ddim", device: str = "cpu"
+    ) -> "MS2SLProducer":
         """From a checkpoint folder. Raises InputError if it holds no MS2SL model."""
-        return cls(*task.load(Path(folder)), steps=steps, guidance=guidance, device=device)
+        return cls(*task.load(Path(folder)), steps=steps, guidance=guidance, sampler=sampler, device=device)
 
     @property
     def skeleton(self):
@@ -110,7 +124,7 @@ class MS2SLProducer:
         for row, n, said in zip(noise, frames, features, strict=True):
             row[:n] = torch.randn(n, row.shape[1], generator=torch.Generator().manual_seed(_seed(seed, said)))
         n_frames = torch.tensor(frames, device=self.device)
-        poses = self.model.generate(conditions, n_frames, noise.to(self.device), self.steps, self.guidance).cpu().numpy()
+        poses = self.model.generate(conditions, n_frames, noise.to(self.device), self.steps, self.guidance, self.sampler).cpu().numpy()
         confidence = self.seen.astype(np.float32)
         return [
             Poses(joints[:n] * self.seen[:, None], np.broadcast_to(confidence, (n, len(confidence))), self.card.fps)

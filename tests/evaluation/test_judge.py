@@ -202,6 +202,12 @@ def test_somebody_from_several_modalities_is_made_once(judge, model):
     assert (text.steps, slower.steps) == (2, 3)
 
 
+def test_how_an_entry_is_sampled_is_how_its_producer_samples(judge, model):
+    chosen = judge.producer(model("text", guidance=2.0, sampler="dpm++"))
+    assert (chosen.steps, chosen.guidance, chosen.sampler) == (2, 2.0, "dpm++")
+    assert judge.producer(model("text", guidance=2.0)).sampler == "ddim"
+
+
 def test_columns_are_of_one_entry_by_seed_and_in_the_order_asked_for(model):
     mine = model("text", seeds=(1, 0))
     rows = [

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.evaluate import EvaluateCommand, run
+from jobs.evaluate import EvaluateCommand, compared, run
 from ms2sl import backtranslation
 from ms2sl.backtranslation.translation_task import TranslationTask
 from ms2sl.backtranslation.translator import TranslatorConfig
@@ -110,6 +110,14 @@ def test_a_model_is_not_asked_for_what_it_never_heard(options, tiny_dataset, tin
 def test_what_cannot_be_is_said_before_anything_is_judged(options, change, reason):
     with pytest.raises(InputError, match=reason):
         run(options.model_copy(update=change))
+
+
+def test_all_that_is_sampled_is_sampled_as_asked(options, tiny_dataset, tiny_checkpoint):
+    choices = {"steps": 5, "guidance": 1.5, "sampler": "dpm++"}
+    asked = options.model_copy(update={**choices, "others": {"another": tiny_checkpoint}, "ear": "own"})
+    entries = [entry for entry in compared(asked, Dataset(tiny_dataset), spoken=True) if entry.kind in ("ms2sl", "cascade")]
+    assert len(entries) == 7
+    assert all(entry.model_dump(include=set(choices)) == choices for entry in entries)
 
 
 def test_a_second_model_must_have_a_name_of_its_own(options, tiny_checkpoint):

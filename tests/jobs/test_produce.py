@@ -100,10 +100,17 @@ def test_a_folder_of_recordings(tiny_checkpoint, tmp_path):
 
 
 def test_other_settings_do_not_mix_in_one_folder(tiny_checkpoint, words, tmp_path):
-    options = ProduceCommand(model=tiny_checkpoint, utterances=words, out=tmp_path / "out", steps=1)
+    options = ProduceCommand(model=tiny_checkpoint, utterances=words, out=tmp_path / "out", steps=5)
     run(options)
     with pytest.raises(InputError, match="another seed"):
         run(options.model_copy(update={"seed": 5}))
+    with pytest.raises(InputError, match="another sampler"):
+        run(options.model_copy(update={"sampler": "dpm++"}))
+    run(options.model_copy(update={"sampler": "dpm++", "out": tmp_path / "other"}))
+    one, other = (from_bytes((tmp_path / out / "poses" / "000000.pose").read_bytes(), HOLISTIC_49X2).poses for out in ("out", "other"))
+    assert not np.allclose(one.joints, other.joints, atol=1e-3)
+    with pytest.raises(InputError, match=r"sampler: .*'ddim' or 'dpm\+\+'"):
+        ProduceCommand.parse(["--sampler", "euler"])
 
 
 def test_one_text_gives_a_pose_file_and_a_gif_of_the_length_asked_for(tiny_checkpoint, tmp_path):

@@ -117,6 +117,11 @@ def test_heads_that_do_not_divide_the_width_are_refused_by_the_config():
         ModelConfig(width=16, heads=3)
 
 
+def test_without_a_path_there_is_no_velocity():
+    with pytest.raises(ValidationError, match=r"schedule none.*choose objective clean"):
+        ModelConfig(schedule="none", objective="velocity")
+
+
 @pytest.mark.parametrize(
     ("text", "speech", "pseudo", "allowed"),
     [
@@ -167,6 +172,53 @@ def test_guidance_of_one_is_plain_and_more_goes_farther_from_the_unconditional(m
     free, plain, strong = (model.generate([condition], n_frames, noise, 1, guidance) for guidance in (0.0, 1.0, 2.0))
     assert torch.allclose(strong - plain, plain - free, atol=1e-3)
     assert not torch.allclose(plain, free, atol=1e-3)
+
+
+def with_objective(model, **changes) -> MS2SL:
+    config = model.config.model_copy(update=changes)
+    again = MS2SL(config, model.skeleton, BYTES, LOG_MEL)
+    again.load_state_dict(model.state_dict())
+    return again
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_denoiser_that_knows_the_velocity_has_no_error_and_samples_the_pose(model, batch, schedule):
+    model = with_objective(model, schedule=schedule, objective="velocity")
+    x0, _ = model.space.encode(batch.poses, batch.seen)
+    x0 = x0 * model._real(batch.n_frames, x0.shape[1])
+
+    def velocity(x_t, t, *given):
+        t = t[:, None, None]
+        if schedule == "linear":
+            return (x_t - x0) / t
+        angle = t * torch.pi / 2  # noise = (x_t - cos x0) / sin
+        return (angle.cos() * x_t - x0) / angle.sin()
+
+    model.denoiser.forward = velocity
+    losses = model(batch, LossWeights(), torch.Generator().manual_seed(0))
+    assert losses["denoise"].item() == pytest.approx(0, abs=1e-8)
+    assert losses["position"].item() == pytest.approx(0, abs=1e-8)
+    conditions, noise = [model.conditions(batch)["text"]], noise_for(batch, model, x0.shape[1])
+    for steps, guidance, sampler in ((1, 1.0, "ddim"), (6, 2.0, "ddim"), (6, 2.0, "dpm++")):
+        made = model.generate(conditions, batch.n_frames, noise, steps, guidance, sampler)
+        assert torch.allclose(made, model.space.decode(x0), atol=1e-4), (steps, sampler)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_model_learns_to_predict_the_velocity_and_samples_with_it(dataset, tiny_model, batch, schedule):
+    torch.manual_seed(0)
+    model = MS2SL(tiny_model.model_copy(update={"schedule": schedule, "objective": "velocity"}), dataset.skeleton, BYTES, LOG_MEL)
+    model.space.set_statistics(dataset.card.statistics)
+    optimizer, found = torch.optim.Adam(model.parameters(), lr=1e-2), []
+    for _ in range(30):
+        losses = model(batch, LossWeights(), torch.Generator().manual_seed(0))  # of the same times and noise
+        optimizer.zero_grad()
+        losses["loss"].backward()
+        optimizer.step()
+        found.append(losses["denoise"].item())
+    assert found[-1] < 0.7 * found[0]
+    made = model.generate([model.conditions(batch)["text"]], batch.n_frames, noise_for(batch, model, batch.poses.shape[1]), 8, 1.5, "dpm++")
+    assert torch.isfinite(made).all()
 
 
 def test_an_overfitted_model_signs_its_clips(dataset, tmp_path):

@@ -86,6 +86,21 @@ def test_no_steps_are_too_few(tiny_checkpoint):
         MS2SLProducer.load(tiny_checkpoint, steps=0)
 
 
+def test_the_sampler_is_another_way_to_the_pose_where_there_are_steps_enough_to_look_back(tiny_checkpoint):
+    made = {
+        (steps, sampler): MS2SLProducer.load(tiny_checkpoint, steps=steps, sampler=sampler).produce(words("cab"), seed=0)[0]
+        for steps in (2, 8)
+        for sampler in ("ddim", "dpm++")
+    }
+    assert same(made[2, "ddim"], made[2, "dpm++"])
+    assert not same(made[8, "ddim"], made[8, "dpm++"])
+
+
+def test_a_sampler_that_is_not_there_is_refused(tiny_checkpoint):
+    with pytest.raises(InputError, match=r"no sampler 'euler'; there are: ddim, dpm\+\+"):
+        MS2SLProducer.load(tiny_checkpoint, sampler="euler")
+
+
 def test_nothing_makes_nothing(producer):
     assert producer.produce([], seed=0) == []
 
