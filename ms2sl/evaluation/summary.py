@@ -60,7 +60,7 @@ class Result:
         """By how much this scores more than the other, with the interval of the difference."""
         mine, theirs = self.scores[name], other.scores[name]
         gap = self.resampled[name] - other.resampled[name] if name in self.resampled else np.array([np.nan])
-        return Score(mine.value - theirs.value, *_interval(gap), ())
+        return Score(mine.value - theirs.value, *percentile_interval(gap), ())
 
 
 def summarise(name: str, modality: str, by_seed: Sequence[Measures], real: Measures) -> Result:
@@ -71,7 +71,7 @@ def summarise(name: str, modality: str, by_seed: Sequence[Measures], real: Measu
     for key in every[0]:
         seeds = np.stack([scored[key] for scored in every])  # (seeds, 1 + rounds)
         resampled[key] = seeds.mean(axis=0)[1:]
-        scores[key] = Score(float(seeds[:, 0].mean()), *_interval(resampled[key]), tuple(seeds[:, 0].tolist()))
+        scores[key] = Score(float(seeds[:, 0].mean()), *percentile_interval(resampled[key]), tuple(seeds[:, 0].tolist()))
     for key, measured in (("chrf", _chrf), ("frechet", _frechet)):
         seeds = [measured(measures, real) for measures in by_seed]
         scores[key] = Score(float(np.mean(seeds)), np.nan, np.nan, tuple(seeds))
@@ -88,7 +88,7 @@ def resampling(n: int) -> np.ndarray:
     return counts
 
 
-def _interval(resampled: np.ndarray) -> tuple[float, float]:
+def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
     """Percentile interval (Efron 1979)."""
     known = resampled[np.isfinite(resampled)]
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(known) else (np.nan, np.nan)
