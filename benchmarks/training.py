@@ -16,6 +16,7 @@ import torch
 
 from benchmarks.common import machine, save
 from jobs.command import start_ray
+from jobs.reporting import TrackMetrics
 from jobs.train import TrainCommand, fit
 from ms2sl.batching import Plan
 from ms2sl.dataset import Dataset
@@ -55,7 +56,7 @@ def on_ray(options: TrainCommand, workers: int) -> tuple[float, float]:
     """All workers together; each has the whole batch size."""
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder) / "reports.jsonl"
-        fit(options.model_copy(update={"runs": Path(folder), "workers": workers}), Notes(notes))
+        fit(options.model_copy(update={"runs": Path(folder), "workers": workers}), [TrackMetrics(Notes(notes))])
         frames, wait = speed([json.loads(line) for line in notes.read_text().splitlines()])
     return frames * workers, wait
 

@@ -16,7 +16,6 @@ from jobs import evaluate, train
 from jobs.command import Command, Place, main
 from ms2sl import backtranslation
 from ms2sl.clip import Clip
-from ms2sl.config import Config
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
 from ms2sl.evaluation.judge import Entry, Judge, chosen_clips, columns, real_signing
@@ -30,32 +29,9 @@ from ms2sl.model.ms2sl import ModelConfig
 from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri
 from ms2sl.training import TrainingConfig
+from tune_spaces.ablations import FULL, SPACE
 
-WITHOUT_ECL = {"losses": dict.fromkeys(("contrastive", "cycle", "agreement", "pseudo"), 0.0)}
-FULL = "full"
-
-
-class Ablation(Config):
-    """A change of the recipe, and the modalities from which what it makes is judged."""
-
-    recipe: dict = Field(default_factory=dict)
-    modalities: tuple[str, ...] = ("text", "speech")
-
-
-ABLATIONS = {
-    FULL: Ablation(modalities=("text", "speech", "both")),
-    "text only": Ablation(recipe={"hide": {"speech": 1.0}}, modalities=("text",)),
-    "speech only": Ablation(recipe={"hide": {"text": 1.0}}, modalities=("speech",)),
-    "without diffusion": Ablation(recipe={"model": {"schedule": "none"}}),
-    "cosine diffusion": Ablation(recipe={"model": {"schedule": "cosine"}}),
-    "without ECL": Ablation(recipe=WITHOUT_ECL),
-    "without cycle": Ablation(recipe={"losses": {"cycle": 0.0}}),
-    "without contrastive": Ablation(recipe={"losses": {"contrastive": 0.0}}),
-    "half lack speech": Ablation(recipe={"hide": {"speech": 0.5}}),
-    "half lack speech without ECL": Ablation(recipe={"hide": {"speech": 0.5}} | WITHOUT_ECL),
-    "80 % lack speech": Ablation(recipe={"hide": {"speech": 0.8}}),
-    "80 % lack speech without ECL": Ablation(recipe={"hide": {"speech": 0.8}} | WITHOUT_ECL),
-}
+ABLATIONS = SPACE["variants"]
 
 
 class AblateCommand(Command):
@@ -96,7 +72,7 @@ def run(options: AblateCommand) -> list[Result]:
     entries = {
         (name, modality): [own(f"{name} {seed}", modality, models[name, seed]) for seed in range(options.seeds)]
         for name in names
-        for modality in ABLATIONS[name].modalities
+        for modality in modalities(name)
     }
     swept = [entries[FULL, "text"][0].model_copy(update={"steps": steps}) for steps in sorted(set(options.sweep))]
     judging = evaluate.EvaluateCommand(
@@ -127,6 +103,13 @@ def run(options: AblateCommand) -> list[Result]:
     return list(results.values())
 
 
+def modalities(name: str) -> list[str]:
+    """From which what an ablation makes is judged: what is not hidden from it, and from both the full model alone."""
+    hidden = ABLATIONS[name].get("hide", {})
+    learned = [modality for modality in ("text", "speech") if hidden.get(modality, 0) < 1]
+    return [*learned, "both"] if name == FULL else learned
+
+
 def own(name: str, modality: str, folder: Path) -> Entry:
     return Entry(name=name, kind="ms2sl", modality=modality, source=str(folder))
 
@@ -141,7 +124,7 @@ def found_signing(judge: Judge, entry: Entry, clips: list[Clip]) -> float:
 
 def trained(options: AblateCommand, name: str, seed: int) -> Path:
     """The folder of a model; it is trained if it is not there yet."""
-    folder, changed = re.sub(r"\W+", "-", name), ABLATIONS[name].recipe
+    folder, changed = re.sub(r"\W+", "-", name), ABLATIONS[name]
     recipe = {key: getattr(options, key).model_dump() | changed.get(key, {}) for key in ("model", "losses")}
     training = options.training.model_copy(update={"seed": options.training.seed + seed, "validate_every": options.training.steps})
     return train.run(

@@ -11,13 +11,16 @@ from ms2sl.tracking import Tracker
 
 
 class RayReporter:
-    """A worker's side: rank, device, DDP, checkpoints and reports of Ray Train."""
+    """A worker's side: rank, device, DDP, checkpoints and reports of Ray Train.
 
-    def __init__(self, progress):
+    progress: the actor to tell of each step, if any. start: a checkpoint to go on from where the run has none of its own.
+    """
+
+    def __init__(self, progress=None, start: Path | None = None):
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
-        self.progress = progress
+        self.progress, self.start = progress, start
 
     def wrap(self, module: nn.Module) -> nn.Module:
         return ray.train.torch.prepare_model(module)
@@ -25,12 +28,12 @@ class RayReporter:
     def latest(self) -> Path | None:
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
-            return None
+            return self.start
         self._copy = tempfile.TemporaryDirectory()  # lives as long as the reporter
         return Path(checkpoint.to_directory(self._copy.name))
 
     def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
-        if self.rank == 0:
+        if self.rank == 0 and self.progress is not None:
             self.progress.set.remote(step, f"loss {metrics['loss']:.3f}, {metrics['frames_per_second']:.0f} frames/s")
         saved = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint else None
         ray.train.report(metrics | {"step": step}, checkpoint=saved, checkpoint_dir_name=f"step-{step:08d}")

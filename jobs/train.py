@@ -25,6 +25,7 @@ from ms2sl.batching import Plan
 from ms2sl.checkpoint import ModelCard, publish
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
+from ms2sl.evaluation.judged import JudgedTask, Judging
 from ms2sl.hiding import HideConfig
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import ModelConfig
@@ -81,8 +82,10 @@ def train_worker(config: dict) -> dict:
     options: TrainCommand = config["options"]
     torch.set_num_threads(config["threads"])
     dataset = Dataset(options.data)
-    reporter = RayReporter(config["progress"])
+    reporter = RayReporter(config["progress"], config["start"])
     task = options.make_task(dataset, config["commit"])
+    if judging := config["judging"]:
+        task = JudgedTask(task, judging.quality(dataset, str(reporter.device)), judging.sampling)
     plan = Plan(dataset.shards("train"), options.training.batch_size, options.training.seed, reporter.rank, reporter.world_size)
     try:
         return train(task, lambda step: stream(plan, task.collate, step, options.training.steps), options.training, reporter)
@@ -109,7 +112,9 @@ def run(options: TrainCommand) -> Path:
     tracker = open_tracker(options, dataset)
     status = "FAILED"
     try:
-        result = fit(options, tracker)
+        progress = Progress.remote()
+        with shown(progress, options.training.steps, f"train {options.name}", "step"):
+            result = fit(options, [TrackMetrics(tracker)], progress)
         if "diverged" in result.return_value:
             raise Diverged(result.return_value["diverged"])
         with result.checkpoint.as_directory() as folder:
@@ -127,27 +132,31 @@ def run(options: TrainCommand) -> Path:
     return finished
 
 
-def fit(options: TrainCommand, tracker: Tracker) -> ray.train.Result:
-    """Ray Train resumes a run by its name, from its last checkpoint."""
+def fit(
+    options: TrainCommand, callbacks: list, progress=None, judging: Judging | None = None, start: Path | None = None
+) -> ray.train.Result:
+    """Ray Train resumes a run by its name, from its last checkpoint.
+
+    progress: whom to tell of each step. judging: how its samples are judged at each validation. start: a checkpoint to go on from.
+    """
     threads = max(1, (os.cpu_count() or 1) // options.workers)
-    progress = Progress.remote()
+    told = {"progress": progress, "judging": judging, "start": start}
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"options": options, "threads": threads, "commit": git_commit(), "progress": progress},
+        train_loop_config={"options": options, "threads": threads, "commit": git_commit(), **told},
         scaling_config=ray.train.ScalingConfig(num_workers=options.workers, use_gpu=options.gpu),
         run_config=ray.train.RunConfig(
             name="train",
             storage_path=str(options.folder),
             failure_config=ray.train.FailureConfig(max_failures=options.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-            callbacks=[TrackMetrics(tracker)],
+            callbacks=callbacks,
         ),
     )
-    with shown(progress, options.training.steps, f"train {options.name}", "step"):
-        try:
-            return trainer.fit()
-        except SystemExit:  # Ray's own answer to Ctrl-C, after it has stopped the workers
-            raise KeyboardInterrupt from None
+    try:
+        return trainer.fit()
+    except SystemExit:  # Ray's own answer to Ctrl-C, after it has stopped the workers
+        raise KeyboardInterrupt from None
 
 
 def claim(options: TrainCommand, dataset: Dataset) -> None:
@@ -163,7 +172,7 @@ def claim(options: TrainCommand, dataset: Dataset) -> None:
         if changed:
             raise InputError(
                 f"{options.folder} holds a run with other settings ({', '.join(changed)}): "
-                f"choose another name or folder of runs, or delete {options.folder} to start it again (jobs.train has --fresh for that)"
+                f"choose another name or folder of runs, or delete {options.folder} to start it again (--fresh does that)"
             )
         return
     options.folder.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ PACKAGE = Path(__file__).parent
 PATIENCE = 3  # failures in a row after which MLflow is left alone ...
 PAUSE = 300.0  # ... for so many seconds
 LONGEST_VALUE = 6000  # characters of a parameter that MLflow accepts
+PARENT = "mlflow.parentRunId"  # tag of a run under another
 BATCH = 100  # parameters that MLflow accepts at once
 ENVIRONMENT = {  # defaults of ours; what the user has set stands
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -104,7 +105,7 @@ class Tracker:
         tracker = cls(uri)
         try:
             tracker.uri = _absolute(uri)
-            tracker._run_id = tracker._start(experiment, run_name, run_id)
+            tracker._run_id = tracker._start(experiment, run_name, run_id, _labels(tags or {}))
         except Exception as error:
             tracker._failed("open", error)
         tracker._describe(params or {}, tags or {})
@@ -126,6 +127,19 @@ class Tracker:
             self._client.log_batch(self.run_id, metrics=found)
 
     @_guarded
+    def tags(self, values: Mapping[str, Any]) -> None:
+        """Those that are not None."""
+        for key, value in _labels(values).items():
+            self._client.set_tag(self.run_id, key, value)
+
+    @_guarded
+    def child(self, tag: str, value: Any) -> str | None:
+        """Id of the run under this one that has this tag, if there is one."""
+        experiment = self._client.get_run(self.run_id).info.experiment_id
+        found = self._client.search_runs([experiment], f"tags.{PARENT} = '{self.run_id}' and tags.{tag} = '{value}'")
+        return found[0].info.run_id if found else None
+
+    @_guarded
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """A file, or a folder under its own name."""
         self._client.log_artifact(self.run_id, str(path), folder)
@@ -140,8 +154,8 @@ class Tracker:
         self._client.log_dict(self.run_id, dict(values), path)
 
     @_guarded
-    def register(self, checkpoint: Path, name: str, alias: str) -> str | None:
-        """Makes a checkpoint folder the next version of ``models:/name`` and points ``models:/name@alias`` to it.
+    def register(self, checkpoint: Path, name: str, alias: str, tags: Mapping[str, str] | None = None) -> str | None:
+        """Makes a checkpoint folder the next version of ``models:/name``, with these tags, and points ``models:/name@alias`` to it.
 
         It loads with ``mlflow.pyfunc`` and holds the weights, this package, and neither Ray nor a pickle. Returns the version.
         """
@@ -158,7 +172,9 @@ class Tracker:
         client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step=0)])
         _create_unless_there(client.create_registered_model, name)
         # The place and not models:/<id>, which MLflow would look up at its global tracking URI.
-        version = client.create_model_version(name, model.artifact_location, self.run_id, model_id=model.model_id).version
+        version = client.create_model_version(
+            name, model.artifact_location, self.run_id, tags=dict(tags or {}), model_id=model.model_id
+        ).version
         client.set_registered_model_alias(name, alias, version)
         return str(version)
 
@@ -171,7 +187,7 @@ class Tracker:
     def _finish(self, status: str) -> None:
         self._client.set_terminated(self.run_id, status)
 
-    def _start(self, experiment: str, run_name: str, run_id: str | None) -> str:
+    def _start(self, experiment: str, run_name: str, run_id: str | None, labels: dict[str, str]) -> str:
         from mlflow.exceptions import MlflowException
 
         if run_id is not None:
@@ -182,7 +198,7 @@ class Tracker:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 log.warning("MLflow at %s has no run %s to resume; a new run begins", _public(self.uri), run_id)
-        return self._client.create_run(self._experiment(experiment), run_name=run_name).info.run_id
+        return self._client.create_run(self._experiment(experiment), tags=labels, run_name=run_name).info.run_id
 
     def _experiment(self, name: str) -> str:
         """Id of the experiment; beside an sqlite file its artifacts lie in ``mlartifacts``, and a server knows where to put them."""
@@ -199,7 +215,7 @@ class Tracker:
         now = {_name(key): str(value)[:LONGEST_VALUE] for key, value in flatten(params)}
         before = self._client.get_run(self.run_id).data.params
         changed = {f"resumed.{key}": value for key, value in now.items() if before.get(key, value) != value}
-        labels = [RunTag(key, str(value)) for key, value in {**tags, **changed}.items() if value is not None]
+        labels = [RunTag(key, value) for key, value in _labels({**tags, **changed}).items()]
         new = [Param(key, value) for key, value in now.items() if key not in before]
         for start in range(0, max(len(new), len(labels)), BATCH):
             self._client.log_batch(self.run_id, params=new[start : start + BATCH], tags=labels[start : start + BATCH])
@@ -280,6 +296,10 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _labels(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in tags.items() if value is not None}
 
 
 def _name(key: str) -> str:

@@ -1,8 +1,10 @@
-"""Search space over the path from pose to noise and the learning rate that suits it."""
-
-from ray import tune
+"""How to diffuse: the path and what is predicted, both in training, and how the model is sampled."""
 
 SPACE = {
-    "model": {"schedule": tune.grid_search(["linear", "cosine"])},
-    "training": {"learning_rate": tune.loguniform(5e-4, 4e-3)},
+    "model": {"schedule": {"choice": ["linear", "cosine"]}, "objective": {"choice": ["clean", "velocity"]}},
+    "sampling": {
+        "steps": {"choice": [1, 2, 4, 8, 16]},
+        "guidance": {"uniform": [1.0, 3.0]},
+        "sampler": {"choice": ["ddim", "dpm++"]},
+    },
 }

@@ -51,7 +51,7 @@ def test_what_is_changed_is_in_the_recipe_and_what_is_found_in_a_table(options, 
 
 def test_every_ablation_is_a_recipe_that_training_knows(tiny_dataset):
     for ablation in ABLATIONS.values():
-        TrainCommand(data=str(tiny_dataset), **ablation.recipe)
+        TrainCommand(data=str(tiny_dataset), **ablation)
 
 
 def test_an_unknown_ablation_is_refused_before_anything_is_trained(options):

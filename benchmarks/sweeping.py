@@ -1,0 +1,103 @@
+"""What a sweep costs beside its trials, and what ASHA saves: the same trials in a plain loop, in a sweep, and in one with ASHA.
+
+    python -m benchmarks.sweeping --data data/fingerspelling --reader runs/recogniser/model
+
+All run the same draws with the same threads. The loop and the sweep beside it take one trial after the other; ASHA and its rival have
+as many at a time as there are cores. Starting Ray is measured by itself: a sweep does it once. What sweeps conclude is left out.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.common import machine, save
+from jobs.command import start_ray
+from jobs.sweep.command import TuneCommand
+from jobs.sweep.room import concurrency
+from jobs.sweep.search import listed, pending
+from jobs.sweep.trials import quality
+from jobs.tune import search
+from ms2sl.batching import Plan
+from ms2sl.dataset import Dataset
+from ms2sl.evaluation.judged import JudgedTask
+from ms2sl.local import LocalReporter, local_batches
+from ms2sl.sweep.ledger import QUALITY, Ledger
+from ms2sl.tracking import Tracker, default_uri
+from ms2sl.training import train
+from tune_spaces import load_space
+
+SPACE = load_space("loss_weights")
+
+
+def loop(options: TuneCommand) -> float:
+    """Seconds for all trials one after the other in this process."""
+    torch.set_num_threads(options.cpus_per_trial)
+    began = time.perf_counter()
+    for trial in listed(options, SPACE):
+        command = options.with_recipe(trial.recipe).training_command()
+        dataset = Dataset(command.data)
+        task = JudgedTask(command.make_task(dataset, None), quality(options, "cpu"), options.sampling)
+        plan = Plan(dataset.shards("train"), command.training.batch_size, command.training.seed)
+        with tempfile.TemporaryDirectory() as folder:
+            train(task, lambda step: local_batches(plan, task.collate, step), command.training, LocalReporter(Path(folder)))  # noqa: B023
+    return time.perf_counter() - began
+
+
+def sweep(options: TuneCommand) -> tuple[float, float, int]:
+    """Seconds, the best loss of quality, and how many trials finished."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = options.model_copy(update={"runs": Path(folder)})
+        ledger, began = Ledger(options.folder / "trials"), time.perf_counter()
+        tracker = Tracker.open(default_uri(options.runs), options.experiment, options.name)
+        search(options, SPACE, ledger, pending(options, SPACE, []), tracker, concurrency(options))
+        seconds, trials = time.perf_counter() - began, ledger.trials()
+    return seconds, min(trial.value(QUALITY) for trial in trials), sum(trial.outcome == "finished" for trial in trials)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data/fingerspelling"))
+    parser.add_argument("--reader", type=Path, default=Path("runs/recogniser/model"))
+    parser.add_argument("--trials", type=int, default=4, help="of the loop and of the sweep beside it")
+    parser.add_argument("--steps", type=int, default=90)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--asha-trials", type=int, default=12)
+    parser.add_argument("--asha-steps", type=int, default=270)
+    arguments = parser.parse_args()
+    shared = {"data": str(arguments.data.absolute()), "reader": arguments.reader.absolute()}
+    cores = os.cpu_count() or 1
+    began = time.perf_counter()
+    start_ray(num_cpus=cores)
+    starting = time.perf_counter() - began
+
+    training = {"steps": arguments.steps}
+    alone = TuneCommand(**shared, trials=arguments.trials, scheduler="none", concurrent=1, cpus_per_trial=cores, training=training)
+    alone = alone.settled(SPACE)
+    rounds = [(loop(alone), sweep(alone)[0]) for _ in range(arguments.rounds)]
+    loops, sweeps = zip(*rounds, strict=True)
+    ratio = statistics.median(mine / plain for plain, mine in rounds)
+    rows = [("", "seconds (median)", "ratio to the loop (median of pairs)")]
+    rows.append((f"loop of {arguments.trials} trials of {arguments.steps} steps", f"{statistics.median(loops):.0f}", "1.00"))
+    rows.append(("the same in a sweep", f"{statistics.median(sweeps):.0f}", f"{ratio:.2f}"))
+    rows.append(("Ray starts, once", f"{starting:.0f}", ""))
+    title = f"Overhead of a sweep, {cores} threads a trial, {arguments.rounds} rounds. {machine()}"
+    save("sweeping-overhead", title, rows)
+
+    rows = [("", "seconds", "best loss of letter error", "finished")]
+    together = {"training": {"steps": arguments.asha_steps}, "trials": arguments.asha_trials, "cpus_per_trial": 1, "concurrent": None}
+    for name in ("none", "asha"):
+        seconds, best, finished = sweep(TuneCommand(**alone.model_dump() | together | {"scheduler": name}).settled(SPACE))
+        rows.append(
+            ("no scheduler" if name == "none" else "ASHA", f"{seconds:.0f}", f"{best:.2f}", f"{finished} of {arguments.asha_trials}")
+        )
+    title = f"{arguments.asha_trials} draws of loss weights, {arguments.asha_steps} steps at most, {cores} at a time. {machine()}"
+    save("sweeping-asha", title, rows)
+
+
+if __name__ == "__main__":
+    main()

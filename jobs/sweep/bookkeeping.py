@@ -1,0 +1,127 @@
+"""Writes down what happens to each trial, in the ledger and in MLflow: all of it in the driver, where it cannot be lost with a worker."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from ray import cloudpickle, tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.result import AUTO_RESULT_KEYS
+from tqdm import tqdm
+
+from jobs.command import user_error
+from jobs.sweep.command import TuneCommand
+from jobs.sweep.search import Asha, Pending, key
+from ms2sl.sweep.ledger import QUALITY, Ledger, Trial
+from ms2sl.tracking import PARENT, Tracker, flatten
+from ms2sl.training import Diverged
+
+STATUS = {"finished": "FINISHED", "stopped": "KILLED", "open": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
+
+
+class Bookkeeper(tune.Callback):
+    """One run in MLflow for each trial, under the run of the sweep, and a bar that shows how far the sweep is."""
+
+    def __init__(self, options: TuneCommand, ledger: Ledger, parent: Tracker, scheduler, known: Sequence[Trial], todo: Pending):
+        self.options, self.ledger, self.parent, self.scheduler = options, ledger, parent, scheduler
+        self.known = {trial.number: trial for trial in known}
+        self.expected = list(todo.trials)
+        self.running: dict[str, Trial] = {}  # by Tune's id
+        self.before: dict[str, float] = {}  # seconds of earlier commands
+        self.trackers: dict[str, Tracker] = {}
+        self.total = len(self.known) + todo.more + sum(trial.number not in self.known for trial in todo.trials)
+        self.bar: tqdm | None = None
+
+    def setup(self, **info) -> None:
+        self.bar = tqdm(total=self.total, initial=self._ended(), desc=f"sweep {self.options.name}", unit="trial")
+
+    def on_trial_start(self, iteration, trials, trial: TuneTrial, **info) -> None:
+        if trial.trial_id in self.running:  # it goes on after a failure or an exchange
+            return
+        record = self._claim(trial.config["recipe"])
+        tags = {PARENT: self.parent.run_id, "trial": record.number, "name": record.name or None}
+        tracker = Tracker.open(
+            self.parent.uri,
+            self.options.experiment,
+            f"{self.options.name}-{record.number:03d}",
+            run_id=record.run_id or self.parent.child("trial", record.number),  # which a kill may have kept out of the ledger
+            params=record.recipe,
+            tags=tags,
+        )
+        self.before[trial.trial_id], self.trackers[trial.trial_id] = record.seconds, tracker
+        self._write(trial, run_id=tracker.run_id, record=record)
+
+    def on_trial_result(self, iteration, trials, trial: TuneTrial, result: dict, **info) -> None:
+        row = {name: float(value) for name, value in result.items() if name not in AUTO_RESULT_KEYS and _is_number(value)}
+        recipe, record = result["config"]["recipe"], self.running[trial.trial_id]  # that of the trial may be its next one already
+        if self.options.scheduler == "pbt":
+            row |= {f"set/{name}": value for name, value in flatten(recipe)}
+        self.trackers[trial.trial_id].metrics(row, int(row["step"]))
+        seconds = self.before[trial.trial_id] + result["time_total_s"]
+        changes = {"checkpoint": result["checkpoint_path"]} if "checkpoint_path" in result else {}
+        self._write(trial, recipe=recipe, history=(*record.history, row), seconds=seconds, **changes)
+
+    def on_checkpoint(self, iteration, trials, trial: TuneTrial, checkpoint, **info) -> None:
+        self._write(trial, checkpoint=checkpoint.path)
+
+    def on_trial_complete(self, iteration, trials, trial: TuneTrial, **info) -> None:
+        if self.running[trial.trial_id].step >= self.options.steps:
+            self._end(trial, "finished")
+        elif isinstance(self.scheduler, Asha) and trial.trial_id in self.scheduler.stopped:
+            self._end(trial, "stopped", f"by ASHA at step {self.running[trial.trial_id].step}")
+
+    def on_trial_error(self, iteration, trials, trial: TuneTrial, **info) -> None:
+        error = None
+        if trial.pickled_error_file:  # of this very process; ``get_pickled_error`` looks where it is copied to only later
+            error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+        cause = getattr(error, "cause", None) or error
+        reason = user_error(error) or str(cause or "its process died").strip().splitlines()[-1]
+        self._end(trial, "diverged" if isinstance(cause, Diverged) else "failed", reason)
+
+    def close(self) -> None:
+        """Ends the runs of trials that did not end: they go on with the next command."""
+        for id, record in self.running.items():
+            if record.outcome == "open":
+                self.trackers[id].finish(STATUS["open"])
+        if self.bar is not None:
+            self.bar.close()
+
+    def _claim(self, recipe: dict) -> Trial:
+        """The trial that was expected with this recipe, or a new one."""
+        taken = next((trial for trial in self.expected if key(trial.recipe) == key(recipe)), None)
+        if taken is None:
+            return Trial(number=1 + max([*self.known, *(trial.number for trial in self.expected)], default=-1), recipe=recipe)
+        self.expected.remove(taken)
+        return taken
+
+    def _write(self, trial: TuneTrial, record: Trial | None = None, **changes) -> None:
+        record = (record or self.running[trial.trial_id]).model_copy(update=changes)
+        self.running[trial.trial_id] = self.known[record.number] = record
+        self.ledger.write(record)
+        self._show()
+
+    def _end(self, trial: TuneTrial, outcome: str, reason: str = "") -> None:
+        self._write(trial, outcome=outcome, reason=reason)
+        tracker = self.trackers[trial.trial_id]
+        tracker.tags({"outcome": outcome, "reason": reason or None})
+        tracker.finish(STATUS[outcome])
+
+    def _ended(self) -> int:
+        return sum(trial.outcome != "open" for trial in self.known.values())
+
+    def _show(self) -> None:
+        values = {trial.number: trial.value(QUALITY) for trial in self.known.values()}
+        judged = {number: value for number, value in values.items() if math.isfinite(value)}
+        running = ", ".join(f"{t.number}:{t.step}" for t in self.running.values() if t.outcome == "open")
+        best = min(judged, key=judged.get, default=None)
+        found = "" if best is None else f"; best {judged[best]:.3g} (trial {best})"
+        self.bar.set_postfix_str(f"at step {running or '-'}{found}", refresh=False)
+        self.bar.update(self._ended() - self.bar.n)
+        self.bar.refresh()
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"bar": None}
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,191 @@
+"""The options of a sweep, and what they say of a trial."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from jobs.command import Command, Place
+from jobs.train import TrainCommand
+from ms2sl.config import explain
+from ms2sl.errors import InputError
+from ms2sl.evaluation.judged import Judging
+from ms2sl.evaluation.quality import ScoreName
+from ms2sl.hiding import HideConfig
+from ms2sl.model.losses import LossWeights
+from ms2sl.model.ms2sl import ModelConfig
+from ms2sl.producers.sampling import Sampling
+from ms2sl.sweep.ledger import LATENCY, QUALITY
+from ms2sl.tracking import flatten
+from ms2sl.training import TrainingConfig
+from tune_spaces import Space, load_space, nested
+
+RECIPE = ("model", "losses", "hide", "training", "sampling")  # what a space can vary
+FIXED = ("training.steps", "training.log_every", "training.validate_every", "training.checkpoint_every")  # the same for all trials
+PERTURBED = ("losses.", "training.learning_rate", "training.weight_decay", "training.clip_norm")  # what may change in mid-training
+METRICS = {"quality": QUALITY, "latency": LATENCY}
+
+
+class TuneCommand(Command):
+    """Searches a space of settings for the best quality, or for the best quality at each latency."""
+
+    data: Place = Field("data/fingerspelling", description="folder of a prepared dataset, local or a URI")
+    space: str = Field("loss_weights", description="module of tune_spaces, or the path of a module or YAML file of your own")
+    name: str = Field("sweep", pattern=r"^[\w.-]+$", description="name of the sweep; the same name goes on with it")
+    runs: Path = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
+    fresh: bool = Field(False, description="forget an earlier sweep of this name")
+    search: Literal["random", "grid", "optuna"] | None = Field(
+        None, description="how settings are chosen; by default grid for variants, optuna for two objectives, random otherwise"
+    )
+    scheduler: Literal["asha", "pbt", "none"] | None = Field(
+        None, description="asha stops the worse trials early, pbt lets them go on from better ones; by default asha for one objective"
+    )
+    objectives: tuple[Literal["quality", "latency"], ...] = Field(
+        (), description="what to minimise; by default the loss of quality, and also latency where the space has choices of sampling"
+    )
+    trials: int = Field(12, gt=0, description="settings to try, the recipe's own among them; a grid is tried whole")
+    minutes: float | None = Field(None, gt=0, description="time after which this command stops; the same command goes on")
+    judgements: int = Field(9, gt=0, description="how often a trial is judged on its way, in place of training.validate_every")
+    reader: Path = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
+    score: ScoreName | None = Field(
+        None, description="what quality is; by default letter_error of a recogniser, log_likelihood of a back-translator"
+    )
+    clips: int = Field(64, gt=1, description="dev clips to judge a trial on; the best is then compared on all others")
+    trained: Path | None = Field(None, description="folder of a trained model, for a space of sampling alone")
+    model: ModelConfig = ModelConfig()
+    losses: LossWeights = LossWeights()
+    hide: HideConfig = HideConfig()
+    training: TrainingConfig = TrainingConfig()
+    sampling: Sampling = Sampling()
+    cpus_per_trial: int = Field(1, gt=0, description="CPU threads of a trial, or of each of its workers")
+    gpus_per_trial: float = Field(0, ge=0, description="GPUs of a trial, a share will do; where it has several workers, any gives each one")
+    workers_per_trial: int = Field(1, gt=0, description="DDP workers of a trial that one device cannot hold")
+    concurrent: int | None = Field(None, gt=0, description="trials at a time; by default as many as the cluster has room for")
+    max_failures: int = Field(1, ge=0, description="how often a trial that crashed goes on from its last checkpoint")
+    seed: int = Field(0, ge=0, description="seed of the search")
+    alias: str = Field("challenger", pattern=r"^[a-zA-Z][\w-]*$", description="MLflow alias of the best trial's model, models:/ms2sl@alias")
+    tracking: str | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
+    experiment: str = Field("ms2sl-sweeps", description="MLflow experiment")
+
+    @property
+    def task(self) -> str:
+        return "tune"
+
+    @property
+    def folder(self) -> Path:
+        return self.runs.absolute() / self.name
+
+    @property
+    def learns(self) -> dict:
+        """What decides what is tried and how it is judged: a sweep can go on only with the same."""
+        decisive = {"search", "scheduler", "objectives", "judgements", "reader", "score", "clips", "trained", "seed", "workers_per_trial"}
+        return self.model_dump(mode="json", include={*RECIPE, *decisive}) | {"space": load_space(self.space).content}
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics to minimise."""
+        return [METRICS[objective] for objective in self.objectives]
+
+    @property
+    def trains(self) -> bool:
+        return self.trained is None
+
+    @property
+    def variable(self) -> dict[str, Any]:
+        """Every setting that a space can vary, by its dotted name."""
+        return dict(flatten(self.model_dump(include=set(RECIPE))))
+
+    @property
+    def judging(self) -> Judging:
+        return Judging(reader=self.reader, score=self.score, clips=self.clips, sampling=self.sampling)
+
+    @property
+    def steps(self) -> int:
+        """At which a trial has finished."""
+        return self.training.steps if self.trains else 1
+
+    @property
+    def interval(self) -> int:
+        """Steps between judgements."""
+        return -(-self.steps // self.judgements)
+
+    def settled(self, space: Space) -> "TuneCommand":
+        """With all that was left open decided for this space. Raises InputError for what does not go together."""
+        usual = ("quality", "latency") if space.touches("sampling") else ("quality",)
+        objectives = tuple(dict.fromkeys(self.objectives or usual))
+        several = len(objectives) > 1
+        decided = {
+            "objectives": objectives,
+            "search": self.search or ("grid" if space.variants else "optuna" if several else "random"),
+            "scheduler": self.scheduler or ("asha" if self.trains and not several else "none"),
+            **{key: getattr(self, key).absolute() for key in ("runs", "reader")},
+            "trained": self.trained and self.trained.absolute(),
+        }
+        options = self.model_copy(update=decided)
+        options._check(space)
+        return options
+
+    def _check(self, space: Space) -> None:
+        parts = {part for recipe in space.extremes() for part in recipe}
+        if unknown := parts - set(RECIPE):
+            raise InputError(f"space '{space.name}': unknown key '{min(unknown)}'; a space can vary: {', '.join(RECIPE)}")
+        for recipe in space.extremes():
+            if fixed := set(dict(flatten(recipe))) & set(FIXED):
+                raise InputError(f"space '{space.name}': {min(fixed)} must be the same for all trials, or they could not be compared")
+            self.with_recipe(recipe, f"space '{space.name}': ")
+        if groups := set(space.leaves) - set(self.variable):
+            raise InputError(f"space '{space.name}': {min(groups)} is a group of settings, each of which can vary by itself")
+        alone = parts == {"sampling"}
+        if alone and self.trains:
+            raise InputError(f"space '{space.name}' varies sampling alone, which needs no training: name a trained model with --trained")
+        if not alone and not self.trains:
+            trained = ", ".join(sorted(parts - {"sampling"}))
+            raise InputError(f"--trained is for a space of sampling alone, but '{space.name}' varies {trained}")
+        if space.variants and self.search != "grid":
+            raise InputError(f"space '{space.name}' has variants, which are all tried: leave out --search {self.search}")
+        if self.scheduler != "none" and (len(self.objectives) > 1 or not self.trains):
+            raise InputError(f"--scheduler {self.scheduler} needs trainings and one objective; leave it out")
+        if self.scheduler == "pbt":
+            self._check_pbt(space)
+
+    def _check_pbt(self, space: Space) -> None:
+        stuck = [name for name in space.leaves if not name.startswith(PERTURBED)]
+        if stuck or space.variants:
+            what = ", ".join(stuck or ["variants"])
+            raise InputError(f"--scheduler pbt changes settings in mid-training: it can vary losses and the learning rate, but not {what}")
+        if self.search != "random" or self.workers_per_trial > 1 or self.trials < 2:
+            raise InputError("--scheduler pbt needs --search random, one worker a trial and at least two trials")
+
+    def with_recipe(self, recipe: Mapping[str, Any], where: str = "") -> "TuneCommand":
+        """The options of a trial that drew this. Raises InputError if they are none."""
+        merged = self.model_dump()
+        for key, values in recipe.items():
+            merged[key] = {**merged[key], **values} if isinstance(values, Mapping) else values
+        try:
+            return type(self)(**merged)
+        except ValidationError as error:
+            raise InputError(where + explain(error, type(self))) from None
+
+    def own(self, names: Iterator[str]) -> dict:
+        """The recipe's own values of these settings."""
+        values = self.variable
+        return nested({name: values[name] for name in names})
+
+    def is_own(self, recipe: Mapping[str, Any]) -> bool:
+        """Whether what was drawn changes nothing."""
+        return self.with_recipe(recipe) == self
+
+    def training_command(self) -> TrainCommand:
+        """The training of a trial: judged, checkpointed and reported at the same steps."""
+        every = dict.fromkeys(("validate_every", "checkpoint_every", "log_every"), self.interval)
+        return TrainCommand(
+            data=self.data,
+            model=self.model,
+            losses=self.losses,
+            hide=self.hide,
+            training=self.training.model_copy(update=every),
+            workers=self.workers_per_trial,
+            gpu=self.gpus_per_trial > 0,
+            max_failures=self.max_failures,
+        )

@@ -1,0 +1,163 @@
+"""Which settings are tried, and which trials are stopped: Ray Tune's searchers and schedulers, told what the ledger knows."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import optuna
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from jobs.sweep.command import TuneCommand
+from ms2sl.sweep.ledger import Trial
+from ms2sl.tracking import flatten
+from tune_spaces import Space
+
+DEFAULT = "default"  # name of the trial with the recipe's own settings
+REDUCTION = 3  # of how many trials ASHA lets one go on
+STUDY = "sweep"
+
+
+def key(recipe: Mapping) -> str:
+    """By which a recipe is known again: 2 and 2.0 are the same."""
+    whole = {name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in flatten(recipe)}
+    return json.dumps(whole, sort_keys=True)
+
+
+def listed(options: TuneCommand, space: Space) -> list[Trial]:
+    """All trials of a search that chooses beforehand, the recipe's own settings first. Raises InputError if one is no training."""
+    own = options.own(space.leaves)
+    if options.search == "grid":
+        variants = space.variants or {"": {}}
+        recipes = [(name, merged(variant, drawn)) for name, variant in variants.items() for drawn in space.grid()]
+        if not space.variants:
+            recipes = [(DEFAULT, own)] + [(name, recipe) for name, recipe in recipes if key(recipe) != key(own)]
+    else:
+        recipes = [(DEFAULT, own)] + [("", space.draw(options.seed, number)) for number in range(1, options.trials)]
+    for name, recipe in recipes:
+        options.with_recipe(recipe, f"space '{space.name}', {name or recipe}: ")
+    return [Trial(number=number, name=name, recipe=recipe) for number, (name, recipe) in enumerate(recipes)]
+
+
+def merged(first: Mapping, second: Mapping) -> dict:
+    return {part: {**first.get(part, {}), **second.get(part, {})} for part in [*first, *(part for part in second if part not in first)]}
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What is left to run: trials that are known beforehand or were interrupted, and how many more a searcher may suggest."""
+
+    trials: Sequence[Trial]
+    more: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.trials or self.more)
+
+
+def pending(options: TuneCommand, space: Space, known: Sequence[Trial]) -> Pending:
+    """known: the trials in the ledger."""
+    interrupted = [trial for trial in known if trial.outcome == "open"]
+    if options.search != "optuna":
+        numbers = {trial.number for trial in known}
+        return Pending(interrupted + [trial for trial in listed(options, space) if trial.number not in numbers])
+    own = options.own(space.leaves)
+    first = [] if known or not held(space, own) else [Trial(number=0, name=DEFAULT, recipe=own)]
+    return Pending(interrupted + first, max(0, options.trials - len(known) - len(first)))
+
+
+def held(space: Space, recipe: Mapping) -> bool:
+    return all(space.leaves[name].holds(value) for name, value in flatten(recipe))
+
+
+def searcher(options: TuneCommand, space: Space, known: Sequence[Trial], todo: Pending) -> tuple[Searcher | None, dict, int]:
+    """The searcher (None where all is known beforehand), its space of configurations ``{"recipe": …}``, and how many samples to ask for."""
+    if options.search != "optuna":
+        return None, {"recipe": tune.grid_search([trial.recipe for trial in todo.trials])}, 1
+    domains = {"recipe": space.domains()}
+    storage, directions = optuna.storages.InMemoryStorage(), ["minimize"] * len(options.metrics)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(storage=storage, study_name=STUDY, directions=directions)
+    distributions = OptunaSearch.convert_search_space(domains)
+    for trial in known:
+        if trial.outcome == "open":
+            continue
+        values = [trial.value(metric) for metric in options.metrics]
+        judged = trial.outcome in ("finished", "stopped") and all(math.isfinite(value) for value in values)
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=slashed(trial.recipe),
+                distributions=distributions,
+                values=values if judged else None,
+                state=optuna.trial.TrialState.COMPLETE if judged else optuna.trial.TrialState.FAIL,
+            )
+        )
+    several = len(options.metrics) > 1
+    search = OptunaSearch(
+        metric=options.metrics if several else options.metrics[0],
+        mode=["min"] * len(options.metrics) if several else "min",
+        sampler=optuna.samplers.TPESampler(seed=options.seed + len(known)),  # a resumed search must not draw the same again
+        storage=storage,
+        study_name=STUDY,
+        points_to_evaluate=[slashed(trial.recipe) for trial in todo.trials] or None,
+    )
+    return search, domains, len(todo.trials) + todo.more
+
+
+def slashed(recipe: Mapping) -> dict:
+    """As ``OptunaSearch`` names its parameters."""
+    return {name.replace(".", "/"): value for name, value in flatten({"recipe": recipe})}
+
+
+class Asha(ASHAScheduler):
+    """ASHA (Li et al. 2018) that never stops the recipe's own settings, with which all others are compared, and nobody at the last step.
+
+    stopped: Tune's ids of the trials that it stopped.
+    """
+
+    def __init__(self, options: TuneCommand, known: Sequence[Trial]):
+        grace = max(1, options.interval)
+        super().__init__("step", options.metrics[0], "min", max_t=options.steps, grace_period=grace, reduction_factor=REDUCTION)
+        self.options, self.stopped = options, set()
+        self.interrupted = {key(trial.recipe): trial for trial in known if trial.outcome == "open"}
+        for trial in known:
+            if trial.outcome != "open":
+                past = SimpleNamespace(trial_id=f"earlier-{trial.number}")
+                super().on_trial_add(None, past)
+                self._remember(past, trial)
+
+    def _remember(self, trial, before: Trial) -> None:
+        """What was reached under an earlier command counts in the comparison."""
+        for row in before.history:
+            super().on_trial_result(None, trial, row)
+
+    def on_trial_add(self, tune_controller, trial) -> None:
+        super().on_trial_add(tune_controller, trial)
+        if before := self.interrupted.get(key(trial.config["recipe"])):
+            self._remember(trial, before)
+
+    def on_trial_result(self, tune_controller, trial, result: dict) -> str:
+        decision = super().on_trial_result(tune_controller, trial, result)
+        if decision == TrialScheduler.STOP and result["step"] < self._max_t and not self.options.is_own(trial.config["recipe"]):
+            self.stopped.add(trial.trial_id)
+            return decision
+        return TrialScheduler.CONTINUE
+
+
+def scheduler(options: TuneCommand, space: Space, known: Sequence[Trial]) -> TrialScheduler | None:
+    if options.scheduler == "asha":
+        return Asha(options, known)
+    if options.scheduler == "pbt":
+        return PopulationBasedTraining(
+            time_attr="step",
+            metric=options.metrics[0],
+            mode="min",
+            perturbation_interval=2 * options.interval,
+            hyperparam_mutations={"recipe": space.domains()},
+            quantile_fraction=0.25,
+            require_attrs=False,
+        )
+    return None

@@ -1,0 +1,90 @@
+"""What runs in a trial: the training loop itself where one device holds it, Ray Train where it takes several; or sampling alone."""
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+from torch import nn
+
+from jobs.sweep.command import TuneCommand
+from jobs.sweep.room import reserved
+from jobs.sweep.search import key
+from jobs.train import fit
+from ms2sl.batching import Plan
+from ms2sl.dataset import Dataset
+from ms2sl.evaluation.judged import JudgedTask, Judging
+from ms2sl.evaluation.quality import Quality
+from ms2sl.local import local_batches
+from ms2sl.producers.sampling import Sampling
+from ms2sl.tracking import git_commit
+from ms2sl.training import Diverged, train
+
+Trial = Callable[[dict], None]
+
+
+class TuneReporter:
+    """A Reporter of one rank that tells Ray Tune. start: a checkpoint of an earlier command to go on from."""
+
+    rank, world_size = 0, 1
+
+    def __init__(self, start: Path | None):
+        self.start = start
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        return module.to(self.device)
+
+    def latest(self) -> Path | None:
+        checkpoint = tune.get_checkpoint()
+        return Path(checkpoint.to_directory()) if checkpoint else self.start
+
+    def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
+        saved = tune.Checkpoint.from_directory(checkpoint) if checkpoint else None
+        tune.report(metrics | {"step": step}, checkpoint=saved)
+
+
+def trainable(options: TuneCommand, starts: Mapping[str, Path]) -> Trial:
+    """The function that Tune calls with ``{"recipe": …}``, and what is reserved for it.
+
+    starts: checkpoints to go on from, by ``key`` of the recipe.
+    """
+    function = sample if not options.trains else train_alone if options.workers_per_trial == 1 else train_together
+    return tune.with_resources(tune.with_parameters(function, options=options, starts=starts), reserved(options))
+
+
+def train_alone(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:
+    torch.set_num_threads(options.cpus_per_trial)
+    chosen = options.with_recipe(config["recipe"])
+    command, reporter = chosen.training_command(), TuneReporter(starts.get(key(config["recipe"])))
+    dataset = Dataset(command.data)
+    task = JudgedTask(command.make_task(dataset, git_commit()), quality(options, str(reporter.device)), chosen.sampling)
+    plan = Plan(dataset.shards("train"), command.training.batch_size, command.training.seed)
+    train(task, lambda step: local_batches(plan, task.collate, step), command.training, reporter)
+
+
+def train_together(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:
+    """Workers of Ray Train, in a group of their own."""
+    chosen = options.with_recipe(config["recipe"])
+    command = chosen.training_command().model_copy(update={"runs": Path(tune.get_context().get_trial_dir())})
+    result = fit(command, [TuneReportCallback()], judging=chosen.judging, start=starts.get(key(config["recipe"])))
+    if "diverged" in result.return_value:
+        raise Diverged(result.return_value["diverged"])
+
+
+def sample(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:
+    torch.set_num_threads(options.cpus_per_trial)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tune.report(quality(options, device).metrics(options.trained, options.with_recipe(config["recipe"]).sampling) | {"step": 1})
+
+
+def quality(options: TuneCommand, device: str) -> Quality:
+    """One for all trials of a process: reader and clips are read once."""
+    return _quality(options.data, options.judging.model_copy(update={"sampling": Sampling()}), device)
+
+
+@functools.lru_cache(maxsize=1)
+def _quality(data: str, judging: Judging, device: str) -> Quality:
+    return judging.quality(Dataset(data), device)

@@ -1,0 +1,62 @@
+"""Judges the few settings that a sweep ends with once more, on clips by which none of them was chosen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.sweep.command import TuneCommand
+from jobs.sweep.search import key
+from ms2sl import backtranslation
+from ms2sl.dataset import Dataset
+from ms2sl.evaluation.judge import chosen_clips
+from ms2sl.evaluation.quality import Quality
+from ms2sl.evaluation.tables import Table, interval, with_interval
+from ms2sl.sweep.ledger import Trial
+from ms2sl.sweep.values import shown, swept
+
+AGAIN = 3  # samples of each utterance
+
+
+class Unseen:
+    """Judges checkpoints again, on clips by which no trial was chosen: who is the best of many on some clips was also lucky with them."""
+
+    def __init__(self, options: TuneCommand):
+        dataset, reader = Dataset(options.data), backtranslation.load(options.reader)
+        self.options = options
+        every = chosen_clips(dataset, dataset.validation, 10**9)
+        seen = {clip.id for clip in chosen_clips(dataset, dataset.validation, options.clips)}
+        others = [clip for clip in every if clip.id not in seen]
+        clips, which = (others, "other") if len(others) > 1 else (every, "the same")
+        self.about = f"{len(clips)} {which} clips of {dataset.validation}"
+        self.quality = Quality(dataset, reader, clips, options.score)
+        self._judged: dict[str, list] = {}
+
+    def results(self, trial: Trial) -> list:
+        if key(trial.recipe) not in self._judged:
+            folder = self.options.trained or Path(trial.checkpoint)
+            self._judged[key(trial.recipe)] = self.quality.results(folder, self.options.with_recipe(trial.recipe).sampling, range(AGAIN))
+        return self._judged[key(trial.recipe)]
+
+    def verdict(self, best: Trial, own: Trial | None) -> str:
+        """Whether the best trial is surely better than the recipe's own settings."""
+        if own is None or not (self.options.trained or own.checkpoint):
+            return "the recipe's own settings were not tried, so there is nothing to compare it with"
+        if best.number == own.number:
+            return "the recipe's own settings are the best that were tried"
+        gap = self.quality.gap(self.results(best), self.results(own))
+        surely = "surely better than" if gap.high < 0 else "surely worse than" if gap.low > 0 else "not surely better than"
+        name = self.quality.score.replace("_", " ")
+        return f"{surely} the recipe's own settings: on {self.about}, loss of {name} {with_interval(gap, sign=True)} against theirs"
+
+    def front_table(self, trials: Sequence[Trial]) -> Table:
+        """A row a trial: what it drew, the score from each modality with its interval, the amplitude, and milliseconds."""
+        names, score = swept(trials), self.quality.score
+        modalities = [result.modality for result in self.results(trials[0])]
+        columns = [title for each in modalities for title in (f"{score} from {each}".replace("_", " "), "95 %", "amplitude")]
+        rows = [("trial", *names, *columns, "ms an utterance")]
+        for trial in trials:
+            cells = [(f"{r.value(score):.2f}", interval(r.scores[score]), f"{r.value('amplitude'):.2f}") for r in self.results(trial)]
+            sampling, folder = self.options.with_recipe(trial.recipe).sampling, self.options.trained or Path(trial.checkpoint)
+            milliseconds = 1000 * self.quality.latency(folder, sampling)
+            values = (shown(trial.drawn.get(name, "")) for name in names)
+            rows.append((trial.label, *values, *(cell for some in cells for cell in some), f"{milliseconds:.0f}"))
+        return rows

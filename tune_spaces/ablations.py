@@ -1,0 +1,21 @@
+"""MS2SL with one part changed: what each part is worth. ``jobs.ablate`` judges the same ones more closely."""
+
+WITHOUT_ECL = {"losses": dict.fromkeys(("contrastive", "cycle", "agreement", "pseudo"), 0.0)}
+FULL = "full"
+
+SPACE = {
+    "variants": {
+        FULL: {},
+        "text only": {"hide": {"speech": 1.0}},
+        "speech only": {"hide": {"text": 1.0}},
+        "without diffusion": {"model": {"schedule": "none", "objective": "clean"}},
+        "cosine diffusion": {"model": {"schedule": "cosine"}},
+        "without ECL": WITHOUT_ECL,
+        "without cycle": {"losses": {"cycle": 0.0}},
+        "without contrastive": {"losses": {"contrastive": 0.0}},
+        "half lack speech": {"hide": {"speech": 0.5}},
+        "half lack speech without ECL": {"hide": {"speech": 0.5}} | WITHOUT_ECL,
+        "80 % lack speech": {"hide": {"speech": 0.8}},
+        "80 % lack speech without ECL": {"hide": {"speech": 0.8}} | WITHOUT_ECL,
+    }
+}
