@@ -133,18 +133,26 @@ def run(options: TrainCommand) -> Path:
 
 
 def fit(
-    options: TrainCommand, callbacks: list, progress=None, judging: Judging | None = None, start: Path | None = None
+    options: TrainCommand,
+    callbacks: list,
+    progress=None,
+    judging: Judging | None = None,
+    start: Path | None = None,
+    cpus: int | None = None,
 ) -> ray.train.Result:
     """Ray Train resumes a run by its name, from its last checkpoint.
 
     progress: whom to tell of each step. judging: how its samples are judged at each validation. start: a checkpoint to go on from.
+    cpus: those that each worker takes; by default they share the machine.
     """
-    threads = max(1, (os.cpu_count() or 1) // options.workers)
+    threads = cpus or max(1, (os.cpu_count() or 1) // options.workers)
     told = {"progress": progress, "judging": judging, "start": start}
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"options": options, "threads": threads, "commit": git_commit(), **told},
-        scaling_config=ray.train.ScalingConfig(num_workers=options.workers, use_gpu=options.gpu),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=options.workers, use_gpu=options.gpu, resources_per_worker={"CPU": cpus} if cpus else None
+        ),
         run_config=ray.train.RunConfig(
             name="train",
             storage_path=str(options.folder),

@@ -44,13 +44,15 @@ def run(options: TuneCommand) -> None:
     dataset = Dataset(options.data)
     check(options, dataset)
     ledger = Ledger(options.folder / "trials")
-    together = room(options) if pending(options, space, ledger.trials()) else 0
+    together = room(options) if options.fresh or pending(options, space, ledger.trials()) else 0
     claim(options, dataset)
     todo = pending(options, space, ledger.trials())
     tracker, status = open_tracker(options, dataset), "FAILED"
     try:
         interrupted = bool(todo) and search(options, space, ledger, todo, tracker, together)
-        conclude(options, space, ledger.trials(), tracker)
+        trials = ledger.trials()
+        if not interrupted or any(trial.history for trial in trials):
+            conclude(options, space, trials, tracker)
         if interrupted:
             raise KeyboardInterrupt
         status = "FINISHED"

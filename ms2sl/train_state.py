@@ -14,7 +14,8 @@ STATE, PROGRESS = "training.safetensors", "training.json"
 class TrainState:
     """Weights under training, their exponential average, the optimizer and the step.
 
-    Random numbers need no state: each step seeds its own from (seed, step, rank).
+    Random numbers need no state: each step seeds its own from (seed, step, rank). The lowest loss counts from where this process began,
+    since the weights of losses may be others after a resumption.
     """
 
     def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer):
@@ -42,7 +43,7 @@ class TrainState:
         tensors |= {f"average.{name}": average for name, average in zip(names, self.average, strict=True)}
         tensors |= {f"optimizer.{key}.{name}": state[key] for name, state in zip(names, moments, strict=True) for key in state}
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, folder / STATE)
-        (folder / PROGRESS).write_text(json.dumps({"step": self.step, "lowest_loss": self.lowest_loss}))
+        (folder / PROGRESS).write_text(json.dumps({"step": self.step}))
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
@@ -53,5 +54,4 @@ class TrainState:
             prefix, suffix = "optimizer.", f".{name}"
             keys = [key for key in tensors if key.startswith(prefix) and key.endswith(suffix) and key.count(".") == name.count(".") + 2]
             self.optimizer.state[parameter] = {key[len(prefix) : -len(suffix)]: tensors[key].to(parameter.device) for key in keys}
-        progress = json.loads((folder / PROGRESS).read_text())
-        self.step, self.lowest_loss = progress["step"], progress["lowest_loss"]
+        self.step = json.loads((folder / PROGRESS).read_text())["step"]

@@ -40,6 +40,13 @@ class Leaf:
         """As Ray Tune knows it."""
         return tune.choice(list(self.values)) if self.form == "choice" else RANGES[self.form](*self.values)
 
+    @property
+    def size(self) -> float:
+        """How many values it has."""
+        if self.form == "integer":
+            return self.values[1] - self.values[0] + 1
+        return len(self.values) if self.form == "choice" else math.inf
+
     def holds(self, value: Any) -> bool:
         return value in self.values if self.form == "choice" else self.values[0] <= value <= self.values[1]
 
@@ -62,6 +69,11 @@ class Space:
         """As plain data, of which ``parse`` makes the same space."""
         ranges = nested({name: {leaf.form: list(leaf.values)} for name, leaf in self.leaves.items()})
         return ranges | ({"variants": dict(self.variants)} if self.variants else {})
+
+    @property
+    def size(self) -> float:
+        """How many combinations of values it has."""
+        return math.prod(leaf.size for leaf in self.leaves.values())
 
     def touches(self, part: str) -> bool:
         """Whether it varies anything of this part of the recipe."""

@@ -39,27 +39,22 @@ class Bookkeeper(tune.Callback):
         if trial.trial_id in self.running:  # it goes on after a failure or an exchange
             return
         record = self._claim(trial.config["recipe"])
-        tags = {PARENT: self.parent.run_id, "trial": record.number, "name": record.name or None}
-        tracker = Tracker.open(
-            self.parent.uri,
-            self.options.experiment,
-            f"{self.options.name}-{record.number:03d}",
-            run_id=record.run_id or self.parent.child("trial", record.number),  # which a kill may have kept out of the ledger
-            params=record.recipe,
-            tags=tags,
-        )
+        tracker = self._tracker(record)
         self.before[trial.trial_id], self.trackers[trial.trial_id] = record.seconds, tracker
         self._write(trial, run_id=tracker.run_id, record=record)
 
     def on_trial_result(self, iteration, trials, trial: TuneTrial, result: dict, **info) -> None:
         row = {name: float(value) for name, value in result.items() if name not in AUTO_RESULT_KEYS and _is_number(value)}
         recipe, record = result["config"]["recipe"], self.running[trial.trial_id]  # that of the trial may be its next one already
+        history = record.history
         if self.options.scheduler == "pbt":
             row |= {f"set/{name}": value for name, value in flatten(recipe)}
+        else:  # a kill may have kept the checkpoint that belongs to the last row
+            history = tuple(earlier for earlier in history if earlier["step"] < row["step"])
         self.trackers[trial.trial_id].metrics(row, int(row["step"]))
         seconds = self.before[trial.trial_id] + result["time_total_s"]
         changes = {"checkpoint": result["checkpoint_path"]} if "checkpoint_path" in result else {}
-        self._write(trial, recipe=recipe, history=(*record.history, row), seconds=seconds, **changes)
+        self._write(trial, recipe=recipe, history=(*history, row), seconds=seconds, **changes)
 
     def on_checkpoint(self, iteration, trials, trial: TuneTrial, checkpoint, **info) -> None:
         self._write(trial, checkpoint=checkpoint.path)
@@ -85,6 +80,15 @@ class Bookkeeper(tune.Callback):
                 self.trackers[id].finish(STATUS["open"])
         if self.bar is not None:
             self.bar.close()
+
+    def _tracker(self, record: Trial) -> Tracker:
+        """Its run under that of the sweep, if there is one."""
+        if self.parent.run_id is None:
+            return Tracker()
+        tags = {PARENT: self.parent.run_id, "trial": record.number, "name": record.name or None}
+        known = record.run_id or self.parent.child("trial", record.number)  # which a kill may have kept out of the ledger
+        name = f"{self.options.name}-{record.number:03d}"
+        return Tracker.open(self.parent.uri, self.options.experiment, name, run_id=known, params=record.recipe, tags=tags)
 
     def _claim(self, recipe: dict) -> Trial:
         """The trial that was expected with this recipe, or a new one."""

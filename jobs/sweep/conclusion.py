@@ -27,15 +27,21 @@ def conclude(options: TuneCommand, space: Space, trials: Sequence[Trial], tracke
     """Prints and writes what was found, and registers the best model. Raises InputError if no trial was ever judged."""
     ended = [trial for trial in trials if trial.value(QUALITY) == trial.value(QUALITY)]
     if not ended:
-        reasons = [trial.reason for trial in trials if trial.reason]
-        raise InputError(f"none of {len(trials)} trials reported its quality" + (f"; the first failed: {reasons[0]}" if reasons else ""))
+        reasons = [f"the first failed: {trial.reason}" for trial in trials if trial.reason]
+        advice = (reasons or ["none came to its first judgement: give them more --minutes, or --judgements, and run the command again"])[0]
+        raise InputError(f"none of {len(trials)} trials reported its quality; {advice}")
     finished = [trial for trial in ended if trial.outcome == "finished"]
     furthest = max(trial.step for trial in ended)
     best = min(finished or [trial for trial in ended if trial.step == furthest], key=lambda trial: trial.value(QUALITY))
     own = next((trial for trial in ended if options.is_own(trial.recipe)), None)
     judge = Unseen(options)
     title = f"loss of {judge.quality.score.replace('_', ' ')}"
-    columns = [(title, QUALITY, 1, 2), ("ms", LATENCY, 1000, 0), ("hand DTW", "hand_dtw", 1, 3), ("amplitude", "amplitude", 1, 2)]
+    columns = [
+        (title, QUALITY, 1, judge.quality.digits),
+        ("ms", LATENCY, 1000, 0),
+        ("hand DTW", "hand_dtw", 1, 3),
+        ("amplitude", "amplitude", 1, 2),
+    ]
     parts = [f"{options.name}: {described(options, trials)}", markdown(trials_table(trials, columns))]
     chosen = front(finished, options.metrics) if len(options.objectives) > 1 else []
     if chosen:

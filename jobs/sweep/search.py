@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import optuna
@@ -20,6 +21,8 @@ from tune_spaces import Space
 DEFAULT = "default"  # name of the trial with the recipe's own settings
 REDUCTION = 3  # of how many trials ASHA lets one go on
 STUDY = "sweep"
+ATTEMPTS = 10  # suggestions in a row that were tried already, after which something else is drawn at random ...
+DRAWS = 10_000  # ... so often, before there is taken to be nothing else
 
 
 def key(recipe: Mapping) -> str:
@@ -66,7 +69,7 @@ def pending(options: TuneCommand, space: Space, known: Sequence[Trial]) -> Pendi
         return Pending(interrupted + [trial for trial in listed(options, space) if trial.number not in numbers])
     own = options.own(space.leaves)
     first = [] if known or not held(space, own) else [Trial(number=0, name=DEFAULT, recipe=own)]
-    return Pending(interrupted + first, max(0, options.trials - len(known) - len(first)))
+    return Pending(interrupted + first, max(0, min(options.trials, space.size) - len(known) - len(first)))
 
 
 def held(space: Space, recipe: Mapping) -> bool:
@@ -86,7 +89,7 @@ def searcher(options: TuneCommand, space: Space, known: Sequence[Trial], todo: P
         if trial.outcome == "open":
             continue
         values = [trial.value(metric) for metric in options.metrics]
-        judged = trial.outcome in ("finished", "stopped") and all(math.isfinite(value) for value in values)
+        judged = is_judged(trial) and all(math.isfinite(value) for value in values)
         study.add_trial(
             optuna.trial.create_trial(
                 params=slashed(trial.recipe),
@@ -96,20 +99,66 @@ def searcher(options: TuneCommand, space: Space, known: Sequence[Trial], todo: P
             )
         )
     several = len(options.metrics) > 1
-    search = OptunaSearch(
+    search = Unrepeated(
         metric=options.metrics if several else options.metrics[0],
         mode=["min"] * len(options.metrics) if several else "min",
         sampler=optuna.samplers.TPESampler(seed=options.seed + len(known)),  # a resumed search must not draw the same again
         storage=storage,
         study_name=STUDY,
         points_to_evaluate=[slashed(trial.recipe) for trial in todo.trials] or None,
-    )
+    ).remember(known, study, partial(space.draw, options.seed))
     return search, domains, len(todo.trials) + todo.more
+
+
+def is_judged(trial: Trial) -> bool:
+    """Whether its last row says how good its settings are."""
+    return trial.outcome in ("finished", "stopped")
 
 
 def slashed(recipe: Mapping) -> dict:
     """As ``OptunaSearch`` names its parameters."""
     return {name.replace(".", "/"): value for name, value in flatten({"recipe": recipe})}
+
+
+class Unrepeated(OptunaSearch):
+    """Optuna's search without settings that were tried before, whose result is known: trials with the same seeds end alike."""
+
+    def remember(self, known: Sequence[Trial], study: optuna.Study, draw: Callable[[int], dict]) -> "Unrepeated":
+        """draw: numbers → recipes."""
+        ended = [trial for trial in known if trial.outcome != "open"]
+        self.tried: dict[str, dict | None] = {key(trial.recipe): trial.history[-1] if is_judged(trial) else None for trial in ended}
+        self.drafts: dict[str, tuple[str, str]] = {}  # by Tune's id that by which Optuna knows a trial, and the key of its recipe
+        self.study, self.draw = study, draw
+        return self
+
+    def suggest(self, trial_id: str) -> dict | None:
+        """Searcher.FINISHED if all was tried."""
+        for attempt in range(ATTEMPTS):
+            if suggested := self._suggest_new(trial_id, f"{trial_id}-{attempt}"):
+                return suggested
+        other = next((recipe for recipe in map(self.draw, range(DRAWS)) if key(recipe) not in self.tried), None)
+        if other is None:
+            return Searcher.FINISHED
+        self.study.enqueue_trial(slashed(other))
+        return self._suggest_new(trial_id, f"{trial_id}-other")
+
+    def _suggest_new(self, trial_id: str, draft: str) -> dict | None:
+        """None if that was tried, of which Optuna is then told again."""
+        suggested = super().suggest(draft)
+        known = key(suggested["recipe"])
+        if known in self.tried:
+            super().on_trial_complete(draft, self.tried[known], error=self.tried[known] is None)
+            return None
+        self.tried[known], self.drafts[trial_id] = None, (draft, known)
+        return suggested
+
+    def on_trial_result(self, trial_id: str, result: dict) -> None:
+        super().on_trial_result(self.drafts[trial_id][0], result)
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        draft, known = self.drafts[trial_id]
+        self.tried[known] = None if error else result
+        super().on_trial_complete(draft, result, error)
 
 
 class Asha(ASHAScheduler):

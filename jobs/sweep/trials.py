@@ -22,8 +22,6 @@ from ms2sl.producers.sampling import Sampling
 from ms2sl.tracking import git_commit
 from ms2sl.training import Diverged, train
 
-Trial = Callable[[dict], None]
-
 
 class TuneReporter:
     """A Reporter of one rank that tells Ray Tune. start: a checkpoint of an earlier command to go on from."""
@@ -46,7 +44,7 @@ class TuneReporter:
         tune.report(metrics | {"step": step}, checkpoint=saved)
 
 
-def trainable(options: TuneCommand, starts: Mapping[str, Path]) -> Trial:
+def trainable(options: TuneCommand, starts: Mapping[str, Path]) -> Callable[[dict], None]:
     """The function that Tune calls with ``{"recipe": …}``, and what is reserved for it.
 
     starts: checkpoints to go on from, by ``key`` of the recipe.
@@ -69,7 +67,8 @@ def train_together(config: dict, options: TuneCommand, starts: Mapping[str, Path
     """Workers of Ray Train, in a group of their own."""
     chosen = options.with_recipe(config["recipe"])
     command = chosen.training_command().model_copy(update={"runs": Path(tune.get_context().get_trial_dir())})
-    result = fit(command, [TuneReportCallback()], judging=chosen.judging, start=starts.get(key(config["recipe"])))
+    start = starts.get(key(config["recipe"]))
+    result = fit(command, [TuneReportCallback()], judging=chosen.judging, start=start, cpus=options.cpus_per_trial)
     if "diverged" in result.return_value:
         raise Diverged(result.return_value["diverged"])
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.search import key
 from ms2sl import backtranslation
@@ -45,16 +47,20 @@ class Unseen:
         gap = self.quality.gap(self.results(best), self.results(own))
         surely = "surely better than" if gap.high < 0 else "surely worse than" if gap.low > 0 else "not surely better than"
         name = self.quality.score.replace("_", " ")
-        return f"{surely} the recipe's own settings: on {self.about}, loss of {name} {with_interval(gap, sign=True)} against theirs"
+        difference = with_interval(gap, sign=True, digits=self.quality.digits)
+        return f"{surely} the recipe's own settings: on {self.about}, loss of {name} {difference} against theirs"
 
     def front_table(self, trials: Sequence[Trial]) -> Table:
         """A row a trial: what it drew, the score from each modality with its interval, the amplitude, and milliseconds."""
-        names, score = swept(trials), self.quality.score
+        names, score, digits = swept(trials), self.quality.score, self.quality.digits
         modalities = [result.modality for result in self.results(trials[0])]
         columns = [title for each in modalities for title in (f"{score} from {each}".replace("_", " "), "95 %", "amplitude")]
         rows = [("trial", *names, *columns, "ms an utterance")]
-        for trial in trials:
-            cells = [(f"{r.value(score):.2f}", interval(r.scores[score]), f"{r.value('amplitude'):.2f}") for r in self.results(trial)]
+        for trial in tqdm(trials, desc="judge the front again", unit="trial"):
+            cells = [
+                (f"{r.value(score):.{digits}f}", interval(r.scores[score], digits), f"{r.value('amplitude'):.2f}")
+                for r in self.results(trial)
+            ]
             sampling, folder = self.options.with_recipe(trial.recipe).sampling, self.options.trained or Path(trial.checkpoint)
             milliseconds = 1000 * self.quality.latency(folder, sampling)
             values = (shown(trial.drawn.get(name, "")) for name in names)

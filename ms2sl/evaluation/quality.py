@@ -21,6 +21,7 @@ ErrorName = Literal["letter_error", "word_error", "hand_dtw", "body_dtw", "dtw_m
 ScoreName = Literal[ErrorName, "bleu_1", "bleu_4", "chrf", "rouge_l", "log_likelihood"]
 REPORTED = ("letter_error", "log_likelihood", "hand_dtw", "amplitude", "jerk")  # beside the terms of the loss, one of which is "length"
 REPORTED_OF_SENTENCES = ("bleu_1", "bleu_4", "chrf", "log_likelihood", "hand_dtw", "amplitude", "jerk")
+DISTANCES = ("hand_dtw", "body_dtw", "dtw_mje")  # in shoulder widths: small numbers
 STILL, WILD = 0.8, 1.25  # shares of real signers' speed that count as moving like them
 
 
@@ -49,6 +50,11 @@ class Quality:
         self._spoken = all(clip.speech for clip in clips)
         (self._real,) = self._columns(Judge(dataset, reader, device), real_signing())
 
+    @property
+    def digits(self) -> int:
+        """After the point, of the score."""
+        return 4 if self.score in DISTANCES else 2
+
     def results(self, folder: Path, sampling: Sampling, seeds: Sequence[int] = (0,)) -> list[Result]:
         """Scores from text, and from speech where all clips have it."""
         judge = Judge(self.dataset, self.reader, self.device)
@@ -71,7 +77,7 @@ class Quality:
         return float(np.mean([shortfall(r.value(self.score), self.score) * guard(r.value("amplitude")) for r in results]))
 
     def latency(self, folder: Path, sampling: Sampling) -> float:
-        """Median seconds of computing for one utterance alone, from the first modality."""
+        """Seconds of computing for one utterance alone, from the first modality."""
         entry = self._entries(folder, sampling, (0,))[0]
         producer = Judge(self.dataset, self.reader, self.device).producer(entry)
         return latency(producer, [clip.utterance(entry.modality) for clip in self.clips])

@@ -76,12 +76,12 @@ def share_of_ceiling(result: Result, ceiling: Result, sentences: bool) -> float:
     return 100 * mine / best if best else float("nan")
 
 
-def interval(score: Score) -> str:
-    return "" if np.isnan(score.low) else f"{score.low:z.1f} to {score.high:z.1f}"
+def interval(score: Score, digits: int = 1) -> str:
+    return "" if np.isnan(score.low) else f"{score.low:z.{digits}f} to {score.high:z.{digits}f}"
 
 
-def with_interval(score: Score, sign: bool = False) -> str:
-    return f"{score.value:{'+' if sign else ''}z.1f} ({interval(score)})"
+def with_interval(score: Score, sign: bool = False, digits: int = 1) -> str:
+    return f"{score.value:{'+' if sign else ''}z.{digits}f} ({interval(score, digits)})"
 
 
 def _rival(result: Result, others: Sequence[Result]) -> Result | None:

@@ -16,7 +16,7 @@ UTTERANCES = [Utterance(text, text=text) for text in ("cab", "bad", "dig", "deaf
 
 
 class Sleeper:
-    """Is slow with its first utterance."""
+    """Is slow with an utterance that it hears for the first time, and with its longest ones always."""
 
     name = "sleeper"
 
@@ -24,8 +24,9 @@ class Sleeper:
         self.asked: list[str] = []
 
     def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
-        time.sleep(0.02 if self.asked else 0.5)
-        self.asked += [utterance.id for utterance in utterances]
+        said = utterances[0].id
+        time.sleep(0.2 if said not in self.asked else 0.1 if said in ("deaf", "cage") else 0.02)
+        self.asked.append(said)
         return [Poses(np.zeros((1, SKELETON.n_joints, 2), np.float32), np.ones((1, SKELETON.n_joints), np.float32), 25.0)] * len(utterances)
 
 
@@ -46,10 +47,10 @@ def pixels(picture: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def test_latency_is_the_median_of_single_utterances_without_the_first():
+def test_latency_is_the_median_of_utterances_of_each_its_fastest():
     sleeper = Sleeper()
-    assert 0.02 <= latency(sleeper, UTTERANCES) < 0.4
-    assert sleeper.asked == ["cab", "bad", "dig", "deaf", "cage", "fed"]
+    assert 0.02 <= latency(sleeper, UTTERANCES) < 0.1
+    assert sleeper.asked == [said for said in ("cab", "bad", "dig", "deaf", "cage") for _ in range(3)]
 
 
 def test_more_steps_take_longer(tiny_checkpoint):

@@ -36,14 +36,20 @@ def test_the_best_comes_first_and_who_was_not_judged_last():
 def test_reasons_are_told_of_what_went_wrong_on_one_short_line():
     long = "worker 0: RuntimeError: " + "CUDA out of memory " * 10
     some = [trial(0, outcome="diverged", reason="a | b\n  c"), trial(1, outcome="failed", reason=long), trial(2, outcome="failed")]
-    cells = [row[2] for row in trials_table(some, METRICS)[1:]]
+    header, *rows = trials_table(some, METRICS)
+    cells = [row[header.index("outcome")] for row in rows]
     assert cells[0] == "diverged: a / b c"
     assert cells[1].startswith("failed: worker 0: RuntimeError: CUDA out")
     assert cells[1].endswith("…")
     assert len(cells[1]) == len("failed: ") + LONGEST_REASON
     assert cells[2] == "failed"
     exact = trial(0, outcome="failed", reason="x" * LONGEST_REASON)
-    assert trials_table([exact], METRICS)[1][2] == "failed: " + "x" * LONGEST_REASON
+    assert trials_table([exact], METRICS)[1][1] == "failed: " + "x" * LONGEST_REASON
+
+
+def test_of_sampling_alone_no_steps_of_training_are_told():
+    sampled = Trial(number=0, recipe={"sampling": {"steps": 8}}, history=({"step": 1.0, "letter_error": 2.0},))
+    assert "steps" not in trials_table([sampled], METRICS)[0]
 
 
 def test_it_can_be_written_as_markdown():

@@ -1,0 +1,92 @@
+import pytest
+import ray
+
+from jobs.sweep.command import TuneCommand
+from jobs.sweep.room import concurrency, needs, reserved
+from ms2sl.errors import InputError
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A function: what a cluster of these resources has room for."""
+
+    def room(options: TuneCommand, **resources: float) -> int:
+        monkeypatch.setattr(ray, "cluster_resources", lambda: {"memory": 1e9, "node:1.2.3.4": 1.0} | resources)
+        return concurrency(options)
+
+    return room
+
+
+def of(cpus: int = 1, gpus: float = 0, workers: int = 1, concurrent: int | None = None) -> TuneCommand:
+    return TuneCommand(cpus_per_trial=cpus, gpus_per_trial=gpus, workers_per_trial=workers, concurrent=concurrent)
+
+
+def taken(options: TuneCommand) -> dict[str, float]:
+    """What Tune reserves."""
+    return reserved(options).required_resources
+
+
+def test_a_trial_on_one_device_takes_its_threads_and_its_share_of_a_gpu():
+    assert needs(of(cpus=3)) == {"CPU": 3, "GPU": 0}
+    assert needs(of(cpus=2, gpus=0.25)) == {"CPU": 2, "GPU": 0.25}
+
+
+@pytest.mark.parametrize("options", [of(), of(cpus=3), of(cpus=2, gpus=0.25), of(gpus=1)])
+def test_all_of_a_trial_on_one_device_is_reserved(options):
+    assert taken(options) == {kind: amount for kind, amount in needs(options).items() if amount}
+    assert len(reserved(options).bundles) == 1
+
+
+def test_workers_take_their_threads_a_gpu_each_and_some_for_reading():
+    plain = needs(of(cpus=2, workers=3))
+    assert 3 * 2 < plain["CPU"] < 3 * 3
+    assert plain["GPU"] == 0
+    assert needs(of(cpus=2, workers=6))["CPU"] == pytest.approx(2 * plain["CPU"], rel=0.01)
+    assert needs(of(gpus=0.5, workers=3))["GPU"] == needs(of(gpus=1, workers=3))["GPU"] == 3
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_workers_reserve_for_themselves_and_only_who_waits_for_them_is_reserved_for(gpus):
+    options = of(cpus=2, gpus=gpus, workers=3)
+    assert set(taken(options)) == {"CPU"}
+    assert 0 < taken(options)["CPU"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "resources", "trials"),
+    [
+        (of(), {"CPU": 4}, 4),
+        (of(cpus=3), {"CPU": 8}, 2),
+        (of(cpus=4), {"CPU": 4}, 1),
+        (of(cpus=1, gpus=1), {"CPU": 16, "GPU": 2}, 2),
+        (of(cpus=8, gpus=1), {"CPU": 16, "GPU": 4}, 2),
+        (of(gpus=0.25), {"CPU": 16, "GPU": 1}, 4),
+        (of(gpus=0.1), {"CPU": 16, "GPU": 1}, 10),
+        (of(gpus=0.3), {"CPU": 16, "GPU": 1}, 3),
+        (of(cpus=1, workers=2), {"CPU": 4}, 1),
+        (of(cpus=1, workers=2), {"CPU": 8}, 2),
+        (of(cpus=1, gpus=1, workers=2), {"CPU": 64, "GPU": 8}, 4),
+    ],
+)
+def test_as_many_trials_run_as_there_is_room_for(cluster, options, resources, trials):
+    assert cluster(options, **resources) == trials
+
+
+@pytest.mark.parametrize(("concurrent", "trials"), [(1, 1), (3, 3), (9, 4)])
+def test_no_more_run_than_were_asked_for(cluster, concurrent, trials):
+    assert cluster(of(concurrent=concurrent), CPU=4) == trials
+
+
+@pytest.mark.parametrize(
+    ("options", "resources", "reason"),
+    [
+        (of(cpus=5), {"CPU": 4}, "a trial needs 5 CPUs, but the cluster has 4: lower --cpus-per-trial"),
+        (of(gpus=1), {"CPU": 4}, "a trial needs 1 GPUs, but the cluster has 0: lower --gpus-per-trial"),
+        (of(gpus=0.5), {"CPU": 4, "GPU": 0.25}, r"a trial needs 0\.5 GPUs, but the cluster has 0\.25"),
+        (of(gpus=1, workers=3), {"CPU": 64, "GPU": 2}, "a trial needs 3 GPUs, but the cluster has 2: .*--workers-per-trial"),
+        (of(cpus=2, workers=2), {"CPU": 4}, r"a trial needs 5\.01 CPUs, but the cluster has 4: .*--workers-per-trial"),
+    ],
+)
+def test_a_trial_for_which_there_is_never_room_is_refused(cluster, options, resources, reason):
+    with pytest.raises(InputError, match=reason):
+        cluster(options, **resources)
