@@ -1,6 +1,9 @@
 """What runs in a trial: the training loop itself where one device holds it, Ray Train where it takes several; or sampling alone."""
 
+import ctypes
 import functools
+import gc
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -37,7 +40,10 @@ class TuneReporter:
 
     def latest(self) -> Path | None:
         checkpoint = tune.get_checkpoint()
-        return Path(checkpoint.to_directory()) if checkpoint else self.start
+        if checkpoint is None:
+            return self.start
+        self._copy = tempfile.TemporaryDirectory()  # lives as long as the reporter
+        return Path(checkpoint.to_directory(self._copy.name))
 
     def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
         saved = tune.Checkpoint.from_directory(checkpoint) if checkpoint else None
@@ -54,6 +60,7 @@ def trainable(options: TuneCommand, starts: Mapping[str, Path]) -> Callable[[dic
 
 
 def train_alone(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:
+    release_memory()
     torch.set_num_threads(options.cpus_per_trial)
     chosen = options.with_recipe(config["recipe"])
     command, reporter = chosen.training_command(), TuneReporter(starts.get(key(config["recipe"])))
@@ -71,6 +78,13 @@ def train_together(config: dict, options: TuneCommand, starts: Mapping[str, Path
     result = fit(command, [TuneReportCallback()], judging=chosen.judging, start=start, cpus=options.cpus_per_trial)
     if "diverged" in result.return_value:
         raise Diverged(result.return_value["diverged"])
+
+
+def release_memory() -> None:
+    """Gives back what an earlier trial of this process left: each runs in a thread of its own, and glibc keeps what a thread has freed."""
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
 
 
 def sample(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:

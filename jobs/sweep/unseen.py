@@ -41,7 +41,7 @@ class Unseen:
     def verdict(self, best: Trial, own: Trial | None) -> str:
         """Whether the best trial is surely better than the recipe's own settings."""
         if own is None or not (self.options.trained or own.checkpoint):
-            return "the recipe's own settings were not tried, so there is nothing to compare it with"
+            return "no trial ended with the recipe's own settings, so there is nothing to compare it with"
         if best.number == own.number:
             return "the recipe's own settings are the best that were tried"
         gap = self.quality.gap(self.results(best), self.results(own))
