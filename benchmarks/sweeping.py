@@ -76,7 +76,9 @@ def main() -> None:
     starting = time.perf_counter() - began
 
     training = {"steps": arguments.steps}
-    alone = TuneCommand(**shared, trials=arguments.trials, scheduler="none", concurrent=1, cpus_per_trial=cores, training=training)
+    alone = TuneCommand(
+        **shared, trials=arguments.trials, judgements=3, scheduler="none", concurrent=1, cpus_per_trial=cores, training=training
+    )
     alone = alone.settled(SPACE)
     rounds = [(loop(alone), sweep(alone)[0]) for _ in range(arguments.rounds)]
     loops, sweeps = zip(*rounds, strict=True)
@@ -89,7 +91,13 @@ def main() -> None:
     save("sweeping-overhead", title, rows)
 
     rows = [("", "seconds", "best loss of letter error", "finished")]
-    together = {"training": {"steps": arguments.asha_steps}, "trials": arguments.asha_trials, "cpus_per_trial": 1, "concurrent": None}
+    together = {
+        "training": {"steps": arguments.asha_steps},
+        "trials": arguments.asha_trials,
+        "judgements": 9,
+        "cpus_per_trial": 1,
+        "concurrent": None,
+    }
     for name in ("none", "asha"):
         seconds, best, finished = sweep(TuneCommand(**alone.model_dump() | together | {"scheduler": name}).settled(SPACE))
         rows.append(

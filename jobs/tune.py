@@ -44,7 +44,7 @@ def run(options: TuneCommand) -> None:
     dataset = Dataset(options.data)
     check(options, dataset)
     ledger = Ledger(options.folder / "trials")
-    together = room(options) if options.fresh or pending(options, space, ledger.trials()) else 0
+    together = room(options) if pending(options, space, [] if options.fresh else ledger.trials()) else 0
     claim(options, dataset)
     todo = pending(options, space, ledger.trials())
     tracker, status = open_tracker(options, dataset), "FAILED"

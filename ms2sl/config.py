@@ -15,16 +15,16 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def read_yaml(path: Path) -> dict:
-    """The mapping in a recipe. Raises InputError if the file is missing, broken or no mapping."""
+def read_yaml(path: Path, what: str = "recipe") -> dict:
+    """The mapping in a file. Raises InputError if the file is missing, broken or no mapping."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"recipe {path} cannot be read: {error.strerror}") from None
+        raise InputError(f"{what} {path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"recipe {path} is not YAML: {error}") from None
+        raise InputError(f"{what} {path} is not YAML: {error}") from None
     if not isinstance(content or {}, dict):
-        raise InputError(f"recipe {path} must hold keys and values, not a {type(content).__name__}")
+        raise InputError(f"{what} {path} must hold keys and values, not a {type(content).__name__}")
     return content or {}
 
 

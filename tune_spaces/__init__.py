@@ -109,7 +109,7 @@ def load_space(name: str) -> Space:
     if name in known:
         return parse(name, import_module(f"{__name__}.{name}").SPACE)
     if path.suffix in (".yaml", ".yml"):
-        return parse(path.stem, read_yaml(path))
+        return parse(path.stem, read_yaml(path, "search space"))
     if path.suffix == ".py" and path.is_file():
         return parse(path.stem, _space_of(path))
     raise InputError(f"there is no search space '{name}'; there are: {', '.join(known)}, or the path of a .py or .yaml file")

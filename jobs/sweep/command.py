@@ -59,7 +59,7 @@ class TuneCommand(Command):
     training: TrainingConfig = TrainingConfig()
     sampling: Sampling = Sampling()
     cpus_per_trial: int = Field(1, gt=0, description="CPU threads of a trial, or of each of its workers")
-    gpus_per_trial: float = Field(0, ge=0, description="GPUs of a trial, a share will do; where it has several workers, any gives each one")
+    gpus_per_trial: float = Field(0, ge=0, le=1, description="share of a GPU for a trial; of several workers each has one whole")
     workers_per_trial: int = Field(1, gt=0, description="DDP workers of a trial that one device cannot hold")
     concurrent: int | None = Field(None, gt=0, description="trials at a time; by default as many as the cluster has room for")
     max_failures: int = Field(1, ge=0, description="how often a trial that crashed goes on from its last checkpoint")

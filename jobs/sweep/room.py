@@ -27,14 +27,22 @@ def reserved(options: TuneCommand) -> tune.PlacementGroupFactory:
 
 
 def concurrency(options: TuneCommand) -> int:
-    """Trials at a time. Raises InputError if not even one fits, which would otherwise wait for ever."""
-    there = ray.cluster_resources()
+    """Trials at a time. Raises InputError if not even one fits, which would otherwise wait for ever.
+
+    One machine must hold a trial; only workers of several may lie apart.
+    """
+    together = options.workers_per_trial > 1
+    places = [ray.cluster_resources()] if together else [node["Resources"] for node in ray.nodes() if node["Alive"]]
     wanted = {kind: amount for kind, amount in needs(options).items() if amount}
-    for kind, amount in wanted.items():
-        if there.get(kind, 0) < amount:
-            raise InputError(
-                f"a trial needs {amount:g} {kind}s, but the cluster has {there.get(kind, 0):g}: "
-                f"lower --{kind.lower()}s-per-trial or --workers-per-trial"
-            )
-    fitting = min(int(there[kind] / amount + 1e-9) for kind, amount in wanted.items())
+    fitting = sum(min(_fitting(place.get(kind, 0), amount) for kind, amount in wanted.items()) for place in places)
+    if not fitting:
+        what = " and ".join(f"{amount:g} {kind}s" for kind, amount in wanted.items())
+        there = " and ".join(f"{max(place.get(kind, 0) for place in places):g}" for kind in wanted)
+        where = "the cluster has" if together else "one machine of the cluster has at most"
+        raise InputError(f"a trial needs {what}, but {where} {there}: lower --cpus-per-trial, --gpus-per-trial or --workers-per-trial")
     return min(fitting, options.concurrent or fitting)
+
+
+def _fitting(there: float, amount: float) -> int:
+    """How often an amount fits; a share of a GPU must lie on one."""
+    return int(there) * int(1 / amount) if amount < 1 else int(there / amount)

@@ -118,9 +118,9 @@ def test_a_sweep_that_no_trial_survived_is_an_error_with_the_reason(options):
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_more_than_the_cluster_has_is_refused_at_once(options):
-    with pytest.raises(InputError, match="a trial needs 64 CPUs, but the cluster has 4"):
+    with pytest.raises(InputError, match="a trial needs 64 CPUs, but one machine of the cluster has at most 4"):
         run(options(cpus_per_trial=64))
-    with pytest.raises(InputError, match="a trial needs 2 GPUs, but the cluster has 0"):
+    with pytest.raises(InputError, match=r"a trial needs 3\.01 CPUs and 2 GPUs, but the cluster has 4 and 0"):
         run(options(workers_per_trial=2, gpus_per_trial=1))
     assert not options().folder.exists()
 

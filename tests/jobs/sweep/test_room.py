@@ -11,8 +11,17 @@ def cluster(monkeypatch):
     """A function: what a cluster of these resources has room for."""
 
     def room(options: TuneCommand, **resources: float) -> int:
-        monkeypatch.setattr(ray, "cluster_resources", lambda: {"memory": 1e9, "node:1.2.3.4": 1.0} | resources)
+        return of_machines(options, resources)
+
+    def of_machines(options: TuneCommand, *machines: dict[str, float]) -> int:
+        gone = {"Alive": False, "Resources": {"CPU": 100.0, "GPU": 100.0}}
+        alive = [{"Alive": True, "Resources": {"memory": 1e9} | resources} for resources in machines]
+        total = {kind: sum(machine.get(kind, 0) for machine in machines) for kind in ("CPU", "GPU")}
+        monkeypatch.setattr(ray, "nodes", lambda: [gone, *alive])
+        monkeypatch.setattr(ray, "cluster_resources", lambda: {kind: amount for kind, amount in total.items() if amount})
         return concurrency(options)
+
+    room.of_machines = of_machines
 
     return room
 
@@ -80,13 +89,22 @@ def test_no_more_run_than_were_asked_for(cluster, concurrent, trials):
 @pytest.mark.parametrize(
     ("options", "resources", "reason"),
     [
-        (of(cpus=5), {"CPU": 4}, "a trial needs 5 CPUs, but the cluster has 4: lower --cpus-per-trial"),
-        (of(gpus=1), {"CPU": 4}, "a trial needs 1 GPUs, but the cluster has 0: lower --gpus-per-trial"),
-        (of(gpus=0.5), {"CPU": 4, "GPU": 0.25}, r"a trial needs 0\.5 GPUs, but the cluster has 0\.25"),
-        (of(gpus=1, workers=3), {"CPU": 64, "GPU": 2}, "a trial needs 3 GPUs, but the cluster has 2: .*--workers-per-trial"),
+        (of(cpus=5), {"CPU": 4}, "a trial needs 5 CPUs, but one machine of the cluster has at most 4: lower --cpus-per-trial"),
+        (of(gpus=1), {"CPU": 4}, "a trial needs 1 CPUs and 1 GPUs, but one machine of the cluster has at most 4 and 0: .*--gpus-per-trial"),
+        (of(gpus=1, workers=3), {"CPU": 64, "GPU": 2}, r"needs 4\.51 CPUs and 3 GPUs, but the cluster has 64 and 2: .*--workers-per-trial"),
         (of(cpus=2, workers=2), {"CPU": 4}, r"a trial needs 5\.01 CPUs, but the cluster has 4: .*--workers-per-trial"),
     ],
 )
 def test_a_trial_for_which_there_is_never_room_is_refused(cluster, options, resources, reason):
     with pytest.raises(InputError, match=reason):
         cluster(options, **resources)
+
+
+def test_a_trial_lies_on_one_machine_and_its_share_of_a_gpu_on_one_gpu(cluster):
+    machine = {"CPU": 4.0, "GPU": 2.0}
+    assert cluster.of_machines(of(cpus=3), machine, machine) == 2
+    assert cluster.of_machines(of(gpus=0.4), machine, machine) == 8
+    assert cluster.of_machines(of(gpus=0.6), machine, machine) == 4
+    with pytest.raises(InputError, match="one machine of the cluster has at most 4"):
+        cluster.of_machines(of(cpus=5), machine, machine)
+    assert cluster.of_machines(of(cpus=3, workers=2), machine, machine, machine) == 1
