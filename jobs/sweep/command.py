@@ -39,7 +39,7 @@ class TuneCommand(Command):
         None, description="how settings are chosen; by default grid for variants, optuna for two objectives, random otherwise"
     )
     scheduler: Literal["asha", "pbt", "none"] | None = Field(
-        None, description="asha stops the worse trials early, pbt lets them go on from better ones; by default asha for one objective"
+        None, description="asha stops the worse trials early, pbt lets them go on from better ones; variants and two objectives need none"
     )
     objectives: tuple[Literal["quality", "latency"], ...] = Field(
         (), description="what to minimise; by default the loss of quality, and also latency where the space has choices of sampling"
@@ -118,7 +118,7 @@ class TuneCommand(Command):
         decided = {
             "objectives": objectives,
             "search": self.search or ("grid" if space.variants else "optuna" if several else "random"),
-            "scheduler": self.scheduler or ("asha" if self.trains and not several else "none"),
+            "scheduler": self.scheduler or ("asha" if self.trains and not several and not space.variants else "none"),
             **{key: getattr(self, key).absolute() for key in ("runs", "reader")},
             "trained": self.trained and self.trained.absolute(),
         }

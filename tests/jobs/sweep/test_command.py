@@ -126,7 +126,7 @@ def test_a_population_may_change_losses_and_the_learning_rate():
         ("architecture", "random", "asha", ("quality",)),
         ("diffusion_steps", "optuna", "none", ("quality", "latency")),
         ("sampling", "optuna", "none", ("quality", "latency")),
-        ("ablations", "grid", "asha", ("quality",)),
+        ("ablations", "grid", "none", ("quality",)),
     ],
 )
 def test_what_is_left_open_is_decided_by_the_space(name, search, scheduler, objectives):
