@@ -83,7 +83,10 @@ def user_error(error: BaseException | None) -> str | None:
 
 
 def start_ray(**options) -> None:
-    """Joins the cluster that RAY_ADDRESS names, or starts Ray on this machine; does nothing if Ray runs already."""
+    """Joins the cluster that RAY_ADDRESS names, or starts Ray on this machine; does nothing if Ray runs already.
+
+    options: of ``ray.init``, for a Ray that is started here; ``num_cpus=None`` counts the cores.
+    """
     for name, value in {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -98,9 +101,9 @@ def start_ray(**options) -> None:
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    if not os.environ.get("RAY_ADDRESS"):
-        # Workers of a small machine wait for each other more than they compute: some room beside the cores.
-        options = {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": True} | options
+    # Workers of a small machine wait for each other more than they compute: some room beside the cores.
+    own = {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": True} | options
+    options = {} if os.environ.get("RAY_ADDRESS") else own  # a cluster that runs already is as it is
     # Workers log to files; what a user must know of them comes back as results and errors.
     ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
 

@@ -85,7 +85,8 @@ def train_worker(config: dict) -> dict:
     reporter = RayReporter(config["progress"], config["start"])
     task = options.make_task(dataset, config["commit"])
     if judging := config["judging"]:
-        task = JudgedTask(task, judging.quality(dataset, str(reporter.device)), judging.sampling)
+        quality = judging.quality(dataset, str(reporter.device)) if reporter.rank == 0 else None
+        task = JudgedTask(task, quality, judging.sampling)
     plan = Plan(dataset.shards("train"), options.training.batch_size, options.training.seed, reporter.rank, reporter.world_size)
     try:
         return train(task, lambda step: stream(plan, task.collate, step, options.training.steps), options.training, reporter)

@@ -4,8 +4,10 @@ a space holds choices of sampling alone, one trained model that is sampled in an
 The same command after any end goes on: trials that have ended are not run again.
 """
 
+import json
 import logging
 import os
+import random
 import signal
 import threading
 import time
@@ -25,6 +27,7 @@ from jobs.train import claim, open_tracker
 from ms2sl.batching import Plan
 from ms2sl.checkpoint import check_skeleton, read_card
 from ms2sl.dataset import Dataset
+from ms2sl.errors import InputError
 from ms2sl.storage import Location
 from ms2sl.sweep.ledger import Ledger
 from ms2sl.tracking import Tracker
@@ -43,6 +46,8 @@ def run(options: TuneCommand) -> None:
     options = options.model_copy(update={"data": str(Location(options.data))}).settled(space)
     dataset = Dataset(options.data)
     check(options, dataset)
+    if options.fresh and (recipe := options.folder / "recipe.json").exists() and "space" not in json.loads(recipe.read_text()):
+        raise InputError(f"{options.folder} holds a training and no sweep, and is not deleted: choose another --name")
     ledger = Ledger(options.folder / "trials")
     together = room(options) if pending(options, space, [] if options.fresh else ledger.trials()) else 0
     claim(options, dataset)
@@ -52,11 +57,11 @@ def run(options: TuneCommand) -> None:
         interrupted = bool(todo) and search(options, space, ledger, todo, tracker, together)
         trials = ledger.trials()
         if not interrupted or any(trial.history for trial in trials):
-            conclude(options, space, trials, tracker)
+            conclude(options, space, trials, tracker, again=not interrupted)
         if interrupted:
             raise KeyboardInterrupt
         status = "FINISHED"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter is Ray's answer to a termination
         status = "KILLED"
         raise
     finally:
@@ -65,7 +70,7 @@ def run(options: TuneCommand) -> None:
 
 def room(options: TuneCommand) -> int:
     """Trials at a time; Ray runs after this. Raises InputError if there is room for none."""
-    start_ray(**({"num_cpus": os.cpu_count()} if options.workers_per_trial == 1 else {}))
+    start_ray(**({"num_cpus": None} if options.workers_per_trial == 1 else {}))
     return concurrency(options)
 
 
@@ -76,7 +81,8 @@ def check(options: TuneCommand, dataset: Dataset) -> None:
         check_skeleton(read_card(options.trained, "ms2sl"), dataset.skeleton, options.trained)
     else:
         Plan(dataset.shards("train"), options.training.batch_size, options.training.seed, 0, options.workers_per_trial)
-    if len(dataset.shards(dataset.validation)) and dataset.validation == "train":
+    dataset.shards(dataset.validation)
+    if dataset.validation == "train":
         print("there is no dev split: trials are judged on training clips")
 
 
@@ -107,11 +113,12 @@ def search(options: TuneCommand, space: Space, ledger: Ledger, todo: Pending, tr
             storage_path=str(options.folder / "tune"),
             # Of a population anyone may go on from what another was long ago.
             checkpoint_config=tune.CheckpointConfig(num_to_keep=None if options.scheduler == "pbt" else 2),
-            failure_config=tune.FailureConfig(max_failures=options.max_failures),
+            failure_config=tune.FailureConfig(max_failures=options.max_failures if options.workers_per_trial == 1 else 0),  # Ray Train's
             callbacks=[books],
             verbose=0,
         ),
     )
+    random.seed(options.seed)  # PBT draws from it
     began, handler = time.monotonic(), signal.getsignal(signal.SIGINT)
     try:
         tuner.fit()

@@ -133,6 +133,10 @@ class Tracker:
             self._client.set_tag(self.run_id, key, value)
 
     @_guarded
+    def running(self) -> bool:
+        return self._client.get_run(self.run_id).info.status == "RUNNING"
+
+    @_guarded
     def child(self, tag: str, value: Any) -> str | None:
         """Id of the run under this one that has this tag, if there is one."""
         experiment = self._client.get_run(self.run_id).info.experiment_id

@@ -14,8 +14,7 @@ STATE, PROGRESS = "training.safetensors", "training.json"
 class TrainState:
     """Weights under training, their exponential average, the optimizer and the step.
 
-    Random numbers need no state: each step seeds its own from (seed, step, rank). The lowest loss counts from where this process began,
-    since the weights of losses may be others after a resumption.
+    Random numbers need no state: each step seeds its own from (seed, step, rank).
     """
 
     def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer):
@@ -43,7 +42,7 @@ class TrainState:
         tensors |= {f"average.{name}": average for name, average in zip(names, self.average, strict=True)}
         tensors |= {f"optimizer.{key}.{name}": state[key] for name, state in zip(names, moments, strict=True) for key in state}
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, folder / STATE)
-        (folder / PROGRESS).write_text(json.dumps({"step": self.step}))
+        (folder / PROGRESS).write_text(json.dumps({"step": self.step, "lowest_loss": self.lowest_loss}))
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
@@ -54,4 +53,11 @@ class TrainState:
             prefix, suffix = "optimizer.", f".{name}"
             keys = [key for key in tensors if key.startswith(prefix) and key.endswith(suffix) and key.count(".") == name.count(".") + 2]
             self.optimizer.state[parameter] = {key[len(prefix) : -len(suffix)]: tensors[key].to(parameter.device) for key in keys}
-        self.step = json.loads((folder / PROGRESS).read_text())["step"]
+        progress = json.loads((folder / PROGRESS).read_text())
+        self.step, self.lowest_loss = progress["step"], progress.get("lowest_loss", math.inf)
+
+
+def forget_lowest_loss(folder: Path) -> None:
+    """Of a checkpoint from which training goes on with other settings: what its loss was says nothing of divergence then."""
+    progress = json.loads((folder / PROGRESS).read_text())
+    (folder / PROGRESS).write_text(json.dumps({"step": progress["step"]}))

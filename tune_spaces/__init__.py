@@ -92,7 +92,8 @@ class Space:
         """Every combination of choices. Raises InputError if a value has a range."""
         ranges = ", ".join(name for name, leaf in self.leaves.items() if leaf.form != "choice")
         if ranges:
-            raise InputError(f"space '{self.name}': a grid needs choices, and {ranges} has a range; use --search random or optuna")
+            advice = "list values" if self.variants else "list values, or use --search random or optuna"
+            raise InputError(f"space '{self.name}': a grid needs choices, and {ranges} has a range; {advice}")
         return [nested(dict(zip(self.leaves, values, strict=True))) for values in product(*(leaf.values for leaf in self.leaves.values()))]
 
     def extremes(self) -> Iterator[dict]:

@@ -12,9 +12,9 @@ from tqdm import tqdm
 from jobs.command import user_error
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.search import Asha, Pending, key
+from jobs.sweep.trials import DIVERGED
 from ms2sl.sweep.ledger import QUALITY, Ledger, Trial
 from ms2sl.tracking import PARENT, Tracker, flatten
-from ms2sl.training import Diverged
 
 STATUS = {"finished": "FINISHED", "stopped": "KILLED", "open": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 
@@ -44,6 +44,9 @@ class Bookkeeper(tune.Callback):
         self._write(trial, run_id=tracker.run_id, record=record)
 
     def on_trial_result(self, iteration, trials, trial: TuneTrial, result: dict, **info) -> None:
+        if DIVERGED in result:
+            self._end(trial, "diverged", result[DIVERGED])
+            return
         row = {name: float(value) for name, value in result.items() if name not in AUTO_RESULT_KEYS and _is_number(value)}
         recipe, record = result["config"]["recipe"], self.running[trial.trial_id]  # that of the trial may be its next one already
         history = record.history
@@ -60,6 +63,8 @@ class Bookkeeper(tune.Callback):
         self._write(trial, checkpoint=checkpoint.path)
 
     def on_trial_complete(self, iteration, trials, trial: TuneTrial, **info) -> None:
+        if self.running[trial.trial_id].outcome != "open":
+            return
         if self.running[trial.trial_id].step >= self.options.steps:
             self._end(trial, "finished")
         elif isinstance(self.scheduler, Asha) and trial.trial_id in self.scheduler.stopped:
@@ -70,14 +75,16 @@ class Bookkeeper(tune.Callback):
         if trial.pickled_error_file:  # of this very process; ``get_pickled_error`` looks where it is copied to only later
             error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
         cause = getattr(error, "cause", None) or error
-        reason = user_error(error) or str(cause or "its process died").strip().splitlines()[-1]
-        self._end(trial, "diverged" if isinstance(cause, Diverged) else "failed", reason)
+        lines = [type(cause).__name__, *str(cause).strip().splitlines()] if cause else ["its process died"]
+        self._end(trial, "failed", user_error(error) or ": ".join(dict.fromkeys((lines[0], lines[-1]))))
 
     def close(self) -> None:
-        """Ends the runs of trials that did not end: they go on with the next command."""
-        for id, record in self.running.items():
-            if record.outcome == "open":
-                self.trackers[id].finish(STATUS["open"])
+        """Ends every run that goes on in MLflow though its trial does not: an open one goes on with the next command."""
+        for record in self.known.values():
+            tracker = Tracker(self.parent.uri, record.run_id)
+            if tracker.running():
+                tracker.tags({"outcome": record.outcome, "reason": record.reason or "by the end of the command"})
+                tracker.finish(STATUS[record.outcome])
         if self.bar is not None:
             self.bar.close()
 

@@ -59,7 +59,9 @@ class TuneCommand(Command):
     training: TrainingConfig = TrainingConfig()
     sampling: Sampling = Sampling()
     cpus_per_trial: int = Field(1, gt=0, description="CPU threads of a trial, or of each of its workers")
-    gpus_per_trial: float = Field(0, ge=0, le=1, description="share of a GPU for a trial; of several workers each has one whole")
+    gpus_per_trial: float = Field(
+        0, ge=0, le=1, description="share of a GPU for a trial, without which it runs on CPUs; of several workers each has one whole"
+    )
     workers_per_trial: int = Field(1, gt=0, description="DDP workers of a trial that one device cannot hold")
     concurrent: int | None = Field(None, gt=0, description="trials at a time; by default as many as the cluster has room for")
     max_failures: int = Field(1, ge=0, description="how often a trial that crashed goes on from its last checkpoint")
@@ -80,6 +82,7 @@ class TuneCommand(Command):
     def learns(self) -> dict:
         """What decides what is tried and how it is judged: a sweep can go on only with the same."""
         decisive = {"search", "scheduler", "objectives", "judgements", "reader", "score", "clips", "trained", "seed", "workers_per_trial"}
+        decisive |= {"cpus_per_trial", "gpus_per_trial"} if "latency" in self.objectives else set()
         return self.model_dump(mode="json", include={*RECIPE, *decisive}) | {"space": load_space(self.space).content}
 
     @property
@@ -95,6 +98,10 @@ class TuneCommand(Command):
     def variable(self) -> dict[str, Any]:
         """Every setting that a space can vary, by its dotted name."""
         return dict(flatten(self.model_dump(include=set(RECIPE))))
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpus_per_trial else "cpu"
 
     @property
     def judging(self) -> Judging:
@@ -113,7 +120,7 @@ class TuneCommand(Command):
     def settled(self, space: Space) -> "TuneCommand":
         """With all that was left open decided for this space. Raises InputError for what does not go together."""
         usual = ("quality", "latency") if space.touches("sampling") else ("quality",)
-        objectives = tuple(dict.fromkeys(self.objectives or usual))
+        objectives = tuple(sorted(set(self.objectives or usual), reverse=True))  # quality first
         several = len(objectives) > 1
         decided = {
             "objectives": objectives,
@@ -142,6 +149,8 @@ class TuneCommand(Command):
         if not alone and not self.trains:
             trained = ", ".join(sorted(parts - {"sampling"}))
             raise InputError(f"--trained is for a space of sampling alone, but '{space.name}' varies {trained}")
+        if "quality" not in self.objectives:
+            raise InputError("the fastest model is one that does nothing: --objectives needs quality too")
         if space.variants and self.search != "grid":
             raise InputError(f"space '{space.name}' has variants, which are all tried: leave out --search {self.search}")
         if self.scheduler != "none" and (len(self.objectives) > 1 or not self.trains):
@@ -156,6 +165,8 @@ class TuneCommand(Command):
             raise InputError(f"--scheduler pbt changes settings in mid-training: it can vary losses and the learning rate, but not {what}")
         if self.search != "random" or self.workers_per_trial > 1 or self.trials < 2:
             raise InputError("--scheduler pbt needs --search random, one worker a trial and at least two trials")
+        if self.concurrent:
+            raise InputError("with --scheduler pbt the whole population takes turns on what the cluster has: leave out --concurrent")
 
     def with_recipe(self, recipe: Mapping[str, Any], where: str = "") -> "TuneCommand":
         """The options of a trial that drew this. Raises InputError if they are none."""

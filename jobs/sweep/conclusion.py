@@ -7,10 +7,13 @@ from pathlib import Path
 
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.unseen import AGAIN, Unseen
+from ms2sl import backtranslation
 from ms2sl.checkpoint import publish
 from ms2sl.errors import InputError
+from ms2sl.evaluation.quality import digits, usual_score
 from ms2sl.evaluation.tables import markdown
 from ms2sl.files import replacing
+from ms2sl.producers.ms2sl import MODALITIES
 from ms2sl.sweep.front import front
 from ms2sl.sweep.front_plot import front_plot
 from ms2sl.sweep.importance import importance
@@ -18,47 +21,65 @@ from ms2sl.sweep.ledger import LATENCY, QUALITY, Trial
 from ms2sl.sweep.parallel import parallel_coordinates
 from ms2sl.sweep.plots import changes, importance_plot, learning_curves
 from ms2sl.sweep.report import trials_table
-from ms2sl.sweep.values import shown
+from ms2sl.sweep.values import judged, shown
 from ms2sl.tracking import Tracker
 from tune_spaces import Space
 
 
-def conclude(options: TuneCommand, space: Space, trials: Sequence[Trial], tracker: Tracker) -> None:
-    """Prints and writes what was found, and registers the best model. Raises InputError if no trial was ever judged."""
-    ended = [trial for trial in trials if trial.value(QUALITY) == trial.value(QUALITY)]
+def conclude(options: TuneCommand, space: Space, trials: Sequence[Trial], tracker: Tracker, again: bool = True) -> None:
+    """Prints and writes what was found, and registers the best model. Raises InputError if no trial was ever judged.
+
+    again: whether the best are judged again, which takes its time.
+    """
+    ended = judged(trials, QUALITY)
     if not ended:
         reasons = [f"the first failed: {trial.reason}" for trial in trials if trial.reason]
         advice = (reasons or ["none came to its first judgement: give them more --minutes, or --judgements, and run the command again"])[0]
         raise InputError(f"none of {len(trials)} trials reported its quality; {advice}")
-    finished = [trial for trial in ended if trial.outcome == "finished"]
-    furthest = max(trial.step for trial in ended)
-    best = min(finished or [trial for trial in ended if trial.step == furthest], key=lambda trial: trial.value(QUALITY))
     own = next((trial for trial in ended if options.is_own(trial.recipe)), None)
-    judge = Unseen(options)
-    title = f"loss of {judge.quality.score.replace('_', ' ')}"
-    columns = [
-        (title, QUALITY, 1, judge.quality.digits),
-        ("ms", LATENCY, 1000, 0),
-        ("hand DTW", "hand_dtw", 1, 3),
-        ("amplitude", "amplitude", 1, 2),
-    ]
-    parts = [f"{options.name}: {described(options, trials)}", markdown(trials_table(trials, columns))]
+    score = options.score or usual_score(backtranslation.load(options.reader))
+    alike = comparable(ended, own, score)
+    finished = [trial for trial in alike if trial.outcome == "finished"]
+    furthest = max(trial.step for trial in alike)
+    best = (finished or [trial for trial in alike if trial.step == furthest])[0]
     chosen = front(finished, options.metrics) if len(options.objectives) > 1 else []
-    if chosen:
-        parts += [
-            f"The front, judged again on {judge.about}, {AGAIN} samples each, nothing beside it:",
-            markdown(judge.front_table(chosen)),
-        ]
-    verdict = judge.verdict(best, own)
+
+    title = f"loss of {score.replace('_', ' ')}"
+    columns = [(title, QUALITY, 1, digits(score)), *((f"from {each}", f"{score}_{each}", 1, digits(score)) for each in MODALITIES)]
+    columns += [("ms", LATENCY, 1000, 0), ("hand DTW", "hand_dtw", 1, 3), ("amplitude", "amplitude", 1, 2)]
+    parts = [f"{options.name}: {described(options, trials)}", markdown(trials_table(trials, columns))]
     values = ", ".join(f"{name} {shown(value)}" for name, value in best.drawn.items()) or "nothing changed"
-    parts.append(f"best: trial {best.label}, {title} {best.value(QUALITY):.4g}, with {values}\n\n{verdict}")
-    write(options, parts, plots(options, space, trials, ended, chosen, title), tracker)
+    parts.append(f"best: trial {best.label}, {title} {best.value(QUALITY):.4g}, with {values}")
+    if again:
+        parts += judged_again(options, best, own, chosen)
+    write(options, parts, plots(options, space, trials, alike, best, chosen, title), tracker)
     tracker.metrics({"best/" + name: value for name, value in best.history[-1].items()}, best.number)
-    tracker.tags({"best_trial": best.number, "verdict": verdict})
+    tracker.tags({"best_trial": best.number, "verdict": parts[-1]})
     print("\n\n".join(["", *parts]))
     if options.trains and best.checkpoint:
         keep(options, best, tracker)
     print(f"sweep: {options.folder / 'sweep.md'}\nMLflow: mlflow ui --backend-store-uri {tracker.uri}")
+
+
+def comparable(trials: Sequence[Trial], own: Trial | None, score: str) -> list[Trial]:
+    """Those judged from the same modalities as the recipe's own settings, or from the most: from text alone it is easier than from both."""
+
+    def heard(trial: Trial) -> set[str]:
+        return {modality for modality in MODALITIES if f"{score}_{modality}" in trial.history[-1]}
+
+    wanted = heard(own) if own else max(map(heard, trials), key=len)
+    return [trial for trial in trials if heard(trial) == wanted]
+
+
+def judged_again(options: TuneCommand, best: Trial, own: Trial | None, chosen: Sequence[Trial]) -> list[str]:
+    """The front, and whether the best trial is surely better than the recipe's own settings, on clips that no trial was judged on."""
+    unseen = Unseen(options)
+    print(f"judging the best again, on {unseen.about}")
+    parts = []
+    if chosen:
+        parts = [f"The front, judged again on {unseen.about}, {AGAIN} samples each, with nothing beside it:"]
+        parts.append(markdown(unseen.front_table(chosen)))
+    return [*parts, unseen.verdict(best, own)]
 
 
 def described(options: TuneCommand, trials: Sequence[Trial]) -> str:
@@ -70,18 +91,27 @@ def described(options: TuneCommand, trials: Sequence[Trial]) -> str:
     return f"{len(trials)} trials of {options.space} ({how}), {what}: {count}"
 
 
-def plots(options: TuneCommand, space: Space, trials: Sequence[Trial], ended: Sequence[Trial], chosen: Sequence[Trial], title: str) -> dict:
-    """PNGs by name."""
+def plots(
+    options: TuneCommand,
+    space: Space,
+    trials: Sequence[Trial],
+    alike: Sequence[Trial],
+    best: Trial,
+    chosen: Sequence[Trial],
+    title: str,
+) -> dict[str, bytes]:
+    """PNGs by name. alike: the trials that can be compared; chosen: those on the front."""
     pictures = {}
-    shares = importance(ended, QUALITY, space.logarithmic)
+    common = min(trial.step for trial in alike)
+    shares = importance([trial.until(common) for trial in alike], QUALITY, space.logarithmic)
     if options.trains:
-        pictures["curves"] = learning_curves(trials, QUALITY, title)
-    if len(ended) > 1 and space.leaves:
-        pictures["parallel"] = parallel_coordinates(ended, QUALITY, title)
+        pictures["curves"] = learning_curves(trials, QUALITY, title, best)
+    if len(alike) > 1 and space.leaves:
+        pictures["parallel"] = parallel_coordinates(alike, QUALITY, title, best)
     if shares:
-        pictures["importance"] = importance_plot(shares, len(ended))
+        pictures["importance"] = importance_plot(shares, len(alike), common)
     if chosen:
-        pictures["front"] = front_plot(ended, chosen, (title, "milliseconds for one utterance"))
+        pictures["front"] = front_plot(alike, chosen, (title, "milliseconds for one utterance"))
     if options.scheduler == "pbt":
         pictures["changes"] = changes(trials, "settings during the sweep")
     return {f"{name}.png": content for name, content in pictures.items()}
@@ -99,15 +129,18 @@ def write(options: TuneCommand, parts: Sequence[str], pictures: dict[str, bytes]
 
 
 def keep(options: TuneCommand, best: Trial, tracker: Tracker) -> None:
-    """Puts the best model into the folder ``best`` of the sweep, and into MLflow's registry, once."""
+    """Puts the best model into the folder ``best`` of the sweep and, once its trial has finished, into MLflow's registry."""
     folder, known = options.folder / "best", options.folder / "best.json"
-    if known.exists() and json.loads(known.read_text())["trial"] == best.number and folder.exists():
-        print(f"best model: {folder}")
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    publish(Path(best.checkpoint), folder)
-    sweep = {"sweep": options.name, "sweep_run_id": tracker.run_id or "", "trial": str(best.number)}
-    version = Tracker(tracker.uri, best.run_id).register(folder, "ms2sl", options.alias, sweep)
+    now = {"trial": best.number, "checkpoint": best.checkpoint}
+    before = json.loads(known.read_text()) if known.exists() and folder.exists() else {}
+    version = before.get("version")
+    if now != {name: before.get(name) for name in now}:
+        shutil.rmtree(folder, ignore_errors=True)
+        publish(Path(best.checkpoint), folder)
+        version = None
+    if version is None and best.outcome == "finished":
+        sweep = {"sweep": options.name, "sweep_run_id": tracker.run_id or "", "trial": str(best.number)}
+        version = Tracker(tracker.uri, best.run_id).register(folder, "ms2sl", options.alias, sweep)
     with replacing(known) as temporary:
-        temporary.write_text(json.dumps({"trial": best.number, "version": version}))
+        temporary.write_text(json.dumps(now | {"version": version}))
     print(f"best model: {folder}" + (f"; models:/ms2sl@{options.alias} is version {version}" if version else ""))

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import gc
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,17 +24,23 @@ from ms2sl.evaluation.quality import Quality
 from ms2sl.local import local_batches
 from ms2sl.producers.sampling import Sampling
 from ms2sl.tracking import git_commit
+from ms2sl.train_state import forget_lowest_loss
 from ms2sl.training import Diverged, train
+
+DIVERGED = "diverged"  # reported with the reason
 
 
 class TuneReporter:
-    """A Reporter of one rank that tells Ray Tune. start: a checkpoint of an earlier command to go on from."""
+    """A Reporter of one rank that tells Ray Tune.
+
+    start: a checkpoint of an earlier command to go on from. changing: whether settings change in mid-training, so that the lowest loss
+    of before says nothing of divergence.
+    """
 
     rank, world_size = 0, 1
 
-    def __init__(self, start: Path | None):
-        self.start = start
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, device: str, start: Path | None, changing: bool):
+        self.device, self.start, self.changing = torch.device(device), start, changing
 
     def wrap(self, module: nn.Module) -> nn.Module:
         return module.to(self.device)
@@ -43,7 +50,10 @@ class TuneReporter:
         if checkpoint is None:
             return self.start
         self._copy = tempfile.TemporaryDirectory()  # lives as long as the reporter
-        return Path(checkpoint.to_directory(self._copy.name))
+        folder = Path(checkpoint.to_directory(self._copy.name))
+        if self.changing:
+            forget_lowest_loss(folder)
+        return folder
 
     def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
         saved = tune.Checkpoint.from_directory(checkpoint) if checkpoint else None
@@ -63,21 +73,30 @@ def train_alone(config: dict, options: TuneCommand, starts: Mapping[str, Path]) 
     release_memory()
     torch.set_num_threads(options.cpus_per_trial)
     chosen = options.with_recipe(config["recipe"])
-    command, reporter = chosen.training_command(), TuneReporter(starts.get(key(config["recipe"])))
-    dataset = Dataset(command.data)
-    task = JudgedTask(command.make_task(dataset, git_commit()), quality(options, str(reporter.device)), chosen.sampling)
+    command, dataset = chosen.training_command(), Dataset(options.data)
+    reporter = TuneReporter(options.device, starts.get(key(config["recipe"])), changing=options.scheduler == "pbt")
+    task = JudgedTask(command.make_task(dataset, git_commit()), quality(options), chosen.sampling)
     plan = Plan(dataset.shards("train"), command.training.batch_size, command.training.seed)
-    train(task, lambda step: local_batches(plan, task.collate, step), command.training, reporter)
+    try:
+        train(task, lambda step: local_batches(plan, task.collate, step), command.training, reporter)
+    except Diverged as error:
+        report_divergence(options, str(error))
 
 
 def train_together(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:
-    """Workers of Ray Train, in a group of their own."""
+    """Workers of Ray Train, in a group of their own, whose checkpoints lie in the folder of the sweep."""
     chosen = options.with_recipe(config["recipe"])
-    command = chosen.training_command().model_copy(update={"runs": Path(tune.get_context().get_trial_dir())})
+    where = {"runs": options.folder / "groups", "name": tune.get_context().get_trial_id()}
+    command = chosen.training_command().model_copy(update=where)
     start = starts.get(key(config["recipe"]))
     result = fit(command, [TuneReportCallback()], judging=chosen.judging, start=start, cpus=options.cpus_per_trial)
     if "diverged" in result.return_value:
-        raise Diverged(result.return_value["diverged"])
+        report_divergence(options, result.return_value["diverged"])
+
+
+def report_divergence(options: TuneCommand, reason: str) -> None:
+    """As a result, not as a failure: to try it again would diverge again."""
+    tune.report(dict.fromkeys(options.metrics, math.inf) | {"step": 0, DIVERGED: reason})
 
 
 def release_memory() -> None:
@@ -89,13 +108,12 @@ def release_memory() -> None:
 
 def sample(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:
     torch.set_num_threads(options.cpus_per_trial)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    tune.report(quality(options, device).metrics(options.trained, options.with_recipe(config["recipe"]).sampling) | {"step": 1})
+    tune.report(quality(options).metrics(options.trained, options.with_recipe(config["recipe"]).sampling) | {"step": 1})
 
 
-def quality(options: TuneCommand, device: str) -> Quality:
+def quality(options: TuneCommand) -> Quality:
     """One for all trials of a process: reader and clips are read once."""
-    return _quality(options.data, options.judging.model_copy(update={"sampling": Sampling()}), device)
+    return _quality(options.data, options.judging.model_copy(update={"sampling": Sampling()}), options.device)
 
 
 @functools.lru_cache(maxsize=1)

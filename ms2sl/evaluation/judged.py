@@ -31,9 +31,9 @@ class Judging(Config):
 
 
 class JudgedTask:
-    """MS2SL, judged at each validation by the very checkpoint that would be kept, on rank 0 alone."""
+    """MS2SL, judged at each validation by the very checkpoint that would be kept, on rank 0 alone: others need no quality."""
 
-    def __init__(self, task: MS2SLTask, quality: Quality, sampling: Sampling):
+    def __init__(self, task: MS2SLTask, quality: Quality | None, sampling: Sampling):
         self.task, self.quality, self.sampling = task, quality, sampling
         self.module, self.collate = task.module, task.collate
 

@@ -21,7 +21,6 @@ ErrorName = Literal["letter_error", "word_error", "hand_dtw", "body_dtw", "dtw_m
 ScoreName = Literal[ErrorName, "bleu_1", "bleu_4", "chrf", "rouge_l", "log_likelihood"]
 REPORTED = ("letter_error", "log_likelihood", "hand_dtw", "amplitude", "jerk")  # beside the terms of the loss, one of which is "length"
 REPORTED_OF_SENTENCES = ("bleu_1", "bleu_4", "chrf", "log_likelihood", "hand_dtw", "amplitude", "jerk")
-DISTANCES = ("hand_dtw", "body_dtw", "dtw_mje")  # in shoulder widths: small numbers
 STILL, WILD = 0.8, 1.25  # shares of real signers' speed that count as moving like them
 
 
@@ -40,20 +39,25 @@ def shortfall(value: float, score: ScoreName) -> float:
     return -value if score == "log_likelihood" else 100 - value
 
 
+def usual_score(reader: Reader) -> ScoreName:
+    """By which a reader judges if nothing else is asked for."""
+    return "log_likelihood" if reader.sentences else "letter_error"
+
+
+def digits(score: ScoreName) -> int:
+    """That a score deserves after its point: distances in shoulder widths are small."""
+    return 4 if score in ("hand_dtw", "body_dtw", "dtw_mje") else 2
+
+
 class Quality:
     """Judges checkpoints on the same clips, from each modality that they learned, with the same noise."""
 
     def __init__(self, dataset: Dataset, reader: Reader, clips: Sequence[Clip], score: ScoreName | None = None, device: str = "cpu"):
         self.dataset, self.reader, self.clips, self.device = dataset, reader, clips, device
-        self.score: ScoreName = score or ("log_likelihood" if reader.sentences else "letter_error")
+        self.score: ScoreName = score or usual_score(reader)
         self._order = [clip.id for clip in clips]
         self._spoken = all(clip.speech for clip in clips)
         (self._real,) = self._columns(Judge(dataset, reader, device), real_signing())
-
-    @property
-    def digits(self) -> int:
-        """After the point, of the score."""
-        return 4 if self.score in DISTANCES else 2
 
     def results(self, folder: Path, sampling: Sampling, seeds: Sequence[int] = (0,)) -> list[Result]:
         """Scores from text, and from speech where all clips have it."""
@@ -69,7 +73,7 @@ class Quality:
         found = {name: np.mean([result.value(name) for result in results]) for name in names if name in results[0].scores}
         found |= {f"{self.score}_{result.modality}": result.value(self.score) for result in results}
         found[QUALITY] = self.loss(results)
-        found[LATENCY] = self.latency(folder, sampling)
+        found[LATENCY] = self._latency(judge, entries[0])
         return {name: float(value) for name, value in found.items()}
 
     def loss(self, results: Sequence[Result]) -> float:
@@ -78,12 +82,18 @@ class Quality:
 
     def latency(self, folder: Path, sampling: Sampling) -> float:
         """Seconds of computing for one utterance alone, from the first modality."""
-        entry = self._entries(folder, sampling, (0,))[0]
-        producer = Judge(self.dataset, self.reader, self.device).producer(entry)
-        return latency(producer, [clip.utterance(entry.modality) for clip in self.clips])
+        return self._latency(Judge(self.dataset, self.reader, self.device), self._entries(folder, sampling, (0,))[0])
+
+    def _latency(self, judge: Judge, entry: Entry) -> float:
+        return latency(judge.producer(entry), [clip.utterance(entry.modality) for clip in self.clips])
 
     def gap(self, results: Sequence[Result], others: Sequence[Result]) -> Score:
-        """By how much more is lost here than there, without the guard, with a 95 % interval that resamples clips in pairs (NaN of chrF)."""
+        """By how much more is lost here than there, from the modalities that both were judged from and without the guard, with a 95 %
+        interval that resamples clips in pairs (NaN of chrF). NaN where they share no modality."""
+        shared = {r.modality for r in results} & {r.modality for r in others}
+        if not shared:
+            return Score(np.nan, np.nan, np.nan, ())
+        results, others = ([r for r in some if r.modality in shared] for some in (results, others))
         value = np.mean([shortfall(r.value(self.score), self.score) for r in results])
         value -= np.mean([shortfall(r.value(self.score), self.score) for r in others])
         mine, theirs = (np.mean([self._resampled(result) for result in some], axis=0) for some in (results, others))

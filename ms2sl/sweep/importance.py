@@ -16,7 +16,7 @@ def importance(trials: Sequence[Trial], metric: str, logarithmic: Collection[str
     fANOVA (Hutter et al. 2014), because it finds what matters from a dozen trials, where PED-ANOVA, which looks at the best tenth alone,
     has one or two to look at. logarithmic: names of numbers that were drawn on a logarithmic scale. Values that most trials lack are left
     out, and then trials that lack one of the others. Empty if there is nothing to tell apart: fewer than four trials, fewer than two values
-    that differ, or a metric that never does. It does not matter how long a trial was trained.
+    that differ, or a metric that never does. The caller sees to it that trials are compared at the same step.
     """
     known = judged(trials, metric)
     common = [name for name in swept(known) if 2 * sum(name in trial.drawn for trial in known) > len(known)]

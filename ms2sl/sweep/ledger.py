@@ -47,6 +47,10 @@ class Trial(Config):
     def step(self) -> int:
         return int(self.history[-1]["step"]) if self.history else 0
 
+    def until(self, step: int) -> "Trial":
+        """As if it had been no further than this step."""
+        return self.model_copy(update={"history": tuple(row for row in self.history if row["step"] <= step)})
+
     def value(self, metric: str) -> float:
         """The last one reported; NaN if it was never."""
         return next((row[metric] for row in reversed(self.history) if metric in row), float("nan"))

@@ -63,10 +63,10 @@ def _missing(value: Any) -> bool:
 
 
 @png
-def parallel_coordinates(trials: Sequence[Trial], metric: str, title: str) -> Figure:
+def parallel_coordinates(trials: Sequence[Trial], metric: str, title: str, best: Trial | None = None) -> Figure:
     """An axis for each swept value and, at the end, one for the metric (called ``title``), after which lines are coloured (Inselberg 1985).
 
-    Only trials with that metric; the lowest stands out. A line has a gap where its trial did not draw the value.
+    Only trials with that metric; the best, by default the lowest, stands out. A line has a gap where its trial did not draw the value.
     """
     known = judged(trials, metric)
     names = swept(known)
@@ -79,8 +79,8 @@ def parallel_coordinates(trials: Sequence[Trial], metric: str, title: str) -> Fi
         norm = (LogNorm if scales[-1].logarithmic else Normalize)(min(reached), max(reached))
         colours = ScalarMappable(norm, matplotlib.colormaps["viridis"])
         for trial, values in reversed(list(zip(known, drawn, strict=True))):
-            best = trial is known[0]
-            style = {"color": BEST, "linewidth": 2.5, "label": f"best: {trial.label}"} if best else {"linewidth": 1, "alpha": 0.7}
+            first = trial == (best or known[0])
+            style = {"color": BEST, "linewidth": 2.5, "label": f"best: {trial.label}"} if first else {"linewidth": 1, "alpha": 0.7}
             style = {"color": colours.to_rgba(trial.value(metric))} | style
             axis.plot([scale.place(value) for scale, value in zip(scales, values, strict=True)], marker=".", markersize=4, **style)
         figure.colorbar(colours, ax=axis, label=title, pad=0.03)

@@ -34,16 +34,16 @@ def png(plot: Callable[P, Figure]) -> Callable[P, bytes]:
 
 
 @png
-def learning_curves(trials: Sequence[Trial], metric: str, title: str) -> Figure:
+def learning_curves(trials: Sequence[Trial], metric: str, title: str, best: Trial | None = None) -> Figure:
     """A metric (called ``title``) against the step, a line a trial, with a mark where one was stopped, diverged or failed.
 
-    The trial with the lowest last value and the one named ``default`` stand out.
+    The best trial, by default the one with the lowest last value, and the one named ``default`` stand out.
     """
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     axis = figure.subplots()
-    best = judged(trials, metric)[:1]
+    first = [best] if best else judged(trials, metric)[:1]
     for trial in trials:
-        axis.plot(*curve(trial, metric), **_style(trial, trial in best))
+        axis.plot(*curve(trial, metric), **_style(trial, trial in first))
     for outcome, mark in MARKS.items():
         ended = [trial for trial in trials if trial.outcome == outcome]
         last = [(steps[-1], values[-1]) for steps, values in (curve(trial, metric) for trial in ended) if len(steps)]
@@ -113,8 +113,8 @@ def _changing(axis: Axes, trials: Sequence[Trial], name: str) -> None:
 
 
 @png
-def importance_plot(shares: Mapping[str, float], n_trials: int) -> Figure:
-    """How much each value matters, as ``importance`` has it."""
+def importance_plot(shares: Mapping[str, float], n_trials: int, step: int) -> Figure:
+    """How much each value matters, as ``importance`` has it, for so many trials at a step to which all of them came."""
     figure = Figure(figsize=(7, 1.4 + 0.35 * max(1, len(shares))), layout="constrained")
     axis = figure.subplots()
     bars = axis.barh(range(len(shares)), list(shares.values()), color=PLAIN)
@@ -124,7 +124,11 @@ def importance_plot(shares: Mapping[str, float], n_trials: int) -> Figure:
     axis.set_xlim(0, 1.1)
     axis.set_xticks([])
     axis.spines[["top", "right", "bottom"]].set_visible(False)
-    said = f"share of what single values explain of the differences between {n_trials} trials" if shares else "nothing to tell apart"
+    said = (
+        f"share of what single values explain of the differences between {n_trials} trials at step {step}"
+        if shares
+        else "nothing to tell apart"
+    )
     figure.supxlabel(f"{said};\nfew trials make it a hint only", fontsize=9, x=0.02, ha="left")
     return figure
 

@@ -260,9 +260,16 @@ def test_who_loses_less_has_a_gap_below_zero_whatever_the_score(by, score, bette
 
 def test_the_gap_is_the_mean_over_modalities(by):
     one = [made("text", {"hand_dtw": drawn(1.0, 0)}, hand_dtw=1.0), made("speech", {"hand_dtw": drawn(2.0, 0)}, hand_dtw=2.0)]
-    other = [made("text", {"hand_dtw": drawn(4.0, 0)}, hand_dtw=4.0)]
+    other = [made("text", {"hand_dtw": drawn(4.0, 0)}, hand_dtw=4.0), made("speech", {"hand_dtw": drawn(4.0, 0)}, hand_dtw=4.0)]
     gap = by("hand_dtw").gap(one, other)
     assert (gap.value, gap.low, gap.high) == pytest.approx((-2.5, -2.5, -2.5))
+
+
+def test_who_was_judged_from_text_alone_is_compared_from_text_alone(by):
+    text, speech = (made(each, {"hand_dtw": drawn(value, 0)}, hand_dtw=value) for each, value in (("text", 1.0), ("speech", 9.0)))
+    other = made("text", {"hand_dtw": drawn(4.0, 0)}, hand_dtw=4.0)
+    assert by("hand_dtw").gap([text, speech], [other]).value == -3.0
+    assert np.isnan(by("hand_dtw").gap([speech], [other]).value)
 
 
 def test_the_interval_has_95_of_100_rounds(by):

@@ -127,7 +127,7 @@ def test_more_than_the_cluster_has_is_refused_at_once(options):
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_population_based_training_changes_weights_on_the_way(options):
-    sweep = options(trials=4, name="population", scheduler="pbt", training={"steps": 24}, judgements=12, cpus_per_trial=4)
+    sweep = options(trials=4, name="population", scheduler="pbt", training={"steps": 24}, judgements=12, cpus_per_trial=4, concurrent=None)
     run(sweep)
     tried = trials(sweep)
     assert all(trial.outcome == "finished" for trial in tried)

@@ -52,7 +52,7 @@ def test_every_picture_is_a_png_and_can_be_drawn_in_a_thread():
     def draw():
         pictures.append(learning_curves(TRIALS, QUALITY, "letter error %"))
         pictures.append(changes(PBT, "values"))
-        pictures.append(importance_plot({"losses.cycle": 1.0}, 12))
+        pictures.append(importance_plot({"losses.cycle": 1.0}, 12, 45))
         pictures.append(parallel_coordinates(TRIALS, QUALITY, "letter error %"))
         pictures.append(front_plot(TRIALS, [], ("letter error %", "ms")))
 
@@ -166,7 +166,7 @@ def test_legends_of_many_trials_stay_in_the_picture(n):
 
 def test_bars_of_importance_are_in_order_and_hold_the_shares():
     shares = {"losses.cycle": 0.6, "training.learning_rate": 0.3, "model.schedule": 0.1}
-    drawn = figure(importance_plot, shares, 12)
+    drawn = figure(importance_plot, shares, 12, 45)
     (axis,) = drawn.axes
     assert [bar.get_width() for bar in axis.patches] == list(shares.values())
     assert [label.get_text() for label in axis.get_yticklabels()] == list(shares)
@@ -178,7 +178,7 @@ def test_bars_of_importance_are_in_order_and_hold_the_shares():
 
 @pytest.mark.parametrize("shares", [{}, {"a": 1.0}, {f"a_rather_long_section.and_name_{i}": 0.125 for i in range(8)}])
 def test_nothing_of_importance_is_cut_off(shares):
-    drawn = figure(importance_plot, shares, 200)
+    drawn = figure(importance_plot, shares, 200, 100000)
     drawn.draw_without_rendering()
     box = drawn.get_tightbbox()  # inches
     assert box.x0 >= 0

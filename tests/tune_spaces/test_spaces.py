@@ -237,7 +237,9 @@ def test_a_grid_has_every_combination_once():
 
 
 def test_a_grid_refuses_ranges_by_name():
-    with pytest.raises(InputError, match=r"needs choices, and losses\.cycle, losses\.pseudo, training\.warmup has a range; use --search"):
+    with pytest.raises(
+        InputError, match=r"needs choices, and losses\.cycle, losses\.pseudo, training\.warmup has a range; list values, or use --search"
+    ):
         parse("mine", MINE).grid()
 
 

@@ -146,7 +146,22 @@ def test_an_objective_said_twice_is_one():
     options = settle(CYCLE, objectives=("quality", "quality"))
     assert options.metrics == ["quality_loss"]
     assert options.scheduler == "asha"
-    assert settle(CYCLE, objectives=("latency", "quality")).metrics == ["latency", "quality_loss"]
+    assert settle(CYCLE, objectives=("latency", "quality")).metrics == ["quality_loss", "latency"]
+
+
+def test_speed_alone_is_nothing_to_search_for():
+    with pytest.raises(InputError, match="needs quality too"):
+        settle(CYCLE, objectives=("latency",))
+
+
+def test_what_decides_latency_decides_what_is_found_where_latency_counts():
+    both = {"objectives": ("quality", "latency")}
+    assert settle(CYCLE, **both).learns != settle(CYCLE, **both, cpus_per_trial=3).learns
+
+
+def test_a_population_takes_turns_on_all_there_is():
+    with pytest.raises(InputError, match="leave out --concurrent"):
+        settle(CYCLE, scheduler="pbt", concurrent=2)
 
 
 def test_workers_in_other_folders_find_what_was_said_here():
@@ -235,7 +250,7 @@ def test_how_long_and_where_a_sweep_runs_does_not_decide_what_it_finds():
     [
         {"search": "optuna"},
         {"scheduler": "none"},
-        {"objectives": ("latency",)},
+        {"objectives": ("quality", "latency")},
         {"judgements": 3},
         {"reader": Path("other")},
         {"score": "hand_dtw"},
