@@ -36,7 +36,7 @@ def conclude(options: TuneCommand, space: Space, trials: Sequence[Trial], tracke
         reasons = [f"the first failed: {trial.reason}" for trial in trials if trial.reason]
         advice = (reasons or ["none came to its first judgement: give them more --minutes, or --judgements, and run the command again"])[0]
         raise InputError(f"none of {len(trials)} trials reported its quality; {advice}")
-    own = next((trial for trial in ended if options.is_own(trial.recipe)), None)
+    own = max((trial for trial in ended if options.is_own(trial.recipe)), key=lambda trial: trial.step, default=None)
     score = options.score or usual_score(backtranslation.load(options.reader))
     alike = comparable(ended, own, score)
     finished = [trial for trial in alike if trial.outcome == "finished"]
@@ -45,7 +45,10 @@ def conclude(options: TuneCommand, space: Space, trials: Sequence[Trial], tracke
     chosen = front(finished, options.metrics) if len(options.objectives) > 1 else []
 
     title = f"loss of {score.replace('_', ' ')}"
-    columns = [(title, QUALITY, 1, digits(score)), *((f"from {each}", f"{score}_{each}", 1, digits(score)) for each in MODALITIES)]
+    columns = [
+        (title, QUALITY, 1, digits(score)),
+        *((f"from {each}", f"{score}_{each}", 1, digits(score)) for each in heard_by(ended, score)),
+    ]
     columns += [("ms", LATENCY, 1000, 0), ("hand DTW", "hand_dtw", 1, 3), ("amplitude", "amplitude", 1, 2)]
     parts = [f"{options.name}: {described(options, trials)}", markdown(trials_table(trials, columns))]
     values = ", ".join(f"{name} {shown(value)}" for name, value in best.drawn.items()) or "nothing changed"
@@ -64,11 +67,13 @@ def conclude(options: TuneCommand, space: Space, trials: Sequence[Trial], tracke
 def comparable(trials: Sequence[Trial], own: Trial | None, score: str) -> list[Trial]:
     """Those judged from the same modalities as the recipe's own settings, or from the most: from text alone it is easier than from both."""
 
-    def heard(trial: Trial) -> set[str]:
-        return {modality for modality in MODALITIES if f"{score}_{modality}" in trial.history[-1]}
+    wanted = heard_by([own], score) if own else max((heard_by([trial], score) for trial in trials), key=len)
+    return [trial for trial in trials if heard_by([trial], score) == wanted]
 
-    wanted = heard(own) if own else max(map(heard, trials), key=len)
-    return [trial for trial in trials if heard(trial) == wanted]
+
+def heard_by(trials: Sequence[Trial], score: str) -> list[str]:
+    """The modalities from which any of them was judged."""
+    return [modality for modality in MODALITIES if any(f"{score}_{modality}" in trial.history[-1] for trial in trials)]
 
 
 def judged_again(options: TuneCommand, best: Trial, own: Trial | None, chosen: Sequence[Trial]) -> list[str]:
