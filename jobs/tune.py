@@ -4,6 +4,7 @@ a space holds choices of sampling alone, one trained model that is sampled in an
 The same command after any end goes on: trials that have ended are not run again.
 """
 
+import fcntl
 import json
 import logging
 import os
@@ -11,6 +12,8 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ray import tune
@@ -50,17 +53,38 @@ def run(options: TuneCommand) -> None:
         raise InputError(f"{options.folder} holds a training and no sweep, and is not deleted: choose another --name")
     ledger = Ledger(options.folder / "trials")
     together = room(options) if pending(options, space, [] if options.fresh else ledger.trials()) else 0
-    claim(options, dataset)
+    with locked(options):
+        claim(options, dataset)
+        run_alone(options, space, dataset, ledger, together)
+
+
+@contextmanager
+def locked(options: TuneCommand) -> Iterator[None]:
+    """Raises InputError if another command runs this sweep; a lock ends with its process."""
+    options.runs.mkdir(parents=True, exist_ok=True)
+    with (options.runs / f".{options.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"another command runs the sweep in {options.folder}: wait for it, or choose another --name") from None
+        yield
+
+
+def run_alone(options: TuneCommand, space: Space, dataset: Dataset, ledger: Ledger, together: int) -> None:
+    """What is left of the sweep, so many trials at a time, and what can be said of it."""
     todo = pending(options, space, ledger.trials())
     tracker, status = open_tracker(options, dataset), "FAILED"
     try:
         interrupted = bool(todo) and search(options, space, ledger, todo, tracker, together)
         trials = ledger.trials()
-        if not interrupted or any(trial.history for trial in trials):
+        if any(trial.history for trial in trials) or not pending(options, space, trials):
             conclude(options, space, trials, tracker, again=not interrupted)
+            status = "FINISHED"
+        else:
+            status = "KILLED"
+            print("no trial has come to its first judgement yet: run the same command again to go on")
         if interrupted:
             raise KeyboardInterrupt
-        status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):  # the latter is Ray's answer to a termination
         status = "KILLED"
         raise

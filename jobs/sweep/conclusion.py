@@ -34,7 +34,7 @@ def conclude(options: TuneCommand, space: Space, trials: Sequence[Trial], tracke
     ended = judged(trials, QUALITY)
     if not ended:
         reasons = [f"the first failed: {trial.reason}" for trial in trials if trial.reason]
-        advice = (reasons or ["none came to its first judgement: give them more --minutes, or --judgements, and run the command again"])[0]
+        advice = (reasons or ["none came to its first judgement"])[0]
         raise InputError(f"none of {len(trials)} trials reported its quality; {advice}")
     own = max((trial for trial in ended if options.is_own(trial.recipe)), key=lambda trial: trial.step, default=None)
     score = options.score or usual_score(backtranslation.load(options.reader))
@@ -44,20 +44,22 @@ def conclude(options: TuneCommand, space: Space, trials: Sequence[Trial], tracke
     best = (finished or [trial for trial in alike if trial.step == furthest])[0]
     chosen = front(finished, options.metrics) if len(options.objectives) > 1 else []
 
-    title = f"loss of {score.replace('_', ' ')}"
+    title = f"guarded {score.replace('_', ' ')}"
     columns = [
         (title, QUALITY, 1, digits(score)),
         *((f"from {each}", f"{score}_{each}", 1, digits(score)) for each in heard_by(ended, score)),
     ]
-    columns += [("ms", LATENCY, 1000, 0), ("hand DTW", "hand_dtw", 1, 3), ("amplitude", "amplitude", 1, 2)]
+    columns += [("ms", LATENCY, 1000, 0)] if LATENCY in options.metrics else []
+    columns += [("hand DTW", "hand_dtw", 1, 3), ("amplitude", "amplitude", 1, 2)]
     parts = [f"{options.name}: {described(options, trials)}", markdown(trials_table(trials, columns))]
     values = ", ".join(f"{name} {shown(value)}" for name, value in best.drawn.items()) or "nothing changed"
     parts.append(f"best: trial {best.label}, {title} {best.value(QUALITY):.4g}, with {values}")
     if again:
         parts += judged_again(options, best, own, chosen)
+        tracker.tags({"verdict": parts[-1]})
     write(options, parts, plots(options, space, trials, alike, best, chosen, title), tracker)
     tracker.metrics({"best/" + name: value for name, value in best.history[-1].items()}, best.number)
-    tracker.tags({"best_trial": best.number, "verdict": parts[-1]})
+    tracker.tags({"best_trial": best.number})
     print("\n\n".join(["", *parts]))
     if options.trains and best.checkpoint:
         keep(options, best, tracker)

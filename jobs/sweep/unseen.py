@@ -59,7 +59,7 @@ class Unseen:
         surely = "surely better than" if gap.high < 0 else "surely worse than" if gap.low > 0 else "not surely better than"
         name = self.quality.score.replace("_", " ")
         difference = with_interval(gap, sign=True, digits=digits(self.quality.score))
-        return f"{surely} the recipe's own settings: on {self.about}, loss of {name} {difference} against theirs"
+        return f"{surely} the recipe's own settings: on {self.about}, {name} {difference} against theirs, without the guard"
 
     def front_table(self, trials: Sequence[Trial]) -> Table:
         """A row a trial: what it drew, the score from each modality with its interval, the amplitude, and milliseconds."""
