@@ -166,9 +166,6 @@ def test_a_searcher_is_not_asked_for_more_than_there_is():
     assert pending(options, space, every[:3]) == Pending([], 1)
 
 
-# Stopping
-
-
 # Searching
 
 
