@@ -20,15 +20,11 @@ from jobs.command import start_ray
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.room import concurrency
 from jobs.sweep.search import listed, pending
-from jobs.sweep.trials import quality
+from jobs.sweep.trials import train_judged
 from jobs.tune import search
-from ms2sl.batching import Plan
-from ms2sl.dataset import Dataset
-from ms2sl.evaluation.judged import JudgedTask
-from ms2sl.local import LocalReporter, local_batches
+from ms2sl.local import LocalReporter
 from ms2sl.sweep.ledger import QUALITY, Ledger
 from ms2sl.tracking import Tracker, default_uri
-from ms2sl.training import train
 from tune_spaces import load_space
 
 SPACE = load_space("loss_weights")
@@ -39,12 +35,8 @@ def loop(options: TuneCommand) -> float:
     torch.set_num_threads(options.cpus_per_trial)
     began = time.perf_counter()
     for trial in listed(options, SPACE):
-        command = options.with_recipe(trial.recipe).training_command()
-        dataset = Dataset(command.data)
-        task = JudgedTask(command.make_task(dataset, None), quality(options, "cpu"), options.sampling)
-        plan = Plan(dataset.shards("train"), command.training.batch_size, command.training.seed)
         with tempfile.TemporaryDirectory() as folder:
-            train(task, lambda step: local_batches(plan, task.collate, step), command.training, LocalReporter(Path(folder)))  # noqa: B023
+            train_judged(options, trial.recipe, LocalReporter(Path(folder)))
     return time.perf_counter() - began
 
 
@@ -76,10 +68,8 @@ def main() -> None:
     starting = time.perf_counter() - began
 
     training = {"steps": arguments.steps}
-    alone = TuneCommand(
-        **shared, trials=arguments.trials, judgements=3, scheduler="none", concurrent=1, cpus_per_trial=cores, training=training
-    )
-    alone = alone.settled(SPACE)
+    one_by_one = {"trials": arguments.trials, "scheduler": "none", "concurrent": 1, "cpus_per_trial": cores}
+    alone = TuneCommand(**shared, **one_by_one, judgements=3, training=training).settled(SPACE)
     rounds = [(loop(alone), sweep(alone)[0]) for _ in range(arguments.rounds)]
     loops, sweeps = zip(*rounds, strict=True)
     ratio = statistics.median(mine / plain for plain, mine in rounds)
@@ -90,14 +80,9 @@ def main() -> None:
     title = f"Overhead of a sweep, {cores} threads a trial, {arguments.rounds} rounds. {machine()}"
     save("sweeping-overhead", title, rows)
 
-    rows = [("", "seconds", "best loss of letter error", "finished")]
-    together = {
-        "training": {"steps": arguments.asha_steps},
-        "trials": arguments.asha_trials,
-        "judgements": 9,
-        "cpus_per_trial": 1,
-        "concurrent": None,
-    }
+    rows = [("", "seconds", "best guarded letter error", "finished")]
+    together = {"trials": arguments.asha_trials, "judgements": 9, "cpus_per_trial": 1, "concurrent": None}
+    together |= {"training": {"steps": arguments.asha_steps}}
     for name in ("none", "asha"):
         seconds, best, finished = sweep(TuneCommand(**alone.model_dump() | together | {"scheduler": name}).settled(SPACE))
         rows.append(

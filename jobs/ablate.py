@@ -23,7 +23,7 @@ from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
 from ms2sl.evaluation.summary import Result, summarise
 from ms2sl.evaluation.tables import Table, cell, decisive, interval, markdown, title_of, with_interval
-from ms2sl.files import replacing
+from ms2sl.files import write_files
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import ModelConfig
 from ms2sl.storage import Location
@@ -171,10 +171,8 @@ def write(options: AblateCommand, results: dict, found: dict, points: list[Point
     tracker = Tracker.open(
         options.tracking or default_uri(options.runs), options.experiment, "ablations", params=options.options(), tags={"task": "ablate"}
     )
-    for name, content in files.items():
-        with replacing(options.runs / name) as temporary:
-            temporary.write_bytes(content)
-        tracker.artifact(options.runs / name)
+    for path in write_files(options.runs, files):
+        tracker.artifact(path)
     tracker.metrics({f"{label}/{name}".replace(" ", "_"): value for label, some in plain.items() for name, value in some.items()}, 0)
     tracker.finish("FINISHED")
     print(f"\n{options.clips} clips of {options.split}, {options.training.steps} steps of training\n\n" + "\n\n".join(tables))

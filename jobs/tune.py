@@ -27,10 +27,12 @@ from jobs.sweep.room import concurrency
 from jobs.sweep.search import Pending, key, pending, scheduler, searcher
 from jobs.sweep.trials import trainable
 from jobs.train import claim, open_tracker
+from ms2sl import backtranslation
 from ms2sl.batching import Plan
 from ms2sl.checkpoint import check_skeleton, read_card
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
+from ms2sl.evaluation.quality import usual_score
 from ms2sl.storage import Location
 from ms2sl.sweep.ledger import Ledger
 from ms2sl.tracking import Tracker
@@ -49,6 +51,7 @@ def run(options: TuneCommand) -> None:
     options = options.model_copy(update={"data": str(Location(options.data))}).settled(space)
     dataset = Dataset(options.data)
     check(options, dataset)
+    options = options.model_copy(update={"score": options.score or usual_score(backtranslation.load(options.reader))})
     if options.fresh and (recipe := options.folder / "recipe.json").exists() and "space" not in json.loads(recipe.read_text()):
         raise InputError(f"{options.folder} holds a training and no sweep, and is not deleted: choose another --name")
     ledger = Ledger(options.folder / "trials")

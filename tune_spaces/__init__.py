@@ -75,9 +75,13 @@ class Space:
         """How many combinations of values it has."""
         return math.prod(leaf.size for leaf in self.leaves.values())
 
+    @property
+    def parts(self) -> set[str]:
+        """Of the recipe, in which it varies anything."""
+        return {part for recipe in self.extremes() for part in recipe}
+
     def touches(self, part: str) -> bool:
-        """Whether it varies anything of this part of the recipe."""
-        return any(name.split(".")[0] == part for recipe in self.extremes() for name, _ in _flat(recipe))
+        return part in self.parts
 
     def domains(self) -> dict:
         """The leaves as nested domains of Ray Tune."""

@@ -14,6 +14,7 @@ from jobs.sweep.command import TuneCommand
 from jobs.sweep.search import Asha, Pending, key
 from jobs.sweep.trials import DIVERGED
 from ms2sl.sweep.ledger import QUALITY, Ledger, Trial
+from ms2sl.sweep.values import is_number, judged
 from ms2sl.tracking import PARENT, Tracker, flatten
 
 STATUS = {"finished": "FINISHED", "stopped": "KILLED", "open": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
@@ -47,7 +48,8 @@ class Bookkeeper(tune.Callback):
         if DIVERGED in result:
             self._end(trial, "diverged", result[DIVERGED])
             return
-        row = {name: float(value) for name, value in result.items() if name not in AUTO_RESULT_KEYS and _is_number(value)}
+        numbers = {name: float(value) for name, value in result.items() if name not in AUTO_RESULT_KEYS and is_number(value)}
+        row = {name: value for name, value in numbers.items() if math.isfinite(value)}
         recipe, record = result["config"]["recipe"], self.running[trial.trial_id]  # that of the trial may be its next one already
         history = record.history
         if self.options.scheduler == "pbt":
@@ -121,18 +123,12 @@ class Bookkeeper(tune.Callback):
         return sum(trial.outcome != "open" for trial in self.known.values())
 
     def _show(self) -> None:
-        values = {trial.number: trial.value(QUALITY) for trial in self.known.values()}
-        judged = {number: value for number, value in values.items() if math.isfinite(value)}
         running = ", ".join(f"{t.number}:{t.step}" for t in self.running.values() if t.outcome == "open")
-        best = min(judged, key=judged.get, default=None)
-        found = "" if best is None else f"; best {judged[best]:.3g} (trial {best})"
+        first = judged(list(self.known.values()), QUALITY)[:1]
+        found = "".join(f"; best {best.value(QUALITY):.3g} (trial {best.number})" for best in first)
         self.bar.set_postfix_str(f"at step {running or '-'}{found}", refresh=False)
         self.bar.update(self._ended() - self.bar.n)
         self.bar.refresh()
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"bar": None}
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -134,7 +134,7 @@ class TuneCommand(Command):
         return options
 
     def _check(self, space: Space) -> None:
-        parts = {part for recipe in space.extremes() for part in recipe}
+        parts = space.parts
         if unknown := parts - set(RECIPE):
             raise InputError(f"space '{space.name}': unknown key '{min(unknown)}'; a space can vary: {', '.join(RECIPE)}")
         for recipe in space.extremes():

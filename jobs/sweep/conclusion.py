@@ -7,12 +7,11 @@ from pathlib import Path
 
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.unseen import AGAIN, Unseen
-from ms2sl import backtranslation
 from ms2sl.checkpoint import publish
 from ms2sl.errors import InputError
-from ms2sl.evaluation.quality import digits, usual_score
+from ms2sl.evaluation.quality import digits
 from ms2sl.evaluation.tables import markdown
-from ms2sl.files import replacing
+from ms2sl.files import write_files
 from ms2sl.producers.ms2sl import MODALITIES
 from ms2sl.sweep.front import front
 from ms2sl.sweep.front_plot import front_plot
@@ -37,13 +36,13 @@ def conclude(options: TuneCommand, space: Space, trials: Sequence[Trial], tracke
         advice = (reasons or ["none came to its first judgement"])[0]
         raise InputError(f"none of {len(trials)} trials reported its quality; {advice}")
     own = max((trial for trial in ended if options.is_own(trial.recipe)), key=lambda trial: trial.step, default=None)
-    score = options.score or usual_score(backtranslation.load(options.reader))
-    alike = comparable(ended, own, score)
+    alike = comparable(ended, own, options.score)
     finished = [trial for trial in alike if trial.outcome == "finished"]
     furthest = max(trial.step for trial in alike)
     best = (finished or [trial for trial in alike if trial.step == furthest])[0]
     chosen = front(finished, options.metrics) if len(options.objectives) > 1 else []
 
+    score = options.score
     title = f"guarded {score.replace('_', ' ')}"
     columns = [
         (title, QUALITY, 1, digits(score)),
@@ -68,7 +67,6 @@ def conclude(options: TuneCommand, space: Space, trials: Sequence[Trial], tracke
 
 def comparable(trials: Sequence[Trial], own: Trial | None, score: str) -> list[Trial]:
     """Those judged from the same modalities as the recipe's own settings, or from the most: from text alone it is easier than from both."""
-
     wanted = heard_by([own], score) if own else max((heard_by([trial], score) for trial in trials), key=len)
     return [trial for trial in trials if heard_by([trial], score) == wanted]
 
@@ -128,10 +126,8 @@ def write(options: TuneCommand, parts: Sequence[str], pictures: dict[str, bytes]
     """``sweep.md`` and the plots, in the folder of the sweep and in MLflow."""
     images = [f"![{name}]({name})" for name in pictures]
     files = {"sweep.md": "\n\n".join([*parts, *images]).encode() + b"\n"} | pictures
-    for name, content in files.items():
-        with replacing(options.folder / name) as temporary:
-            temporary.write_bytes(content)
-        tracker.artifact(options.folder / name)
+    for path in write_files(options.folder, files):
+        tracker.artifact(path)
     tracker.artifact(options.folder / "trials")
 
 
@@ -148,6 +144,5 @@ def keep(options: TuneCommand, best: Trial, tracker: Tracker) -> None:
     if version is None and best.outcome == "finished":
         sweep = {"sweep": options.name, "sweep_run_id": tracker.run_id or "", "trial": str(best.number)}
         version = Tracker(tracker.uri, best.run_id).register(folder, "ms2sl", options.alias, sweep)
-    with replacing(known) as temporary:
-        temporary.write_text(json.dumps(now | {"version": version}))
+    write_files(options.folder, {known.name: json.dumps(now | {"version": version}).encode()})
     print(f"best model: {folder}" + (f"; models:/ms2sl@{options.alias} is version {version}" if version else ""))

@@ -22,10 +22,9 @@ from ms2sl.dataset import Dataset
 from ms2sl.evaluation.judged import JudgedTask, Judging
 from ms2sl.evaluation.quality import Quality
 from ms2sl.local import local_batches
-from ms2sl.producers.sampling import Sampling
 from ms2sl.tracking import git_commit
 from ms2sl.train_state import forget_lowest_loss
-from ms2sl.training import Diverged, train
+from ms2sl.training import Diverged, Reporter, train
 
 DIVERGED = "diverged"  # reported with the reason
 
@@ -72,15 +71,20 @@ def trainable(options: TuneCommand, starts: Mapping[str, Path]) -> Callable[[dic
 def train_alone(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:
     release_memory()
     torch.set_num_threads(options.cpus_per_trial)
-    chosen = options.with_recipe(config["recipe"])
-    command, dataset = chosen.training_command(), Dataset(options.data)
     reporter = TuneReporter(options.device, starts.get(key(config["recipe"])), changing=options.scheduler == "pbt")
-    task = JudgedTask(command.make_task(dataset, git_commit()), quality(options), chosen.sampling)
-    plan = Plan(dataset.shards("train"), command.training.batch_size, command.training.seed)
     try:
-        train(task, lambda step: local_batches(plan, task.collate, step), command.training, reporter)
+        train_judged(options, config["recipe"], reporter)
     except Diverged as error:
         report_divergence(options, str(error))
+
+
+def train_judged(options: TuneCommand, recipe: Mapping, reporter: Reporter) -> None:
+    """The training of a trial in this process, whoever is told of it. Raises Diverged."""
+    chosen, dataset = options.with_recipe(recipe), Dataset(options.data)
+    command = chosen.training_command()
+    task = JudgedTask(command.make_task(dataset, git_commit()), quality(options), chosen.sampling)
+    plan = Plan(dataset.shards("train"), command.training.batch_size, command.training.seed)
+    train(task, lambda step: local_batches(plan, task.collate, step), command.training, reporter)
 
 
 def train_together(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:
@@ -113,7 +117,7 @@ def sample(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> No
 
 def quality(options: TuneCommand) -> Quality:
     """One for all trials of a process: reader and clips are read once."""
-    return _quality(options.data, options.judging.model_copy(update={"sampling": Sampling()}), options.device)
+    return _quality(options.data, options.judging, options.device)
 
 
 @functools.lru_cache(maxsize=1)

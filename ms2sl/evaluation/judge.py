@@ -9,9 +9,7 @@ import numpy as np
 
 from ms2sl.backtranslation import Reader
 from ms2sl.clip import Clip, Poses, Utterance
-from ms2sl.config import Config
 from ms2sl.dataset import Dataset
-from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
 from ms2sl.evaluation.measures import measure
 from ms2sl.evaluation.summary import REAL
@@ -22,6 +20,7 @@ from ms2sl.producers.cascade import Cascade, open_ear
 from ms2sl.producers.dictionary import Dictionary
 from ms2sl.producers.folder import PoseFolder
 from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.producers.sampling import Sampling
 from ms2sl.resampling import resample
 from ms2sl.shards import read_shard, to_clip
 
@@ -31,7 +30,7 @@ BASELINES: Mapping[BaselineName, type] = {kind.name: kind for kind in (NearestTe
 DRAWN = ("random clip", "static pose")  # baselines that another seed changes
 
 
-class Entry(Config):
+class Entry(Sampling):
     """Somebody to compare, and what they are given: plain data, so that an actor on any machine can make them.
 
     kind: ``real``, ``ms2sl`` (``source``: its folder), ``cascade`` (also ``ear``), ``dictionary`` (``source``: the dictionary),
@@ -43,9 +42,6 @@ class Entry(Config):
     modality: Modality = ""
     source: str = ""
     ear: str = ""
-    steps: int = 8
-    guidance: float = 1.0
-    sampler: SamplerName = "ddim"
     seeds: tuple[int, ...] = (0,)
 
     @property
@@ -116,8 +112,7 @@ class Judge:
         if entry.kind == "dictionary":
             clip = next(self.dataset.clips("train"))
             return Dictionary(entry.source, self.dataset.skeleton, self.dataset.card.fps, clip.spoken_language, clip.signed_language)
-        choices = {"steps": entry.steps, "guidance": entry.guidance, "sampler": entry.sampler}
-        model = MS2SLProducer.load(Path(entry.source), **choices, device=self.device)
+        model = MS2SLProducer.load(Path(entry.source), **entry.model_dump(include=set(Sampling.model_fields)), device=self.device)
         if entry.kind == "cascade":
             return Cascade(open_ear(entry.ear, model), model, model.card.characters if model.card.text.vocabulary else None)
         return model

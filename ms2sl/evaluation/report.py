@@ -10,7 +10,7 @@ from ms2sl.evaluation.retrieval import retrieval_table
 from ms2sl.evaluation.steps import Point, steps_plot, steps_table
 from ms2sl.evaluation.summary import Result
 from ms2sl.evaluation.tables import Table, decisive, markdown, motion_table, reading_table, share_of_ceiling
-from ms2sl.files import replacing
+from ms2sl.files import write_files
 
 READ, MOVED = "What a reader reads", "How it moves, in shoulder widths or as a share of real signing"
 FOUND, STEPPED = "What finds its counterpart in the joint space", "Sampling steps"
@@ -54,7 +54,6 @@ class Report:
 
     def write(self, folder: Path, options: dict) -> None:
         """``results.md``, ``results.json`` and, if steps were swept, ``steps.png``."""
-        folder.mkdir(parents=True, exist_ok=True)
         content = {
             "options": options,
             "results": [self._plain(result) for result in self.results],
@@ -64,9 +63,7 @@ class Report:
         files = {"results.md": (self.markdown() + "\n").encode(), "results.json": json.dumps(_finite(content), indent=1).encode()}
         if self.points:
             files["steps.png"] = steps_plot(self.points, self.results[0], self.sentences)
-        for name, data in files.items():
-            with replacing(folder / name) as temporary:
-                temporary.write_bytes(data)
+        write_files(folder, files)
 
     def _plain(self, result: Result) -> dict:
         scores = {name: asdict(score) for name, score in result.scores.items()}

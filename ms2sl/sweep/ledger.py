@@ -7,7 +7,7 @@ from pydantic import ConfigDict, ValidationError
 
 from ms2sl.config import Config
 from ms2sl.errors import InputError
-from ms2sl.files import replacing
+from ms2sl.files import write_files
 from ms2sl.tracking import flatten
 
 Outcome = Literal["open", "finished", "stopped", "diverged", "failed"]
@@ -67,9 +67,7 @@ class Ledger:
         return sorted((_read(path) for path in self.folder.glob("*.json")), key=lambda trial: trial.number)
 
     def write(self, trial: Trial) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / f"{trial.number:05d}.json") as temporary:
-            temporary.write_text(trial.model_dump_json(indent=1), encoding="utf-8")
+        write_files(self.folder, {f"{trial.number:05d}.json": trial.model_dump_json(indent=1).encode()})
 
 
 def _read(path: Path) -> Trial:

@@ -11,24 +11,10 @@ from jobs.sweep.search import Pending, key, listed, pending, searcher
 from ms2sl.errors import InputError
 from ms2sl.sweep.ledger import Trial
 from ms2sl.tracking import flatten
+from tests.jobs.sweep.examples import CYCLE, OWN, history, recipe, settled
 from tune_spaces import load_space, parse
 
-CYCLE = parse("cycle", {"losses": {"cycle": {"loguniform": [0.01, 1.0]}, "pseudo": {"uniform": [0.0, 1.0]}}})
 SAMPLING = parse("sampling", {"sampling": {"steps": {"choice": [1, 2, 8]}, "guidance": {"uniform": [1.0, 3.0]}}})
-OWN = {"losses": {"cycle": 0.1, "pseudo": 0.5}}
-
-
-def settled(space, **options) -> TuneCommand:
-    return TuneCommand(**options).settled(space)
-
-
-def recipe(cycle: float, pseudo: float = 0.25) -> dict:
-    return {"losses": {"cycle": cycle, "pseudo": pseudo}}
-
-
-def history(*losses: float, **more: float) -> tuple[dict, ...]:
-    """A row at every tenth step."""
-    return tuple({"step": 10.0 * number, "quality_loss": loss} | more for number, loss in enumerate(losses, 1))
 
 
 # Choosing beforehand
