@@ -1,5 +1,7 @@
 """Poses at other moments than those at which they were recorded."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ms2sl.clip import Poses
@@ -22,6 +24,35 @@ def resample(poses: Poses, fps: float) -> Poses:
         return poses
     frames = max(1, round(poses.seconds * fps))
     return at(poses, np.arange(frames) * poses.fps / fps, fps)
+
+
+class Resampler:
+    """``resample`` for poses that come part by part: all that is returned, one after another, is what it makes of the whole."""
+
+    def __init__(self, fps: float):
+        self.fps = fps
+        self._kept: Poses | None = None  # the last frames, between which and the next ones there are moments to come
+        self._begins, self._made = 0, 0  # frames before those kept, and frames returned
+
+    def __call__(self, part: Poses, *, last: bool) -> Poses:
+        """The frames that lie within what has come so far. last: whether nothing follows."""
+        kept = part if self._kept is None else joined([self._kept, part])
+        came = self._begins + kept.n_frames
+        frames = max(1, round(came / part.fps * self.fps))
+        until = frames if last else min(frames, int((came - 1) * self.fps / part.fps) + 1)
+        positions = np.arange(self._made, until) * part.fps / self.fps - self._begins
+        made = at(kept, positions, self.fps)
+        self._made = until
+        self._kept = Poses(kept.joints[-1:], kept.confidence[-1:], part.fps)
+        self._begins = came - 1
+        return made
+
+
+def joined(parts: Sequence[Poses]) -> Poses:
+    """One after another."""
+    if len(parts) == 1:
+        return parts[0]
+    return Poses(np.concatenate([p.joints for p in parts]), np.concatenate([p.confidence for p in parts]), parts[0].fps)
 
 
 def stretch(poses: Poses, frames: int) -> Poses:

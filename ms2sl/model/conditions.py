@@ -97,11 +97,12 @@ class Aligner(nn.Module):
         self.near = nn.Conv1d(width, 2 * width, NEAR, padding=NEAR // 2)
 
     def forward(self, condition: Condition, n_frames: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
-        """n_frames ``(B,)``; times ``(T,)``: centres of the frame tokens, in frames → ``(B, T, W)``."""
+        """n_frames ``(B,)``; times ``(T,)`` or ``(B, T)``: centres of the frame tokens, in frames → ``(B, T, W)``."""
+        times = times.expand(len(n_frames), -1)
         log_share = condition.log_durations.masked_fill(~condition.mask, -1e4).log_softmax(dim=1)
         share = log_share.exp()
         centre = (share.cumsum(dim=1) - share / 2) * n_frames[:, None]
-        distance = times[None, :, None] - centre[:, None]  # (B, T, N)
+        distance = times[..., None] - centre[:, None]  # (B, T, N)
         logits = log_share[:, None, None] - (distance[:, None] / self.scales.exp()[:, None, None]) ** 2 / 2
         weights = logits.softmax(dim=-1)  # (B, scales, T, N)
         values = self.value(condition.tokens).unflatten(2, (len(self.scales), -1)).transpose(1, 2)
@@ -110,7 +111,7 @@ class Aligner(nn.Module):
         x = gathered + self.offset(offset / self.scales.exp())
         # What is said is compared with what is said just before and after: a letter that is doubled, say, is signed in another way.
         # Here, behind the alignment, what was learned of it from one modality holds for the other.
-        inside = (times[None] < n_frames[:, None])[..., None]
+        inside = (times < n_frames[:, None])[..., None]
         one, other = self.near((x * inside).transpose(1, 2)).transpose(1, 2).chunk(2, dim=-1)
         return x + one + one * other
 

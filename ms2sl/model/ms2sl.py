@@ -1,6 +1,7 @@
 """MS2SL: the whole model, and the loss of one batch."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -63,6 +64,21 @@ class ModelConfig(Config):
         if self.schedule == "none" and self.objective == "velocity":
             raise ValueError("without a path (schedule none) there is no velocity: choose objective clean, or schedule linear or cosine")
         return self
+
+
+@dataclass(slots=True)
+class Part:
+    """A window of frames of a longer signing, of which some are made already (diffusion models complete what is given of a sample:
+    Lugmayr et al. 2022, RePaint; Tevet et al. 2023, MDM).
+
+    first ``(B,)``: frame of the whole at which the window begins; whole ``(B,)``: frames of the whole.
+    known ``(B, F, joints, dims)``: normalised poses; weight ``(B, F)``: how far the result is to be them, from 0 to 1.
+    """
+
+    first: torch.Tensor
+    whole: torch.Tensor
+    known: torch.Tensor
+    weight: torch.Tensor
 
 
 class MS2SL(nn.Module):
@@ -193,25 +209,28 @@ class MS2SL(nn.Module):
         steps: int,
         guidance: float = 1.0,
         sampler: SamplerName = "ddim",
+        part: Part | None = None,
     ) -> torch.Tensor:
         """Normalised poses ``(B, F, joints, dims)`` from noise ``(B, F, joints * dims)``; F is a multiple of 4, rows end at ``n_frames``.
 
         conditions: text, speech or both. guidance: 1 follows the condition, more exaggerates it (Ho & Salimans 2022: null + guidance
-        (conditional - null)).
+        (conditional - null)). part: of the signing of the conditions; None is all of it.
         """
         times = patch_times(noise.shape[1], self.config.patch, noise.device)
-        aligned = torch.stack([self.aligner(condition, n_frames, times) for condition in conditions]).mean(dim=0)
+        whole, times = (n_frames, times) if part is None else (part.whole, times + part.first[:, None])
+        aligned = torch.stack([self.aligner(condition, whole, times) for condition in conditions]).mean(dim=0)
         context = torch.cat([condition.tokens for condition in conditions], dim=1)
         context_mask = torch.cat([condition.mask for condition in conditions], dim=1)
         nothing = self.null.expand_as(aligned), self.null.expand(len(noise), 1, -1), torch.ones_like(context_mask[:, :1])
         real = self._real(n_frames, noise.shape[1])
+        known = None if part is None else self.space.encode(part.known, (self.space.share_seen > 0).expand(part.known.shape[:3]))[0]
 
         def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             predicted = self._denoise(x * real, t, n_frames, aligned, context, context_mask)
             if guidance != 1.0:
                 free = self._denoise(x * real, t, n_frames, *nothing)
                 predicted = free + guidance * (predicted - free)
-            return predicted
+            return predicted if part is None else torch.lerp(predicted, known, part.weight[..., None])
 
         return self.space.decode(sample(denoise, noise, steps, self.schedule, sampler))
 

@@ -1,28 +1,26 @@
 """MS2SL as a producer: utterances in, poses out."""
 
-import hashlib
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
 from ms2sl.checkpoint import ModelCard
 from ms2sl.clip import Poses, Utterance
-from ms2sl.collate import FRAME_MULTIPLE, Collate
+from ms2sl.collate import FRAME_MULTIPLE
 from ms2sl.diffusion import SAMPLERS, SamplerName
 from ms2sl.errors import InputError
-from ms2sl.features import same_featurizer
-from ms2sl.features.base import Featurizer
-from ms2sl.features.text_bytes import plain
 from ms2sl.model import task
-from ms2sl.model.conditions import expected_frames
-from ms2sl.model.ms2sl import MS2SL
+from ms2sl.model.ms2sl import MS2SL, Part
+from ms2sl.producers.cutting import cut
+from ms2sl.producers.hearing import BATCH, Heard, Hearing, SaidFeatures, one_after_another
+from ms2sl.producers.sampling import Sampling
+from ms2sl.producers.windows import Signing, Window, sign_all
 
-MODALITIES = ("text", "speech")  # in the order of the features of an utterance
-SHORTEST, LONGEST_SECONDS = 4, 120.0
-BATCH = 32
+SHORTEST, LONGEST = 4, 3000  # frames that a model may expect
+LONGEST_SECONDS = 3600.0  # that may be asked for
 
 
 class MS2SLProducer:
@@ -30,6 +28,7 @@ class MS2SLProducer:
 
     An utterance is conditioned on its text, its speech or both, whatever it has. Its noise depends on the seed and on
     what is said alone, so the same seed gives the same poses in whatever batch (up to rounding, below 1e-4 shoulder widths).
+    What takes longer than the longest clip of its training is made window by window.
     """
 
     name = "ms2sl"
@@ -48,9 +47,10 @@ class MS2SLProducer:
             raise InputError(f"{steps} sampling steps are impossible: use 1 or more")
         if sampler not in SAMPLERS:
             raise InputError(f"there is no sampler '{sampler}'; there are: {', '.join(SAMPLERS)}")
-        self.model, self.card = model.to(device), card
-        self.steps, self.guidance, self.sampler, self.device = steps, guidance, sampler, torch.device(device)
-        self.collate = Collate(card.skeleton, card.text, card.speech)
+        self.model, self.card, self.device = model.to(device), card, torch.device(device)
+        self.steps, self.guidance, self.sampler = steps, guidance, sampler
+        self.hearing = Hearing(self.model, card, self.device)
+        self.collate = self.hearing.collate
         self.seen = model.space.share_seen.cpu().numpy() > 0.01
 
     @classmethod
@@ -64,75 +64,92 @@ class MS2SLProducer:
     def skeleton(self):
         return self.card.skeleton
 
-    @cached_property
-    def _text(self) -> Featurizer:
-        return same_featurizer(self.card.text, str(self.device))
-
-    @cached_property
-    def _speech(self) -> Featurizer:
-        return same_featurizer(self.card.speech, str(self.device))
-
-    def features(self, utterance: Utterance) -> tuple[np.ndarray | None, np.ndarray | None]:
+    def features(self, utterance: Utterance) -> SaidFeatures:
         """Features of its text and of its speech; None for what it lacks.
 
         Raises InputError if the model cannot say it: nothing to say, unknown letters, an impossible length.
         """
-        if utterance.seconds is not None and not 0 < utterance.seconds <= LONGEST_SECONDS:
-            raise InputError(
-                f"{utterance.id}: a duration of {utterance.seconds} s is impossible; it must be above 0 and at most {LONGEST_SECONDS:.0f} s"
-            )
-        if utterance.text is None and utterance.speech is None:
-            raise InputError(f"{utterance.id}: it has neither text nor speech")
-        try:
-            text = None if utterance.text is None else self._text_features(utterance.text)
-            return text, None if utterance.speech is None else self._speech([utterance.speech])[0]
-        except InputError as error:
-            raise InputError(f"{utterance.id}: {error}") from None
+        _check_duration(utterance)
+        return self.hearing.features(utterance)
 
-    def _text_features(self, text: str) -> np.ndarray:
-        unknown = sorted(set(plain(text)) - set(self.card.characters))
-        if self.card.text.vocabulary and unknown:
-            raise InputError(f"'{text}' has {', '.join(map(repr, unknown))} in it; the model learned only: {self.card.characters}")
-        return self._text([text])[0]
+    def measure(self, utterances: Sequence[Utterance]) -> list[float]:
+        """Frames of the signing of each: as many as were asked for, or as the model expects. Raises InputError as ``features`` does."""
+        return [
+            float(
+                np.clip(utterance.seconds * self.card.fps if utterance.seconds else heard.frames, SHORTEST, LONGEST_SECONDS * self.card.fps)
+            )
+            for utterance, heard in zip(utterances, self.hearing(utterances), strict=True)
+        ]
+
+    def signing(self, utterance: Utterance, *, seed: int) -> Signing:
+        """The way through the signing of an utterance of any length. Raises InputError if the one that is asked for is impossible."""
+        _check_duration(utterance)
+        return Signing(cut(utterance, self.card), self.card.longest, self.card.fps, seed)
 
     def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
         """Normalised poses at the model's fps, in the order of the utterances. Raises InputError as ``features`` does."""
-        features = [self.features(utterance) for utterance in utterances]
-        results: list[Poses | None] = [None] * len(utterances)
-        given_by = [tuple(m for m, said in zip(MODALITIES, both, strict=True) if said is not None) for both in features]
-        for given in sorted(set(given_by)):
-            chosen = [i for i in range(len(utterances)) if given_by[i] == given]
-            chosen.sort(key=lambda i: max(len(said) for said in features[i] if said is not None))
-            for start in range(0, len(chosen), BATCH):
-                indices = chosen[start : start + BATCH]
-                batch = [utterances[i] for i in indices]
-                for i, poses in zip(indices, self._batch(batch, [features[i] for i in indices], given, seed), strict=True):
+        sampling = Sampling(steps=self.steps, guidance=self.guidance, sampler=self.sampler)
+        signings = [self.signing(utterance, seed=seed) for utterance in utterances]
+        return sign_all(signings, self.measure, lambda windows: self.sample(windows, sampling))
+
+    @torch.no_grad()
+    def sample(self, windows: Sequence[Window], sampling: Sampling) -> list[Poses]:
+        """Normalised poses of each window, in order; windows of like length share a batch."""
+        heard = [self.hearing(window.pieces) for window in windows]
+        given = [tuple(pieces[0].conditions) for pieces in heard]
+        results: list[Poses | None] = [None] * len(windows)
+        for modalities in sorted(set(given)):
+            alike = sorted((i for i in range(len(windows)) if given[i] == modalities), key=lambda i: windows[i].frames)
+            for start in range(0, len(alike), BATCH):
+                some = alike[start : start + BATCH]
+                for i, poses in zip(some, self._batch([windows[i] for i in some], [heard[i] for i in some], sampling), strict=True):
                     results[i] = poses
         return results
 
-    @torch.no_grad()
-    def _batch(self, utterances, features, given: tuple[str, ...], seed: int) -> list[Poses]:
-        batch = self.collate.batch([None] * len(features), *zip(*features, strict=True)).to(self.device)
-        encoded = self.model.conditions(batch)
-        conditions = [encoded[modality] for modality in given]
-        frames = [
-            round(utterance.seconds * self.card.fps) if utterance.seconds else round(expected)
-            for utterance, expected in zip(utterances, expected_frames(conditions).tolist(), strict=True)
+    def _batch(self, windows: Sequence[Window], heard: Sequence[Sequence[Heard]], sampling: Sampling) -> list[Poses]:
+        conditions = [
+            one_after_another([[each.conditions[modality] for each in pieces] for pieces in heard], [window.lengths for window in windows])
+            for modality in heard[0][0].conditions
         ]
-        frames = [int(np.clip(n, SHORTEST, LONGEST_SECONDS * self.card.fps)) for n in frames]
-        noise = torch.zeros(len(frames), -(-max(frames) // FRAME_MULTIPLE) * FRAME_MULTIPLE, self.skeleton.n_joints * self.skeleton.dims)
-        for row, n, said in zip(noise, frames, features, strict=True):
-            row[:n] = torch.randn(n, row.shape[1], generator=torch.Generator().manual_seed(_seed(seed, said)))
-        n_frames = torch.tensor(frames, device=self.device)
-        poses = self.model.generate(conditions, n_frames, noise.to(self.device), self.steps, self.guidance, self.sampler).cpu().numpy()
+        size = -(-max(window.frames for window in windows) // FRAME_MULTIPLE) * FRAME_MULTIPLE
+        noise = torch.stack([pad(self._noise(*both), (0, 0, 0, size - both[0].frames)) for both in zip(windows, heard, strict=True)])
+        n_frames = torch.tensor([window.frames for window in windows], device=self.device)
+        joints = (
+            self.model.generate(conditions, n_frames, noise.to(self.device), **sampling.model_dump(), part=self._part(windows, size))
+            .cpu()
+            .numpy()
+        )
         confidence = self.seen.astype(np.float32)
         return [
-            Poses(joints[:n] * self.seen[:, None], np.broadcast_to(confidence, (n, len(confidence))), self.card.fps)
-            for joints, n in zip(poses, frames, strict=True)
+            Poses(row[:n] * self.seen[:, None], np.broadcast_to(confidence, (n, len(confidence))), self.card.fps)
+            for row, n in zip(joints, n_frames.tolist(), strict=True)
         ]
 
+    def _part(self, windows: Sequence[Window], size: int) -> Part:
+        known, weight = torch.zeros(len(windows), size, self.skeleton.n_joints, self.skeleton.dims), torch.zeros(len(windows), size)
+        for i, window in enumerate(windows):
+            if window.known is not None:
+                known[i, : len(window.known)], weight[i, : len(window.known)] = (
+                    torch.from_numpy(window.known),
+                    torch.from_numpy(window.weight),
+                )
+        first, whole = (
+            torch.tensor(values, device=self.device) for values in ([w.first for w in windows], [sum(w.lengths) for w in windows])
+        )
+        return Part(first, whole, known.to(self.device), weight.to(self.device))
 
-def _seed(seed: int, said: Sequence[np.ndarray | None]) -> int:
-    content = b"".join(features.tobytes() for features in said if features is not None)
-    digest = hashlib.blake2b(content, digest_size=7, salt=(seed % 2**64).to_bytes(8, "little"))
-    return int.from_bytes(digest.digest(), "little")
+    def _noise(self, window: Window, heard: Sequence[Heard]) -> torch.Tensor:
+        """That of its frames ``(frames, joints * dims)``: each piece has its own, so that it is the same in all windows that touch it."""
+        features = self.skeleton.n_joints * self.skeleton.dims
+        pieces = [
+            torch.randn(n, features, generator=torch.Generator().manual_seed(piece.noise_seed(window.seed)))
+            for n, piece in zip(window.lengths, heard, strict=True)
+        ]
+        return torch.cat(pieces)[window.first : window.first + window.frames]
+
+
+def _check_duration(utterance: Utterance) -> None:
+    if utterance.seconds is not None and not 0 < utterance.seconds <= LONGEST_SECONDS:
+        raise InputError(
+            f"{utterance.id}: a duration of {utterance.seconds} s is impossible; it must be above 0 and at most {LONGEST_SECONDS:.0f} s"
+        )

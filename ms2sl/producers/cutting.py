@@ -1,0 +1,123 @@
+"""Long utterances cut at natural places: sentences, clauses, words; pauses in speech."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from ms2sl.checkpoint import ModelCard
+from ms2sl.clip import Speech, Utterance
+from ms2sl.errors import InputError
+from ms2sl.features.text_bytes import plain
+
+LONGEST_TEXT = 120  # characters of a piece
+PLACES = (r"(?<=[.!?…。！？])\s*", r"(?<=[,;:،、，；：])\s*", r"\s+", r"")  # where to cut, the most natural first
+MIDDLE = 0.6  # share of a piece, around its middle, in which it is halved
+FRAME = 0.02  # seconds over which loudness is measured
+SILENT, NOISY = 40.0, 25.0  # decibels: how far below speech silence lies, at most and at least
+INAUDIBLE = -80.0  # decibels below the loudest that a file can hold
+ABOVE_NOISE = 10.0  # decibels by which speech is louder than what is heard in pauses
+PAUSE, MARGIN = 0.6, 0.06  # seconds: silence that parts utterances, and silence that is left around them
+
+
+def cut(utterance: Utterance, card: ModelCard) -> Iterator[Utterance]:
+    """Pieces that say the same one after the other, short enough to be heard at once; their signing may still be too long (``halve``).
+
+    Text is also cut at spaces and punctuation marks that a model of letters cannot read. The seconds are shared out. What has both text
+    and speech is left whole. Raises InputError if there is nothing to sign.
+    """
+    if (utterance.text is None) != (utterance.speech is None):
+        parts = _texts(utterance, card) if utterance.speech is None else _spoken(utterance)
+        sizes = [_size(part) for part in parts]
+        longest = LONGEST_TEXT if utterance.speech is None else card.longest / card.fps
+        for part, size in zip(parts, sizes, strict=True):
+            seconds = None if utterance.seconds is None else utterance.seconds * size / sum(sizes)
+            yield from _short(replace(part, seconds=seconds), longest)
+    else:
+        yield utterance
+
+
+def halve(piece: Utterance) -> tuple[Utterance, ...]:
+    """Two pieces that say the same one after the other, each with its share of the seconds; none if it cannot be cut."""
+    if piece.text is not None and piece.speech is not None:
+        return ()
+    at = _natural_place(piece.text) if piece.speech is None else _quietest_place(piece.speech)
+    if at is None:
+        return ()
+    if piece.speech is None:
+        halves = [replace(piece, text=text.strip()) for text in (piece.text[:at], piece.text[at:])]
+    else:
+        halves = [replace(piece, speech=Speech(half, piece.speech.rate)) for half in np.split(piece.speech.waveform, [at])]
+    if piece.seconds is None:
+        return tuple(halves)
+    share = _size(halves[0]) / sum(map(_size, halves))
+    return replace(halves[0], seconds=piece.seconds * share), replace(halves[1], seconds=piece.seconds * (1 - share))
+
+
+def _size(piece: Utterance) -> float:
+    return len(piece.text) if piece.speech is None else piece.speech.seconds
+
+
+def _short(piece: Utterance, longest: float) -> Iterator[Utterance]:
+    halves = halve(piece) if _size(piece) > longest else ()
+    if not halves:
+        yield piece
+    for half in halves:
+        yield from _short(half, longest)
+
+
+def _texts(utterance: Utterance, card: ModelCard) -> list[Utterance]:
+    text = utterance.text
+    if card.text.vocabulary:
+        readable = set(card.characters)
+        text = "".join(c if c in readable or unicodedata.category(c)[0] not in "ZPC" else "\n" for c in plain(text))
+        texts = text.split("\n") if text.strip() else [""]
+    else:
+        texts = [text]
+    return [replace(utterance, text=part.strip()) for part in texts if part.strip()] or [replace(utterance, text="")]
+
+
+def _natural_place(text: str) -> int | None:
+    for place in PLACES:
+        found = [match.end() for match in re.finditer(place, text) if abs(match.end() / len(text) - 0.5) <= MIDDLE / 2]
+        found = [at for at in found if text[:at].strip() and text[at:].strip() and not unicodedata.combining(text[at])]
+        if found:
+            return min(found, key=lambda at: abs(at - len(text) / 2))
+    return None
+
+
+def _spoken(utterance: Utterance) -> list[Utterance]:
+    """What is spoken between pauses."""
+    speech = utterance.speech
+    loudness = _loudness(speech)
+    if not len(loudness) or not np.isfinite(loudness).all():
+        return [utterance]  # of which the featurizer says what is wrong
+    if loudness.max() < INAUDIBLE:
+        raise InputError(f"{utterance.id}: nothing is heard in it: check the microphone")
+    loudest, noise = np.percentile(loudness, (95, 10))
+    threshold = min(max(loudest - SILENT, noise + ABOVE_NOISE), loudest - NOISY)
+    heard = np.flatnonzero(loudness > threshold)
+    breaks = [i + 1 for i, (a, b) in enumerate(pairwise(heard)) if (b - a) * FRAME > PAUSE]
+    spans = [(part[0] * FRAME - MARGIN, (part[-1] + 1) * FRAME + MARGIN) for part in np.split(heard, breaks)]
+    samples = [(max(0, round(begin * speech.rate)), round(end * speech.rate)) for begin, end in spans]
+    return [replace(utterance, speech=Speech(speech.waveform[begin:end], speech.rate)) for begin, end in samples]
+
+
+def _loudness(speech: Speech) -> np.ndarray:
+    """Decibels of each ``FRAME``."""
+    size = max(1, round(FRAME * speech.rate))
+    frames = speech.waveform[: len(speech.waveform) // size * size].reshape(-1, size)
+    return 10 * np.log10(np.square(frames, dtype=np.float64).mean(axis=1) + 1e-12)
+
+
+def _quietest_place(speech: Speech) -> int | None:
+    """Where a voice rests, near the middle."""
+    loudness = np.convolve(_loudness(speech), np.ones(3) / 3, mode="same")
+    n = len(loudness)
+    if n < 10:
+        return None
+    begin, end = round(n * (0.5 - MIDDLE / 2)), round(n * (0.5 + MIDDLE / 2))
+    return round((begin + int(loudness[begin:end].argmin()) + 0.5) * FRAME * speech.rate)

@@ -1,0 +1,117 @@
+"""Signing of any length, window by window: each goes on from the frames before it, so motion joins and memory stays flat."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import numpy as np
+
+from ms2sl.clip import Poses, Utterance
+from ms2sl.producers.cutting import halve
+from ms2sl.resampling import joined
+
+BEFORE, BLEND = 0.64, 0.96  # seconds
+ASKED = 4  # pieces
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Consecutive frames of the signing of utterances one after another.
+
+    pieces, lengths: the utterances that it touches, and the frames of each. first: frame of them at which it begins; frames: how many.
+    known: normalised joints ``(k, joints, dims)`` of its first frames, made before, and weight ``(k,)``: how far to keep to them.
+    """
+
+    pieces: tuple[Utterance, ...]
+    lengths: tuple[int, ...]
+    first: int
+    frames: int
+    known: np.ndarray | None
+    weight: np.ndarray
+    seed: int
+
+
+class Signing:
+    """The way through the signing of pieces, one after another: tell the lengths of what is ``unmeasured`` until nothing is, make the
+    next ``window``, tell what was ``made`` of it, and so on until there is no window any more.
+
+    size: frames of a window, or more where that is too short. A window begins ``BEFORE`` the end of what is finished and keeps to it;
+    through ``BLEND``, which the window before it made without knowing what follows, it departs from that little by little. A piece that
+    takes longer than a window is halved.
+    """
+
+    def __init__(self, pieces: Iterable[Utterance], size: int, fps: float, seed: int):
+        self.before, self.blend = round(BEFORE * fps), round(BLEND * fps)
+        self.size, self.seed = max(size, 2 * (self.before + self.blend)), seed
+        self._waiting = iter(pieces)
+        self._asked: list[Utterance] = []
+        self._ahead: deque[tuple[Utterance, int]] = deque()  # pieces with their frames, from the one in which the window begins
+        self._exact, self._counted = 0.0, 0  # frames of all that was measured
+        self._first = 0
+        self._known: np.ndarray | None = None
+        self._weight = np.zeros(0, np.float32)
+        self._ended = False
+
+    def unmeasured(self) -> Sequence[Utterance]:
+        """The pieces whose lengths must be known before the next window; none if it can be made."""
+        if not self._asked and sum(n for _, n in self._ahead) <= self._first + self.size:
+            self._asked = list(islice(self._waiting, ASKED))
+        return self._asked
+
+    def measured(self, lengths: Sequence[float]) -> None:
+        """Frames of each that was ``unmeasured``; they are rounded such that their sum is right."""
+        again: list[Utterance] = []
+        for piece, frames in zip(self._asked, lengths, strict=True):
+            halves = halve(piece) if frames > self.size else ()
+            if again or halves:
+                again += halves or (piece,)
+                continue
+            self._exact += frames
+            self._ahead.append((piece, round(self._exact) - self._counted))
+            self._counted = round(self._exact)
+        self._waiting, self._asked = chain(again, self._waiting), []
+
+    def window(self) -> Window | None:
+        """The next one; None if all is made."""
+        if self._ended:
+            return None
+        begin, end, touched = 0, self._first + self.size, []
+        for piece, frames in self._ahead:
+            if begin < end:
+                touched.append((piece, frames))
+            begin += frames
+        pieces, lengths = zip(*touched, strict=True)
+        return Window(pieces, lengths, self._first, min(self.size, begin - self._first), self._known, self._weight, self.seed)
+
+    def made(self, poses: Poses) -> Poses:
+        """The frames that are finished by the poses of the window."""
+        total, hard = sum(n for _, n in self._ahead), int((self._weight == 1).sum())
+        self._ended = self._first + poses.n_frames == total
+        end = poses.n_frames - (0 if self._ended else self.blend)
+        self._known = poses.joints[end - self.before :]
+        self._weight = np.concatenate([np.ones(self.before), np.linspace(1, 0, self.blend + 2)[1:-1]]).astype(np.float32)
+        self._first += end - self.before
+        while self._ahead and self._ahead[0][1] <= self._first:
+            self._first -= self._ahead.popleft()[1]
+        return Poses(poses.joints[hard:end], poses.confidence[hard:end], poses.fps)
+
+
+def sign_all(
+    signings: Sequence[Signing],
+    measure: Callable[[Sequence[Utterance]], Sequence[float]],
+    sample: Callable[[Sequence[Window]], Sequence[Poses]],
+) -> list[Poses]:
+    """Goes through signings side by side, so that their windows share batches; returns all that each of them made."""
+    finished: list[list[Poses]] = [[] for _ in signings]
+    going = list(range(len(signings)))
+    while going:
+        while asked := [(i, piece) for i in going for piece in signings[i].unmeasured()]:
+            lengths = iter(measure([piece for _, piece in asked]))
+            for i in dict.fromkeys(i for i, _ in asked):
+                signings[i].measured([next(lengths) for _ in signings[i].unmeasured()])
+        windows = {i: window for i in going if (window := signings[i].window())}
+        for i, poses in zip(windows, sample(list(windows.values())), strict=True):
+            finished[i].append(signings[i].made(poses))
+        going = list(windows)
+    return [joined(parts) for parts in finished]
