@@ -31,7 +31,7 @@ class Resampler:
 
     def __init__(self, fps: float):
         self.fps = fps
-        self._kept: Poses | None = None  # the last frames, between which and the next ones there are moments to come
+        self._kept: Poses | None = None  # frames from the one before the next moment
         self._begins, self._made = 0, 0  # frames before those kept, and frames returned
 
     def __call__(self, part: Poses, *, last: bool) -> Poses:
@@ -43,8 +43,9 @@ class Resampler:
         positions = np.arange(self._made, until) * part.fps / self.fps - self._begins
         made = at(kept, positions, self.fps)
         self._made = until
-        self._kept = Poses(kept.joints[-1:], kept.confidence[-1:], part.fps)
-        self._begins = came - 1
+        needed = min(int(until * part.fps / self.fps), came - 1) - self._begins
+        self._kept = Poses(kept.joints[needed:], kept.confidence[needed:], part.fps)
+        self._begins += needed
         return made
 
 
