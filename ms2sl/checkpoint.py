@@ -3,6 +3,7 @@
 Nothing in it is unpickled. ``model.safetensors`` holds the averaged (EMA) weights, which are the ones to use.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -33,7 +34,7 @@ class ModelCard(Config):
     kind: which model; model: its configuration; recipe: how it was trained.
     characters: those of the training texts. fps: frames a second of what it makes. longest: frames of the longest training clip.
     placement: where training clips stand in their pictures, the median. learned: modalities that it met in training.
-    vocabulary: of a back-translator, as its tokenizer is written.
+    vocabulary: of a back-translator, as its tokenizer is written. description: of the corpus, in a sentence.
     """
 
     kind: str
@@ -46,6 +47,9 @@ class ModelCard(Config):
     longest: int
     placement: Placement | None = None
     learned: tuple[str, ...] = ("text", "speech")
+    spoken_languages: tuple[str, ...] = ()
+    signed_languages: tuple[str, ...] = ()
+    description: str = ""
     vocabulary: str | None = None
     recipe: dict = Field(default_factory=dict)
     commit: str | None = None
@@ -66,6 +70,9 @@ class ModelCard(Config):
             fps=dataset.fps,
             longest=train.longest,
             placement=dataset.placement,
+            spoken_languages=dataset.spoken_languages,
+            signed_languages=dataset.signed_languages,
+            description=dataset.corpus.get("description", ""),
             learned=tuple(modality for modality, clips in there.items() if clips and hidden.get(modality, 0) < 1),
             **extra,
         )
@@ -89,6 +96,14 @@ def read_card(folder: Path, *kinds: str) -> ModelCard:
     if card.kind not in kinds:
         raise InputError(f"{folder} holds a {card.kind} model, not a {' or '.join(kinds)} model")
     return card
+
+
+def fingerprint(folder: Path) -> str:
+    """Of the weights: another for each model. Raises InputError if they cannot be read."""
+    try:
+        return hashlib.blake2b((folder / WEIGHTS).read_bytes(), digest_size=8).hexdigest()
+    except OSError as error:
+        raise InputError(f"{folder / WEIGHTS} cannot be read: {error.strerror}") from None
 
 
 def model_config(card: ModelCard, kind: type[ConfigType], folder: Path) -> ConfigType:

@@ -11,6 +11,7 @@ from ms2sl.errors import InputError
 
 SAMPLE_RATE = 16_000  # samples a second at which speech is kept
 LONGEST_SPEECH = 600.0  # seconds
+DECODED_AT_ONCE = 2**20  # numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,20 +87,24 @@ class Speech:
     def decode(cls, encoded: bytes, where: str = "speech", longest: float = LONGEST_SPEECH) -> "Speech":
         """Any format of libsndfile (wav, flac, mp3, ogg); channels are averaged.
 
-        Raises InputError if the bytes are no audio, hold no samples, or unpack to more than ``longest`` seconds, of which none is kept.
+        Raises InputError if the bytes are no audio, hold no samples, or unpack to more than ``longest`` seconds. It unpacks no more than
+        these, piece by piece.
         """
+        pieces, samples = [], 0
         try:
             with soundfile.SoundFile(io.BytesIO(encoded)) as file:
                 rate = file.samplerate
-                waveform = file.read(int(longest * rate) + 1, dtype="float32", always_2d=True)
+                for piece in file.blocks(DECODED_AT_ONCE // file.channels + 1, dtype="float32", always_2d=True):
+                    pieces.append(piece.mean(axis=1))
+                    samples += len(piece)
+                    if samples > longest * rate:
+                        raise InputError(f"{where} lasts longer than {longest:.0f} s: cut it into utterances")
         except soundfile.LibsndfileError as error:
             reason = str(error).rsplit(": ", 1)[-1]
             raise InputError(f"{where} is not audio that can be read (wav, flac, mp3 or ogg): {reason}") from None
-        if not len(waveform):
+        if not samples:
             raise InputError(f"{where} holds no samples: record at least one word")
-        if len(waveform) > longest * rate:
-            raise InputError(f"{where} lasts longer than {longest:.0f} s: cut it into utterances")
-        return cls(waveform.mean(axis=1), rate)
+        return cls(np.concatenate(pieces), rate)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
 """A dataset: a folder of shards and the ``dataset.json`` that describes them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from ms2sl.storage import Location
 
 CARD, REJECTED = "dataset.json", "rejected.parquet"
 REJECTIONS = pa.schema([("id", pa.string()), ("reason", pa.string())])
-COUNTED = ["split", "text", "n_frames", "n_speech", "fps", "remarks", "origin", "unit"]
+COUNTED = ["split", "spoken_language", "signed_language", "text", "n_frames", "n_speech", "fps", "remarks", "origin", "unit"]
 
 
 class Shard(Config):
@@ -46,7 +46,10 @@ class Split(Config):
 
 
 class DatasetCard(Config):
-    """``dataset.json``: what the dataset is, how it was made and what is in it. placement: medians of those of the training clips."""
+    """``dataset.json``: what the dataset is, how it was made and what is in it.
+
+    placement: medians of those of the training clips. spoken_languages: BCP 47 tags; signed_languages: ISO 639-3 codes.
+    """
 
     name: str
     fingerprint: str
@@ -57,6 +60,8 @@ class DatasetCard(Config):
     characters: str
     statistics: PoseStatistics
     placement: Placement | None = None
+    spoken_languages: tuple[str, ...] = ()
+    signed_languages: tuple[str, ...] = ()
     splits: dict[str, Split]
     rejected: int
     corpus: dict
@@ -141,6 +146,8 @@ def describe(name: str, folder: Location | Path, files: list[str], fps: float, c
         characters=_characters(tables.values()),
         statistics=header.sums.statistics(*(other.sums for other in others)),
         placement=_placement([tables[file] for file in by_split["train"]]),
+        spoken_languages=_distinct("spoken_language", tables.values()),
+        signed_languages=_distinct("signed_language", tables.values()),
         splits={split: _count(members, tables) for split, members in by_split.items()},
         rejected=len(rejected),
         corpus=corpus,
@@ -171,6 +178,10 @@ def _placement(tables: list[pa.Table]) -> Placement | None:
     if not rows:
         return None
     return Placement(tuple(np.median([row["origin"] for row in rows], axis=0).tolist()), float(np.median([row["unit"] for row in rows])))
+
+
+def _distinct(column: str, tables: Iterable[pa.Table]) -> tuple[str, ...]:
+    return tuple(sorted({value for table in tables for value in pc.unique(table[column]).to_pylist() if value}))
 
 
 def _characters(tables) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ms2sl.checkpoint import WEIGHTS
+from ms2sl.checkpoint import fingerprint
 from ms2sl.clip import Clip, Poses, Speech, Utterance
 from ms2sl.config import Config
 from ms2sl.diffusion import SamplerName
@@ -42,7 +42,7 @@ class Settings(Config):
     @classmethod
     def of(cls, model: Path, **options) -> "Settings":
         """``model`` is recorded by the hash of its weights, so that a retrained model is another."""
-        return cls(model=hashlib.blake2b((model / WEIGHTS).read_bytes(), digest_size=8).hexdigest(), **options)
+        return cls(model=fingerprint(model), **options)
 
 
 class OutputFolder:

@@ -227,7 +227,7 @@ class Tracker:
     @property
     def _client(self) -> Any:
         if self._connection is None:
-            self._connection = _connect(self.uri)
+            self._connection = connect(self.uri)
         return self._connection
 
     def _failed(self, what: str, error: Exception) -> None:
@@ -245,7 +245,7 @@ class Tracker:
         return {**self.__dict__, "_connection": None}
 
 
-def _connect(uri: str) -> Any:
+def connect(uri: str) -> Any:
     """A client of MLflow; a database is tried first, because MLflow itself tries for minutes before it gives up on one."""
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)

@@ -14,13 +14,11 @@ from ms2sl.diffusion import SAMPLERS, SamplerName
 from ms2sl.errors import InputError
 from ms2sl.model import task
 from ms2sl.model.ms2sl import MS2SL, Part
-from ms2sl.producers.cutting import cut
 from ms2sl.producers.hearing import BATCH, Heard, Hearing, SaidFeatures, one_after_another
 from ms2sl.producers.sampling import Sampling
-from ms2sl.producers.windows import Signing, Window, sign_all
+from ms2sl.producers.windows import Signing, Window, check_duration, sign_all
 
 SHORTEST, LONGEST = 4, 3000  # frames that a model may expect
-LONGEST_SECONDS = 3600.0  # that may be asked for
 
 
 class MS2SLProducer:
@@ -69,27 +67,21 @@ class MS2SLProducer:
 
         Raises InputError if the model cannot say it: nothing to say, unknown letters, an impossible length.
         """
-        _check_duration(utterance)
+        check_duration(utterance)
         return self.hearing.features(utterance)
 
     def measure(self, utterances: Sequence[Utterance]) -> list[float]:
         """Frames of the signing of each: as many as were asked for, or as the model expects. Raises InputError as ``features`` does."""
+        expected = [float(np.clip(heard.frames, SHORTEST, LONGEST)) for heard in self.hearing(utterances)]
         return [
-            float(
-                np.clip(utterance.seconds * self.card.fps if utterance.seconds else heard.frames, SHORTEST, LONGEST_SECONDS * self.card.fps)
-            )
-            for utterance, heard in zip(utterances, self.hearing(utterances), strict=True)
+            frames if utterance.seconds is None else max(SHORTEST, utterance.seconds * self.card.fps)
+            for utterance, frames in zip(utterances, expected, strict=True)
         ]
-
-    def signing(self, utterance: Utterance, *, seed: int) -> Signing:
-        """The way through the signing of an utterance of any length. Raises InputError if the one that is asked for is impossible."""
-        _check_duration(utterance)
-        return Signing(cut(utterance, self.card), self.card.longest, self.card.fps, seed)
 
     def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
         """Normalised poses at the model's fps, in the order of the utterances. Raises InputError as ``features`` does."""
         sampling = Sampling(steps=self.steps, guidance=self.guidance, sampler=self.sampler)
-        signings = [self.signing(utterance, seed=seed) for utterance in utterances]
+        signings = [Signing.of(utterance, self.card, seed) for utterance in utterances]
         return sign_all(signings, self.measure, lambda windows: self.sample(windows, sampling))
 
     @torch.no_grad()
@@ -146,10 +138,3 @@ class MS2SLProducer:
             for n, piece in zip(window.lengths, heard, strict=True)
         ]
         return torch.cat(pieces)[window.first : window.first + window.frames]
-
-
-def _check_duration(utterance: Utterance) -> None:
-    if utterance.seconds is not None and not 0 < utterance.seconds <= LONGEST_SECONDS:
-        raise InputError(
-            f"{utterance.id}: a duration of {utterance.seconds} s is impossible; it must be above 0 and at most {LONGEST_SECONDS:.0f} s"
-        )

@@ -7,12 +7,15 @@ from itertools import chain, islice
 
 import numpy as np
 
+from ms2sl.checkpoint import ModelCard
 from ms2sl.clip import Poses, Utterance
-from ms2sl.producers.cutting import halve
+from ms2sl.errors import InputError
+from ms2sl.producers.cutting import cut, halve
 from ms2sl.resampling import joined
 
 BEFORE, BLEND = 0.64, 0.96  # seconds
 ASKED = 4  # pieces
+LONGEST_SECONDS = 3600.0  # that may be asked for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +54,13 @@ class Signing:
         self._first = 0
         self._known: np.ndarray | None = None
         self._weight = np.zeros(0, np.float32)
-        self._ended = False
+        self.ended = False
+
+    @classmethod
+    def of(cls, utterance: Utterance, card: ModelCard, seed: int) -> "Signing":
+        """Of an utterance of any length, by a model. Raises InputError if the length that is asked for is impossible."""
+        check_duration(utterance)
+        return cls(cut(utterance, card), card.longest, card.fps, seed)
 
     def unmeasured(self) -> Sequence[Utterance]:
         """The pieces whose lengths must be known before the next window; none if it can be made."""
@@ -74,7 +83,7 @@ class Signing:
 
     def window(self) -> Window | None:
         """The next one; None if all is made."""
-        if self._ended:
+        if self.ended:
             return None
         begin, end, touched = 0, self._first + self.size, []
         for piece, frames in self._ahead:
@@ -87,8 +96,8 @@ class Signing:
     def made(self, poses: Poses) -> Poses:
         """The frames that are finished by the poses of the window."""
         total, hard = sum(n for _, n in self._ahead), int((self._weight == 1).sum())
-        self._ended = self._first + poses.n_frames == total
-        end = poses.n_frames - (0 if self._ended else self.blend)
+        self.ended = self._first + poses.n_frames == total
+        end = poses.n_frames - (0 if self.ended else self.blend)
         self._known = poses.joints[end - self.before :]
         self._weight = np.concatenate([np.ones(self.before), np.linspace(1, 0, self.blend + 2)[1:-1]]).astype(np.float32)
         self._first += end - self.before
@@ -115,3 +124,11 @@ def sign_all(
             finished[i].append(signings[i].made(poses))
         going = list(windows)
     return [joined(parts) for parts in finished]
+
+
+def check_duration(utterance: Utterance) -> None:
+    """Raises InputError if it asks for an impossible length."""
+    if utterance.seconds is not None and not 0 < utterance.seconds <= LONGEST_SECONDS:
+        raise InputError(
+            f"{utterance.id}: a duration of {utterance.seconds} s is impossible; it must be above 0 and at most {LONGEST_SECONDS:.0f} s"
+        )

@@ -1,0 +1,220 @@
+"""The HTTP API: its routes, and what they promise in OpenAPI."""
+
+import asyncio
+import hmac
+import json
+import logging
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from ray.util.metrics import Counter
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ms2sl import __version__
+from ms2sl.clip import Poses
+from ms2sl.resampling import joined
+from serve import problems
+from serve.asking import FORM, JSON, Ask, SpeechForm, TextRequest, read
+from serve.formats import DRAWN, FORMATS, accepted, describe, head, rounded
+from serve.problems import UNKNOWN, Problem, ProblemDetails
+
+if TYPE_CHECKING:
+    from serve.frontend import Frontend
+
+log = logging.getLogger("ray.serve")
+PAGE = Path(__file__).parent / "page"
+LINES = "application/x-ndjson"
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; media-src 'self' blob:; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+SAID = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            JSON: {"schema": TextRequest.model_json_schema(), "example": {"text": "hello", "seed": 1}},
+            FORM: {"schema": SpeechForm.model_json_schema()},
+        },
+    }
+}
+REFUSED = {
+    status: {"model": ProblemDetails, "description": description, "content": {problems.MEDIA_TYPE: {}}}
+    for status, description in {
+        400: "The form cannot be read.",
+        401: "An API key is needed.",
+        406: "No format that is accepted can be made.",
+        413: "The request is too large.",
+        415: "It is neither JSON nor a form.",
+        422: "It is malformed, beyond the limits, or the model cannot say it.",
+        429: "Too many requests at once; Retry-After says when to come again.",
+        503: "The samplers are restarting; Retry-After says when to come again.",
+        504: "It took too long.",
+    }.items()
+}
+LINE_EXAMPLE = "\n".join(
+    json.dumps(line)
+    for line in (
+        {"type": "start", "fps": 12.5, "skeleton": "holistic-49x2", "dims": 2, "seen": [True]},
+        {"type": "frames", "first": 0, "frames": [[[0.012, -0.613]]]},
+        {"type": "end", "n_frames": 1, "seconds": 0.08},
+    )
+)
+
+
+class Answers:
+    """ASGI middleware: counts answers and adds headers to them; what goes wrong inside is logged, without what was sent, and not told."""
+
+    def __init__(self, app: ASGIApp, requests: Counter):
+        self.app, self.requests = app, requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message).update(HEADERS)
+                route = getattr(scope.get("route"), "path", "none")
+                self.requests.inc(tags={"route": route, "status": str(message["status"])})
+            await send(message)
+
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            await self.app(scope, receive, answer)
+        except Exception as error:
+            log.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+            if not started:
+                await UNKNOWN.response()(scope, receive, answer)
+
+
+def make(service: "Frontend") -> FastAPI:
+    """The application of one frontend."""
+    api = FastAPI(title="ms2sl", version=__version__, description="Text or speech in, sign-language keypoints out.")
+    problems.install(api)
+    settings = service.service
+    if settings.origins:
+        api.add_middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["GET", "POST"], allow_headers=["*"])
+
+    api.add_middleware(Answers, requests=service.requests)
+
+    async def authorised(request: Request) -> None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip().encode()
+        matches = [hmac.compare_digest(given, key.encode()) for key in service.keys]  # all of them, so that time tells nothing
+        if service.keys and not any(matches):
+            detail = "send an API key in the header Authorization: Bearer …"
+            raise Problem(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
+
+    async def asked(request: Request) -> Ask:
+        return await read(request, settings.limits, settings.sampling)
+
+    protected = [Depends(authorised)]
+
+    @api.post(
+        "/v1/signs",
+        response_class=Response,
+        summary="Sign a text or a recording",
+        openapi_extra=SAID,
+        dependencies=protected,
+        responses=REFUSED
+        | {200: {"description": "The signing, in the format of the Accept header.", "content": {kind: {} for kind in FORMATS}}},
+    )
+    async def signs(request: Request) -> Response:
+        """`.pose` by default; also JSON, GIF and MP4. Of any length: what is long is signed part by part, and the parts joined."""
+        kind = accepted(request.headers.get("accept", ""))
+        if kind is None:
+            raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"there is {', '.join(FORMATS)}")
+        async with service.admitted():
+            ask = await asked(request)
+            try:
+                async with asyncio.timeout(settings.seconds):
+                    poses = await whole(ask, settings.limits.rendered_frames if kind in DRAWN else None)
+                    body = await service.encode(poses, kind)
+            except TimeoutError:
+                raise Problem(
+                    HTTPStatus.GATEWAY_TIMEOUT, f"it took more than {settings.seconds:g} s: send less, or use /v1/signs/stream"
+                ) from None
+        return Response(body, media_type=kind, headers={"Cache-Control": "no-store"})
+
+    async def whole(ask: Ask, most: int | None) -> Poses:
+        parts, frames = [], 0
+        async with aclosing(service.sign(ask)) as signing:
+            async for poses in signing:
+                parts.append(poses)
+                frames += poses.n_frames
+                if most is not None and frames > most:
+                    raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"more than {most} frames are not drawn: send less, or ask for .pose")
+        return joined(parts)
+
+    @api.post(
+        "/v1/signs/stream",
+        response_class=StreamingResponse,
+        summary="Sign a text or a recording, frame by frame",
+        openapi_extra=SAID,
+        dependencies=protected,
+        responses=REFUSED | {200: {"description": "Lines of JSON.", "content": {LINES: {"example": LINE_EXAMPLE}}}},
+    )
+    async def stream(request: Request) -> StreamingResponse:
+        """Lines of JSON as frames are made: `start`, then `frames`, then `end`, or `error` with the fields of a problem."""
+        lines = streamed(request)
+        first = await anext(lines)  # what is wrong with the request is the answer's status
+        return StreamingResponse(chained(first, lines), media_type=LINES, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+    async def streamed(request: Request) -> AsyncIterator[bytes]:
+        n_frames, started = 0, False
+        async with service.admitted():
+            ask = await asked(request)
+            try:
+                async with aclosing(service.sign(ask)) as signing:
+                    async for poses in signing:
+                        skeleton = (await service.served()).card.skeleton
+                        before = b"" if started else line("start", head(poses, skeleton))
+                        yield before + line("frames", {"first": n_frames, "frames": rounded(poses)})
+                        n_frames, fps, started = n_frames + poses.n_frames, poses.fps, True
+                yield line("end", {"n_frames": n_frames, "seconds": n_frames / fps})
+            except Problem as problem:
+                if not started:
+                    raise
+                yield line("error", problem.details())
+
+    async def chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async with aclosing(rest):
+            yield first
+            async for each in rest:
+                yield each
+
+    @api.get("/v1/model", summary="What is served", dependencies=protected)
+    async def model() -> dict[str, Any]:
+        """Version, skeleton, languages and training data of the model; the limits of requests, and the formats of answers."""
+        served = await service.served()
+        limits, sampling = settings.limits.model_dump(), settings.sampling.model_dump()
+        more = {"failure": served.failure} if served.failure else {}
+        return describe(served.card, served.version) | {"sampling": sampling, "limits": limits, "formats": list(FORMATS)} | more
+
+    @api.get("/v1/health", summary="Whether it can sign", responses={503: REFUSED[503]})
+    async def health() -> dict[str, str]:
+        """Asks a sampler; without an API key."""
+        return {"status": "ok", "version": (await service.served()).version}
+
+    @api.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    api.mount("/page", StaticFiles(directory=PAGE))
+    return api
+
+
+def line(kind: str, content: dict) -> bytes:
+    return json.dumps({"type": kind} | content, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,155 @@
+"""Requests, read no further than the limits: JSON with a text, or a form with a recording."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from ms2sl.clip import SAMPLE_RATE, Speech, Utterance
+from ms2sl.diffusion import SamplerName
+from ms2sl.errors import InputError
+from ms2sl.producers.sampling import Sampling
+from serve.problems import Problem
+from serve.settings import Limits
+
+JSON, FORM = "application/json", "multipart/form-data"
+LONGEST_CHARACTER = 12  # bytes: two escapes of JSON
+OTHER_OPTIONS = 4096  # bytes
+
+
+def _or_default(value: Any) -> Any:
+    return None if value == "" else value  # an empty field of a form
+
+
+class Options(BaseModel):
+    """How to sign."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: Annotated[int | None, BeforeValidator(_or_default)] = Field(None, ge=1, description="sampling steps; more are finer and slower")
+    guidance: Annotated[float | None, BeforeValidator(_or_default)] = Field(
+        None, ge=0, description="how strongly to follow what is said; 1 is plain"
+    )
+    sampler: Annotated[SamplerName | None, BeforeValidator(_or_default)] = Field(None, description="ddim or dpm++")
+    seed: Annotated[int, BeforeValidator(lambda value: 0 if value == "" else value)] = Field(
+        0, ge=-(2**63), lt=2**63, description="the same seed gives the same signing"
+    )
+    duration: Annotated[float | None, BeforeValidator(_or_default)] = Field(
+        None, gt=0, description="seconds of signing; by default the model decides"
+    )
+    fps: Annotated[float | None, BeforeValidator(_or_default)] = Field(
+        None, ge=1, description="frames a second; by default those of the model"
+    )
+
+
+class TextRequest(Options):
+    """What to sign, and how."""
+
+    text: str = Field(min_length=1, description="what to sign", examples=["hello"])
+
+
+class SpeechForm(Options):
+    """A recording to sign, and how."""
+
+    speech: bytes = Field(description="wav, flac, mp3 or ogg", json_schema_extra={"format": "binary"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is to be signed, and how; fps: that are asked for, if any are."""
+
+    utterance: Utterance
+    sampling: Sampling
+    seed: int
+    fps: float | None
+
+
+async def read(request: Request, limits: Limits, defaults: Sampling) -> Ask:
+    """Raises Problem for a request that is too large, of an unknown type, malformed, or beyond the limits."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind == JSON:
+        return await _read_text(request, limits, defaults)
+    if kind == FORM:
+        return await _read_speech(request, limits, defaults)
+    raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send a text as {JSON}, or a recording as the file 'speech' of a {FORM}")
+
+
+async def _read_text(request: Request, limits: Limits, defaults: Sampling) -> Ask:
+    most = limits.text_characters * LONGEST_CHARACTER + OTHER_OPTIONS
+    body = b"".join([part async for part in _body(request, most, f"a text has at most {limits.text_characters} characters")])
+    asked = _valid(lambda: TextRequest.model_validate_json(body))
+    if len(asked.text) > limits.text_characters:
+        raise _beyond("text", f"{len(asked.text)} characters", f"{limits.text_characters}; send it in parts")
+    return _ask(asked, limits, defaults, text=asked.text)
+
+
+async def _read_speech(request: Request, limits: Limits, defaults: Sampling) -> Ask:
+    advice = f"a recording has at most {limits.upload_bytes} bytes: cut it, or send it as mp3, ogg or flac"
+    parser = MultiPartParser(request.headers, _body(request, limits.upload_bytes + OTHER_OPTIONS, advice), max_files=1, max_fields=10)
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        message = getattr(error, "message", "") or "it is cut short or has no boundary"
+        raise Problem(HTTPStatus.BAD_REQUEST, f"the form cannot be read: {message}") from None
+    try:
+        asked, upload = _fields(form)
+        encoded = await upload.read()
+    finally:
+        await form.close()
+    try:
+        speech = await asyncio.to_thread(lambda: Speech.decode(encoded, "speech", limits.audio_seconds).resampled(SAMPLE_RATE))
+    except InputError as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+    return _ask(asked, limits, defaults, speech=speech)
+
+
+def _fields(form: FormData) -> tuple[Options, UploadFile]:
+    fields = form.multi_items()
+    if len({name for name, _ in fields}) < len(fields):
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "a field of the form stands in it twice")
+    upload = form.get("speech")
+    if not isinstance(upload, UploadFile):
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "speech: the form has no file of this name")
+    return _valid(lambda: Options.model_validate({name: value for name, value in fields if name != "speech"})), upload
+
+
+async def _body(request: Request, most: int, advice: str) -> AsyncIterator[bytes]:
+    """Never more than ``most`` bytes, whatever the request says of its length."""
+    too_large = Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the request is too large: {advice}", {"Connection": "close"})
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > most:
+        raise too_large
+    received = 0
+    async for part in request.stream():
+        received += len(part)
+        if received > most:
+            raise too_large
+        yield part
+
+
+def _ask(asked: Options, limits: Limits, defaults: Sampling, **said: Any) -> Ask:
+    for name in ("steps", "guidance", "duration", "fps"):
+        value, most = getattr(asked, name), getattr(limits, name)
+        if value is not None and value > most:
+            raise _beyond(name, f"{value:g}", f"{most:g}")
+    chosen = {name: value for name in Sampling.model_fields if (value := getattr(asked, name)) is not None}
+    utterance = Utterance(next(iter(said)), seconds=asked.duration, **said)
+    return Ask(utterance, defaults.model_copy(update=chosen), asked.seed, asked.fps)
+
+
+def _valid(parse):
+    try:
+        return parse()
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, each['loc'])) or 'the request'}: {each['msg']}" for each in error.errors())
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(problems)) from None
+
+
+def _beyond(name: str, value: str, limit: str) -> Problem:
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {value} is too much; the limit is {limit}")

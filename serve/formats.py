@@ -1,0 +1,68 @@
+"""What signing looks like in an answer."""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+
+from ms2sl.checkpoint import ModelCard
+from ms2sl.clip import Poses
+from ms2sl.posefile import to_bytes
+from ms2sl.rendering import gif, mp4
+from ms2sl.skeleton import Skeleton
+
+DECIMALS = 4  # of shoulder widths
+
+
+def to_json(poses: Poses, skeleton: Skeleton) -> bytes:
+    """``frames`` (frames, joints, dims) in shoulder widths from between the shoulders; ``seen`` tells which joints the model makes."""
+    content = head(poses, skeleton) | {"n_frames": poses.n_frames, "seconds": poses.seconds, "joints": skeleton.joints}
+    return json.dumps(content | {"frames": rounded(poses)}, separators=(",", ":")).encode()
+
+
+def head(poses: Poses, skeleton: Skeleton) -> dict:
+    """What is the same in all frames."""
+    return {"fps": poses.fps, "skeleton": skeleton.name, "dims": skeleton.dims, "seen": (poses.confidence[0] > 0).tolist()}
+
+
+def rounded(poses: Poses) -> list:
+    return np.round(poses.joints.astype(np.float64), DECIMALS).tolist()
+
+
+POSE = "application/pose"
+FORMATS: dict[str, Callable[[Poses, Skeleton], bytes]] = {POSE: to_bytes, "application/json": to_json, "image/gif": gif, "video/mp4": mp4}
+DRAWN = ("image/gif", "video/mp4")  # which take long
+
+
+def accepted(accept: str) -> str | None:
+    """The format that an Accept header likes best, the first of ``FORMATS`` where it likes several alike; None if it wants none."""
+    wishes = []
+    for wish in accept.split(",") if accept.strip() else ["*/*"]:
+        kind, *parameters = (part.strip() for part in wish.split(";"))
+        weight = next((value for name, _, value in (p.partition("=") for p in parameters) if name == "q"), "1")
+        wishes.append((kind.lower(), float(weight) if weight.replace(".", "", 1).isdigit() else 0.0))
+
+    def liking(name: str) -> float:
+        matching = {name: 2, f"{name.split('/')[0]}/*": 1, "*/*": 0}
+        found = [(matching[kind], weight) for kind, weight in wishes if kind in matching]
+        return max(found)[1] if found else 0.0
+
+    best = max(FORMATS, key=liking)
+    return best if liking(best) > 0 else None
+
+
+def describe(card: ModelCard, version: str) -> dict:
+    """The card of a model, for those who use it."""
+    return {
+        "name": card.kind,
+        "version": version,
+        "software": card.version,
+        "commit": card.commit,
+        "fps": card.fps,
+        "modalities": card.learned,
+        "spoken_languages": card.spoken_languages,
+        "signed_languages": card.signed_languages,
+        "characters": card.characters if card.text.vocabulary else "",
+        "description": card.description,
+        "skeleton": card.skeleton.model_dump(mode="json") | {"joints": card.skeleton.joints},
+    }

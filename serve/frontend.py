@@ -1,0 +1,78 @@
+"""The deployment that speaks HTTP: it takes requests in, as many as it can work on, and has them signed."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from ms2sl.clip import Poses
+from serve import api
+from serve.asking import Ask
+from serve.formats import DRAWN, FORMATS
+from serve.sampler import Served
+from serve.settings import Service
+from serve.signing import again_if_lost, busy, sign
+
+FRESH = 1.0  # seconds for which what is known of the model holds
+
+
+@serve.ingress()
+class Frontend:
+    """What the routes of ``serve.api`` need of the rest."""
+
+    def __init__(self, service: Service, samplers: DeploymentHandle, renderer: DeploymentHandle):
+        self.service, self.samplers, self.renderer = service, samplers, renderer
+        self.keys = service.api_keys()
+        self.working = 0
+        self._served: Served | None = None
+        self._asked = 0.0
+        self.requests = Counter("ms2sl_requests", "requests by what they ask for and how they end", tag_keys=("route", "status"))
+        self.first_frame = Histogram(
+            "ms2sl_first_frame_seconds", "from the request to its first frame", boundaries=[0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10]
+        )
+        self.signed = Counter("ms2sl_signed_seconds", "seconds of signing that were answered")
+        self.at_work = Gauge("ms2sl_requests_at_work", "requests that are worked on now")
+
+    def __serve_build_asgi_app__(self):
+        return api.make(self)
+
+    async def served(self) -> Served:
+        """The model that is served now, or was a moment ago."""
+        if self._served is None or time.monotonic() - self._asked > FRESH:
+            self._asked = time.monotonic()
+            self._served = await again_if_lost(self.samplers.served.remote)
+        return self._served
+
+    @asynccontextmanager
+    async def admitted(self) -> AsyncIterator[None]:
+        """Raises Problem if there are as many requests at work as there may be."""
+        if self.working >= self.service.at_once:
+            raise busy()
+        self.working += 1
+        self.at_work.set(self.working)
+        try:
+            yield
+        finally:
+            self.working -= 1
+            self.at_work.set(self.working)
+
+    async def sign(self, ask: Ask) -> AsyncIterator[Poses]:
+        """The frames as they are finished. Raises Problem."""
+        began, first = time.perf_counter(), True
+        async for poses in sign(ask, await self.served(), self.samplers):
+            if first:
+                self.first_frame.observe(time.perf_counter() - began)
+                first = False
+            self.signed.inc(poses.seconds)
+            if poses.n_frames:
+                yield poses
+
+    async def encode(self, poses: Poses, kind: str) -> bytes:
+        skeleton = (await self.served()).card.skeleton
+        if kind in DRAWN:
+            return await again_if_lost(lambda: self.renderer.draw.remote(poses, skeleton, kind))
+        return await asyncio.to_thread(FORMATS[kind], poses, skeleton)

@@ -1,0 +1,29 @@
+// How to sign: the options that both panels share.
+
+import { Problem } from "./api.js";
+
+const details = document.getElementById("options");
+const form = document.getElementById("choices");
+
+export function setUp({ sampling, limits, fps }) {
+  const inputs = form.elements;
+  for (const name of ["steps", "guidance"]) inputs[name].value = sampling[name];
+  for (const name of ["steps", "guidance", "duration", "fps"]) inputs[name].max = limits[name];
+  inputs.fps.placeholder = fps;
+  document.getElementById("another").addEventListener("click", () => {
+    inputs.seed.value = Math.floor(Math.random() * 2 ** 31);
+  });
+  form.addEventListener("submit", (event) => event.preventDefault());
+}
+
+/** The options by name, null where the model is to decide. Shows what is wrong, and throws a Problem. */
+export function read() {
+  const inputs = [...form.querySelectorAll("input")];
+  const wrong = inputs.find((input) => !input.checkValidity());
+  if (wrong) {
+    details.open = true;
+    wrong.focus();
+    throw new Problem(`${wrong.labels[0].textContent.trim()}: ${wrong.validationMessage}`);
+  }
+  return Object.fromEntries(inputs.map((input) => [input.name, input.value === "" ? null : input.valueAsNumber]));
+}

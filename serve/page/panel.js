@@ -1,0 +1,196 @@
+// One way to say something, and its signing: asks, plays while it comes, and offers it as files.
+
+import { file, stream } from "./api.js";
+import * as options from "./options.js";
+import { Player } from "./player.js";
+import { countdown, patiently } from "./retry.js";
+import { Signing } from "./signing.js";
+
+const FILES = { "application/pose": [".pose", "pose"], "image/gif": ["GIF", "gif"], "video/mp4": ["MP4", "mp4"] };
+const EVERY = 1000; // milliseconds between two announcements of how far it is
+
+export class Panel {
+  /** ``collect`` gives what is to be signed, as ``{request, title, name}``, or throws a Problem that says what is missing. */
+  constructor(section, model, collect) {
+    const template = document.getElementById("player");
+    section.append(template.content.cloneNode(true));
+    this.find = (selector) => section.querySelector(selector);
+    Object.assign(this, { section, model, collect, abort: null, shown: null, told: 0 });
+    const name = this.find("h2").textContent;
+    this.find(".player").ariaLabel = `Player, ${name.toLowerCase()}`;
+    this.find(".stage").ariaLabel = "Signing. Space plays and pauses, the arrow keys go one frame on or back.";
+    this.find("canvas").ariaLabel = "No signing yet";
+    this.player = new Player(section, (waiting) => waiting && this.progress(true));
+    this.find("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.sign();
+    });
+    this.find(".cancel").addEventListener("click", () => this.abort?.abort());
+    this.offer();
+  }
+
+  /** Until then it cannot be used. */
+  enable() {
+    for (const element of [this.find("fieldset"), this.find(".primary")]) element.disabled = false;
+  }
+
+  async sign() {
+    this.fail("");
+    let said;
+    try {
+      said = this.collect();
+      Object.assign(said.request, options.read());
+    } catch (problem) {
+      return this.fail(problem.message);
+    }
+    this.abort?.abort();
+    this.stop();
+    const abort = (this.abort = new AbortController());
+    this.busy(true);
+    this.say("Signing…");
+    try {
+      await patiently(() => this.receive(said, abort.signal), (seconds) => this.wait(seconds, abort.signal));
+    } catch (problem) {
+      if (this.abort === abort) this.end(problem, abort.signal.aborted);
+    }
+    if (this.abort === abort) {
+      this.abort = null;
+      this.busy(false);
+    }
+  }
+
+  async receive(said, signal) {
+    for await (const message of stream(said.request, signal)) {
+      if (message.type === "start") this.begin(new Signing(message, this.model.skeleton), said);
+      if (message.type === "frames") {
+        this.player.signing.add(message);
+        this.player.grown();
+        this.progress();
+      }
+      if (message.type === "end") this.finish(said);
+    }
+  }
+
+  begin(signing, said) {
+    Object.assign(this, { started: signing, shown: null });
+    this.player.load(signing);
+    this.find("canvas").ariaLabel = `Signing of ${said.title}`;
+    this.find(".shown").textContent = describe(said);
+    this.changed();
+  }
+
+  finish(said) {
+    this.shown = said;
+    this.stop();
+    this.say(`Ready: ${seconds(this.player.signing)} of signing`);
+  }
+
+  /** It ended before it was whole; what has come in stays. */
+  end(problem, cancelled) {
+    const begun = this.started?.length ? this.started : null;
+    this.stop();
+    this.say(cancelled ? (begun ? `Cancelled after ${seconds(begun)} of signing` : "Cancelled") : "");
+    if (!cancelled) this.fail(problem.message + (begun ? ` What had come until then, ${seconds(begun)} of signing, can be played.` : ""));
+  }
+
+  stop() {
+    if (!this.started) return;
+    this.started.complete = true;
+    this.started = null;
+    this.player.grown();
+    this.changed();
+  }
+
+  changed() {
+    this.offer();
+    this.section.dispatchEvent(new Event("signing", { bubbles: true }));
+  }
+
+  async wait(after, signal) {
+    this.say(`The server is busy. It will be asked again in ${Math.ceil(after)} s.`);
+    const again = this.find(".again");
+    again.hidden = false;
+    try {
+      await countdown(after, again, signal);
+    } finally {
+      this.hide(again);
+    }
+    this.say("Signing…");
+  }
+
+  progress(now = false) {
+    if (!this.started || (!now && performance.now() - this.told < EVERY)) return;
+    this.told = performance.now();
+    this.say(`${this.player.waiting ? "Waiting for more" : "Signing"}… ${seconds(this.started)} so far`);
+  }
+
+  /** A button for each kind of file that the server can make of what is shown. */
+  offer() {
+    const place = this.find(".downloads");
+    const { formats, limits } = this.model;
+    const long = this.shown && this.player.signing.seconds > limits.rendered_seconds;
+    const buttons = Object.keys(FILES).filter((type) => formats.includes(type)).map((type) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = FILES[type][0];
+      button.disabled = !this.shown || (long && type !== "application/pose");
+      button.addEventListener("click", () => this.download(type, this.shown));
+      return button;
+    });
+    const note = document.createElement("span");
+    note.className = "hint";
+    note.textContent = long ? `Pictures are made of up to ${limits.rendered_seconds} s.` : "";
+    place.replaceChildren("Download", ...buttons, note);
+  }
+
+  async download(type, said) {
+    const [label, ending] = FILES[type];
+    const signal = new AbortController().signal;
+    this.fail("");
+    this.say(`Making the ${label} file…`);
+    try {
+      const blob = await patiently(() => file(said.request, type), (after) => this.wait(after, signal));
+      save(blob, `${said.name}.${ending}`);
+      this.say(`Saved ${said.name}.${ending}`);
+    } catch (problem) {
+      this.say("");
+      this.fail(problem.message);
+    }
+  }
+
+  busy(busy) {
+    if (busy) this.find(".cancel").hidden = false;
+    else this.hide(this.find(".cancel"));
+  }
+
+  /** Whoever is on the button is not lost with it. */
+  hide(button) {
+    if (button === document.activeElement) this.find(".primary").focus();
+    button.hidden = true;
+  }
+
+  say(words) {
+    this.find(".status").textContent = words;
+  }
+
+  fail(words) {
+    const alert = this.find(".alert");
+    alert.textContent = words;
+    alert.hidden = !words;
+  }
+}
+
+function seconds(signing) {
+  return `${signing.seconds.toFixed(1)} s`;
+}
+
+function describe({ title, request: { steps, guidance, seed, duration, fps } }) {
+  const more = [duration && `${duration} s`, fps && `${fps} frames a second`].filter(Boolean);
+  return [title, `${steps} ${steps === 1 ? "step" : "steps"}`, `guidance ${guidance}`, `seed ${seed}`, ...more].join(" · ");
+}
+
+function save(blob, name) {
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}

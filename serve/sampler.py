@@ -1,0 +1,115 @@
+"""The deployment that holds the model and samples windows, many requests' at a time.
+
+It keeps nothing of a request: any replica can make any window, so what one that dies had in hand is asked of another.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from ms2sl.checkpoint import ModelCard, fingerprint
+from ms2sl.clip import Poses, Utterance
+from ms2sl.errors import InputError
+from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.producers.sampling import Sampling
+from ms2sl.producers.windows import Window
+from ms2sl.registry import Pinned
+from serve.batcher import Batcher
+from serve.warmup import warm_up
+
+log = logging.getLogger("ray.serve")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The model that is served: what it is known by, its card, and why a newer one is not served, if one could not be loaded."""
+
+    version: str
+    card: ModelCard
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer instead of a result; a returned one is not logged as a raised one is, and it may quote the user."""
+
+    reason: str
+
+
+class Replaced(Exception):
+    """The version that is asked for is not here: not yet, or no more."""
+
+
+class Sampler:
+    """``reconfigure`` loads a model; the one before it goes on for those whose signing has begun with it."""
+
+    def __init__(self, threads: int, batch: int, device: str):
+        torch.set_num_threads(threads)
+        self.device, self.most = device, batch
+        self.producers: dict[str, MS2SLProducer] = {}
+        self.failure = ""
+        self.batches = Batcher(lambda key, items: key[0](*key[1:], items), batch)  # one at a time, since they share what a model remembers
+        self.windows = Histogram("ms2sl_batch_windows", "windows sampled together", boundaries=[1, 2, 4, 8, 16, 32, 64])
+        self.frames = Counter("ms2sl_frames", "frames sampled")
+        self.failures = Gauge("ms2sl_model_failed", "1 while the newest model could not be loaded and an older one is served")
+
+    async def reconfigure(self, model: dict[str, str | None]) -> None:
+        """model: a ``Pinned``. One that cannot be loaded leaves the old one serving."""
+        pinned = Pinned(**model)
+        try:
+            version, producer = await asyncio.to_thread(self._load, pinned)
+        except Exception as error:
+            if not self.producers:
+                raise
+            self.failure = f"{pinned.version} could not be loaded; still serving {self.version}"
+            log.error("%s: %s", self.failure, error)
+        else:
+            before = [(known, loaded) for known, loaded in self.producers.items() if known != version][-1:]
+            self.producers, self.failure = dict([*before, (version, producer)]), ""
+        self.failures.set(bool(self.failure))
+
+    def _load(self, pinned: Pinned) -> tuple[str, MS2SLProducer]:
+        folder = pinned.folder()
+        producer = MS2SLProducer.load(folder, device=self.device)
+        warm_up(producer, self.most)
+        return pinned.version if pinned.registered else fingerprint(folder), producer
+
+    @property
+    def version(self) -> str:
+        return list(self.producers)[-1]
+
+    def served(self) -> Served:
+        return Served(self.version, self.producers[self.version].card, self.failure)
+
+    async def measure(self, version: str, pieces: Sequence[Utterance]) -> list[float] | Refusal:
+        """Frames of the signing of each piece. Raises Replaced."""
+        self._check(version)
+        return await self.batches((self._measure, version), len(pieces), pieces)
+
+    async def sample(self, version: str, window: Window, sampling: Sampling) -> Poses:
+        """Poses of a window whose pieces were measured. Raises Replaced."""
+        self._check(version)
+        return await self.batches((self._sample, version, sampling), window.frames, window)
+
+    def _check(self, version: str) -> None:
+        if version not in self.producers:
+            raise Replaced(version)
+
+    def _measure(self, version: str, asked: Sequence[Sequence[Utterance]]) -> list[list[float] | Refusal]:
+        return [self._measured(self.producers[version], pieces) for pieces in asked]
+
+    def _measured(self, producer: MS2SLProducer, pieces: Sequence[Utterance]) -> list[float] | Refusal:
+        try:
+            return producer.measure(pieces)
+        except InputError as error:
+            return Refusal(str(error))
+
+    def _sample(self, version: str, sampling: Sampling, windows: Sequence[Window]) -> list[Poses]:
+        self.windows.observe(len(windows))
+        made = self.producers[version].sample(windows, sampling)
+        self.frames.inc(sum(poses.n_frames for poses in made))
+        return made

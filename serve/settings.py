@@ -1,0 +1,69 @@
+"""What an operator can choose. Limits stand between the service and whoever sends it something."""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from ms2sl.config import Config, explain
+from ms2sl.errors import InputError
+from ms2sl.producers.sampling import Sampling
+
+
+class Limits(Config):
+    """What one request may ask for."""
+
+    text_characters: int = Field(5000, gt=0, description="characters of a text")
+    upload_bytes: int = Field(25 * 2**20, gt=0, description="bytes of a recording, with the form around it")
+    audio_seconds: float = Field(600, gt=0, description="seconds that a recording may unpack to")
+    steps: int = Field(50, gt=0, description="sampling steps")
+    guidance: float = Field(10, ge=0, description="guidance")
+    duration: float = Field(600, gt=0, description="seconds of signing that may be asked for")
+    fps: float = Field(60, gt=0, description="frames a second that may be asked for")
+    rendered_frames: int = Field(1500, gt=0, description="frames of a GIF or MP4")
+
+
+class Service(Config):
+    """The application's arguments: of ``serve run serve.app:build key=value …``, and ``args`` of a config file."""
+
+    model: str = Field("runs/quickstart/model", description="a checkpoint folder, models:/name@alias or models:/name/version")
+    tracking: str | None = Field(None, description="MLflow's URI, for models:/…; by default the database in runs")
+    release: str = Field("", description="any word; change it to look up again what an alias points to")
+    sampling: Sampling = Field(Sampling(), description="of requests that do not say")
+    limits: Limits = Limits()
+    keys: Path | None = Field(None, description="file of API keys, one a line; without it everybody may ask")
+    origins: tuple[str, ...] = Field((), description="other web sites whose pages may ask, such as https://example.org")
+    samplers: int = Field(1, gt=0, description="replicas that sample, at least")
+    most_samplers: int | None = Field(None, gt=0, description="replicas that sample under load; by default as many as ever")
+    cpus: float = Field(1, gt=0, description="CPUs of each, and threads")
+    gpus: float = Field(0, ge=0, description="GPUs of each, or a share of one")
+    batch: int = Field(16, gt=0, description="windows that are sampled together, at most")
+    frontends: int = Field(1, gt=0, description="replicas that speak HTTP")
+    at_once: int = Field(64, gt=0, description="requests that each of them works on at once; more are told to come back later")
+    seconds: float = Field(120, gt=0, description="seconds after which a request that is not streamed is given up")
+
+    @classmethod
+    def parse(cls, arguments: dict) -> "Service":
+        """From keys that may be dotted, as in ``limits.steps=20``. Raises InputError for what is unknown or impossible."""
+        nested: dict = {}
+        for key, value in arguments.items():
+            *parents, name = key.split(".")
+            place = nested
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[name] = value
+        try:
+            return cls.model_validate(nested)
+        except ValidationError as error:
+            raise InputError(explain(error, cls)) from None
+
+    def api_keys(self) -> tuple[str, ...]:
+        """Raises InputError if the file cannot be read or holds no key."""
+        if self.keys is None:
+            return ()
+        try:
+            keys = tuple(line.strip() for line in self.keys.read_text(encoding="utf-8").splitlines() if line.strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"the API keys in {self.keys} cannot be read: {error}") from None
+        if not keys:
+            raise InputError(f"{self.keys} holds no API key: write one a line")
+        return keys

@@ -1,0 +1,22 @@
+"""What must be slow once is slow before the first request."""
+
+import numpy as np
+
+from ms2sl.clip import Speech, Utterance
+from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.producers.sampling import Sampling
+from ms2sl.producers.windows import Signing
+
+
+def warm_up(producer: MS2SLProducer, batch: int) -> None:
+    """Signs something from each modality that the model learned, alone and in whole batches."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    letters = producer.card.characters.replace(" ", "") or "a"
+    said = {"text": Utterance("text", text=letters[:5]), "speech": Utterance("speech", speech=Speech(noise, 16_000))}
+    for modality in producer.card.learned:
+        for n in (1, batch):
+            signings = [Signing.of(said[modality], producer.card, 0) for _ in range(n)]
+            for signing in signings:
+                while asked := signing.unmeasured():
+                    signing.measured(producer.measure(asked))
+            producer.sample([signing.window() for signing in signings], Sampling())
