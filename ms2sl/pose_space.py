@@ -12,6 +12,7 @@ from ms2sl.skeleton import Skeleton
 
 # Shoulder widths. Coordinates that hardly vary are noise; dividing by less would teach the model noise.
 SMALLEST_DEVIATION = 0.03
+SELDOM = 0.01  # share of frames in which a joint is seen
 
 
 class PoseStatistics(Config):
@@ -92,6 +93,11 @@ class PoseSpace(nn.Module):
     def used(self) -> torch.Tensor:
         """bool ``(joints * dims)``: features that training ever saw."""
         return (self.share_seen > 0).repeat_interleave(self.mean.shape[1])
+
+    @property
+    def seen(self) -> torch.Tensor:
+        """bool ``(joints)``: joints that training saw in more than a few frames."""
+        return self.share_seen > SELDOM
 
     def encode(self, poses: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """poses ``(batch, frames, joints, dims)``, seen ``(batch, frames, joints)`` → features and their mask, both

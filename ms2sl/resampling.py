@@ -9,7 +9,7 @@ from ms2sl.clip import Poses
 
 def at(poses: Poses, positions: np.ndarray, fps: float) -> Poses:
     """Poses at ``positions`` (frames, fractions allowed), linearly between neighbours; a joint is as sure as the less sure of the two."""
-    positions = np.clip(positions, 0, poses.n_frames - 1)
+    positions = np.clip(np.round(positions, 6), 0, poses.n_frames - 1)
     low = np.floor(positions).astype(int)
     high = np.minimum(low + 1, poses.n_frames - 1)
     share = (positions - low).astype(np.float32)[:, None, None]
@@ -36,6 +36,8 @@ class Resampler:
 
     def __call__(self, part: Poses, *, last: bool) -> Poses:
         """The frames that lie within what has come so far. last: whether nothing follows."""
+        if part.fps == self.fps:
+            return part
         kept = part if self._kept is None else joined([self._kept, part])
         came = self._begins + kept.n_frames
         frames = max(1, round(came / part.fps * self.fps))

@@ -29,7 +29,7 @@ def build(arguments: dict) -> serve.Application:
         health_check_timeout_s=60,
         **replicas(service),
     )
-    samplers = sampler.bind(max(1, round(service.cpus)), service.batch, "cuda" if service.gpus else "cpu")
+    samplers = sampler.bind(max(1, round(service.cpus)), service.batch, "cuda" if service.gpus else "cpu", service.precision)
     renderer = serve.deployment(Renderer).options(ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=2).bind()
     frontend = serve.deployment(Frontend).options(
         num_replicas=service.frontends,

@@ -14,7 +14,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 from ms2sl.checkpoint import ModelCard, fingerprint
 from ms2sl.clip import Poses, Utterance
 from ms2sl.errors import InputError
-from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.producers.ms2sl import MS2SLProducer, Precision
 from ms2sl.producers.sampling import Sampling
 from ms2sl.producers.windows import Window
 from ms2sl.registry import Pinned
@@ -47,9 +47,9 @@ class Replaced(Exception):
 class Sampler:
     """``reconfigure`` loads a model; the one before it goes on for those whose signing has begun with it."""
 
-    def __init__(self, threads: int, batch: int, device: str):
+    def __init__(self, threads: int, batch: int, device: str, precision: Precision):
         torch.set_num_threads(threads)
-        self.device, self.most = device, batch
+        self.device, self.precision, self.most = device, precision, batch
         self.producers: dict[str, MS2SLProducer] = {}
         self.failure = ""
         self.batches = Batcher(lambda key, items: key[0](*key[1:], items), batch)  # one at a time, since they share what a model remembers
@@ -74,7 +74,7 @@ class Sampler:
 
     def _load(self, pinned: Pinned) -> tuple[str, MS2SLProducer]:
         folder = pinned.folder()
-        producer = MS2SLProducer.load(folder, device=self.device)
+        producer = MS2SLProducer.load(folder, device=self.device, precision=self.precision)
         warm_up(producer, self.most)
         return pinned.version if pinned.registered else fingerprint(folder), producer
 
@@ -100,13 +100,14 @@ class Sampler:
             raise Replaced(version)
 
     def _measure(self, version: str, asked: Sequence[Sequence[Utterance]]) -> list[list[float] | Refusal]:
-        return [self._measured(self.producers[version], pieces) for pieces in asked]
-
-    def _measured(self, producer: MS2SLProducer, pieces: Sequence[Utterance]) -> list[float] | Refusal:
+        producer = self.producers[version]
         try:
-            return producer.measure(pieces)
+            lengths = iter(producer.measure([piece for pieces in asked for piece in pieces]))
+            return [[next(lengths) for _ in pieces] for pieces in asked]
         except InputError as error:
-            return Refusal(str(error))
+            if len(asked) == 1:
+                return [Refusal(str(error))]
+            return [self._measure(version, [pieces])[0] for pieces in asked]
 
     def _sample(self, version: str, sampling: Sampling, windows: Sequence[Window]) -> list[Poses]:
         self.windows.observe(len(windows))

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError
 
 from ms2sl.config import Config, explain
 from ms2sl.errors import InputError
+from ms2sl.producers.ms2sl import Precision
 from ms2sl.producers.sampling import Sampling
 
 
@@ -36,6 +37,7 @@ class Service(Config):
     most_samplers: int | None = Field(None, gt=0, description="replicas that sample under load; by default as many as ever")
     cpus: float = Field(1, gt=0, description="CPUs of each, and threads")
     gpus: float = Field(0, ge=0, description="GPUs of each, or a share of one")
+    precision: Precision = Field("auto", description="auto is bf16 where the processor has it")
     batch: int = Field(16, gt=0, description="windows that are sampled together, at most")
     frontends: int = Field(1, gt=0, description="replicas that speak HTTP")
     at_once: int = Field(64, gt=0, description="requests that each of them works on at once; more are told to come back later")

@@ -26,7 +26,7 @@ async def sign(ask: Ask, served: Served, samplers: DeploymentHandle) -> AsyncIte
     try:
         # In a thread, since recordings may be long.
         signing = await asyncio.to_thread(Signing.of, ask.utterance, served.card, ask.seed)
-        resampler = None if ask.fps in (None, served.card.fps) else Resampler(ask.fps)
+        resampler = Resampler(ask.fps or served.card.fps)
         while True:
             while pieces := await asyncio.to_thread(signing.unmeasured):
                 lengths = await again_if_lost(lambda pieces=pieces: samplers.measure.remote(served.version, pieces))
@@ -38,7 +38,7 @@ async def sign(ask: Ask, served: Served, samplers: DeploymentHandle) -> AsyncIte
                 return
             poses = await again_if_lost(lambda window=window: samplers.sample.remote(served.version, window, ask.sampling))
             finished = signing.made(poses)
-            yield finished if resampler is None else resampler(finished, last=signing.ended)
+            yield resampler(finished, last=signing.ended)
     except InputError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
 

@@ -223,7 +223,7 @@ class MS2SL(nn.Module):
         context_mask = torch.cat([condition.mask for condition in conditions], dim=1)
         nothing = self.null.expand_as(aligned), self.null.expand(len(noise), 1, -1), torch.ones_like(context_mask[:, :1])
         real = self._real(n_frames, noise.shape[1])
-        known = None if part is None else self.space.encode(part.known, (self.space.share_seen > 0).expand(part.known.shape[:3]))[0]
+        known = None if part is None else self.space.encode(part.known, self.space.seen.expand(part.known.shape[:3]))[0]
 
         def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             predicted = self._denoise(x * real, t, n_frames, aligned, context, context_mask)

@@ -16,6 +16,7 @@ from ms2sl.features.text_bytes import plain
 LONGEST_TEXT = 120  # characters of a piece
 PLACES = (r"(?<=[.!?…。！？])\s*", r"(?<=[,;:،、，；：])\s*", r"\s+", r"")  # where to cut, the most natural first
 MIDDLE = 0.6  # share of a piece, around its middle, in which it is halved
+JOINER = "\u200d"  # makes one emoji of two
 FRAME = 0.02  # seconds over which loudness is measured
 SILENT, NOISY = 40.0, 25.0  # decibels: how far below speech silence lies, at most and at least
 INAUDIBLE = -80.0  # decibels below the loudest that a file can hold
@@ -29,15 +30,15 @@ def cut(utterance: Utterance, card: ModelCard) -> Iterator[Utterance]:
     Text is also cut at spaces and punctuation marks that a model of letters cannot read. The seconds are shared out. What has both text
     and speech is left whole. Raises InputError if there is nothing to sign.
     """
-    if (utterance.text is None) != (utterance.speech is None):
-        parts = _texts(utterance, card) if utterance.speech is None else _spoken(utterance)
-        sizes = [_size(part) for part in parts]
-        longest = LONGEST_TEXT if utterance.speech is None else card.longest / card.fps
-        for part, size in zip(parts, sizes, strict=True):
-            seconds = None if utterance.seconds is None else utterance.seconds * size / sum(sizes)
-            yield from _short(replace(part, seconds=seconds), longest)
-    else:
+    if (utterance.text is None) == (utterance.speech is None):
         yield utterance
+        return
+    parts = _texts(utterance, card) if utterance.speech is None else _spoken(utterance)
+    longest = LONGEST_TEXT if utterance.speech is None else card.longest / card.fps * utterance.speech.rate
+    total = sum(map(_size, parts))
+    for part in parts:
+        share = _size(part) / total if len(parts) > 1 else 1
+        yield from _short(replace(part, seconds=utterance.seconds and utterance.seconds * share), longest)
 
 
 def halve(piece: Utterance) -> tuple[Utterance, ...]:
@@ -57,8 +58,9 @@ def halve(piece: Utterance) -> tuple[Utterance, ...]:
     return replace(halves[0], seconds=piece.seconds * share), replace(halves[1], seconds=piece.seconds * (1 - share))
 
 
-def _size(piece: Utterance) -> float:
-    return len(piece.text) if piece.speech is None else piece.speech.seconds
+def _size(piece: Utterance) -> int:
+    """Characters or samples."""
+    return len(piece.text) if piece.speech is None else len(piece.speech.waveform)
 
 
 def _short(piece: Utterance, longest: float) -> Iterator[Utterance]:
@@ -74,7 +76,7 @@ def _texts(utterance: Utterance, card: ModelCard) -> list[Utterance]:
     if card.text.vocabulary:
         readable = set(card.characters)
         text = "".join(c if c in readable or unicodedata.category(c)[0] not in "ZPC" else "\n" for c in plain(text))
-        texts = text.split("\n") if text.strip() else [""]
+        texts = text.split("\n")
     else:
         texts = [text]
     return [replace(utterance, text=part.strip()) for part in texts if part.strip()] or [replace(utterance, text="")]
@@ -83,34 +85,45 @@ def _texts(utterance: Utterance, card: ModelCard) -> list[Utterance]:
 def _natural_place(text: str) -> int | None:
     for place in PLACES:
         found = [match.end() for match in re.finditer(place, text) if abs(match.end() / len(text) - 0.5) <= MIDDLE / 2]
-        found = [at for at in found if text[:at].strip() and text[at:].strip() and not unicodedata.combining(text[at])]
+        found = [at for at in found if text[:at].strip() and text[at:].strip() and not _joins(text[at - 1], text[at])]
         if found:
             return min(found, key=lambda at: abs(at - len(text) / 2))
     return None
 
 
+def _joins(before: str, after: str) -> bool:
+    """Whether the two make one character for those who read."""
+    return unicodedata.category(after)[0] == "M" or JOINER in (before, after)
+
+
 def _spoken(utterance: Utterance) -> list[Utterance]:
     """What is spoken between pauses."""
-    speech = utterance.speech
+    speech, frame = utterance.speech, _frame(utterance.speech)
     loudness = _loudness(speech)
-    if not len(loudness) or not np.isfinite(loudness).all():
+    if len(loudness) < 2 or not np.isfinite(loudness).all():
         return [utterance]  # of which the featurizer says what is wrong
     if loudness.max() < INAUDIBLE:
         raise InputError(f"{utterance.id}: nothing is heard in it: check the microphone")
-    loudest, noise = np.percentile(loudness, (95, 10))
-    threshold = min(max(loudest - SILENT, noise + ABOVE_NOISE), loudest - NOISY)
-    heard = np.flatnonzero(loudness > threshold)
-    breaks = [i + 1 for i, (a, b) in enumerate(pairwise(heard)) if (b - a) * FRAME > PAUSE]
-    spans = [(part[0] * FRAME - MARGIN, (part[-1] + 1) * FRAME + MARGIN) for part in np.split(heard, breaks)]
-    samples = [(max(0, round(begin * speech.rate)), round(end * speech.rate)) for begin, end in spans]
-    return [replace(utterance, speech=Speech(speech.waveform[begin:end], speech.rate)) for begin, end in samples]
+    noise = np.percentile(loudness, 10)
+    loud = loudness[loudness >= min(noise + ABOVE_NOISE, loudness.max())]
+    loudest = np.percentile(loud, 95)
+    heard = np.flatnonzero(loudness > min(max(loudest - SILENT, noise + ABOVE_NOISE), loudest - NOISY))
+    breaks = [i + 1 for i, (a, b) in enumerate(pairwise(heard)) if (b - a) * frame > PAUSE * speech.rate]
+    margin = round(MARGIN * speech.rate)
+    spans = [(max(0, part[0] * frame - margin), (part[-1] + 1) * frame + margin) for part in np.split(heard, breaks)]
+    return [replace(utterance, speech=Speech(speech.waveform[begin:end], speech.rate)) for begin, end in spans]
+
+
+def _frame(speech: Speech) -> int:
+    """Samples over which loudness is measured."""
+    return max(1, round(FRAME * speech.rate))
 
 
 def _loudness(speech: Speech) -> np.ndarray:
-    """Decibels of each ``FRAME``."""
-    size = max(1, round(FRAME * speech.rate))
-    frames = speech.waveform[: len(speech.waveform) // size * size].reshape(-1, size)
-    return 10 * np.log10(np.square(frames, dtype=np.float64).mean(axis=1) + 1e-12)
+    """Decibels of each frame; the last one may be shorter."""
+    frame, n = _frame(speech), len(speech.waveform)
+    energy = np.add.reduceat(np.square(speech.waveform, dtype=np.float64), np.arange(0, n, frame)) if n else np.zeros(0)
+    return 10 * np.log10(energy / frame + 1e-12)
 
 
 def _quietest_place(speech: Speech) -> int | None:
@@ -120,4 +133,5 @@ def _quietest_place(speech: Speech) -> int | None:
     if n < 10:
         return None
     begin, end = round(n * (0.5 - MIDDLE / 2)), round(n * (0.5 + MIDDLE / 2))
-    return round((begin + int(loudness[begin:end].argmin()) + 0.5) * FRAME * speech.rate)
+    quietest = begin + int(loudness[begin:end].argmin())
+    return quietest * _frame(speech) + _frame(speech) // 2

@@ -120,9 +120,9 @@ def one_after_another(sayings: Sequence[Sequence[Condition]], lengths: Sequence[
 
 
 def _row(condition: Condition, i: int) -> Condition:
-    real = condition.mask[i]
-    tokens, log_durations = condition.tokens[i : i + 1, real], condition.log_durations[i : i + 1, real]
-    return Condition(tokens.clone(), real[None, real], log_durations.clone(), condition.embedding[i : i + 1], condition.log_deviation)
+    row, real = slice(i, i + 1), condition.mask[i]
+    of_row = (condition.tokens[row, real], real[None, real], condition.log_durations[row, real], condition.embedding[row])
+    return Condition(*(each.clone() for each in of_row), condition.log_deviation)
 
 
 def _given(said: SaidFeatures) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 import numpy as np
@@ -15,6 +15,7 @@ from ms2sl.resampling import joined
 
 BEFORE, BLEND = 0.64, 0.96  # seconds
 ASKED = 4  # pieces
+SHORTEST = 4  # frames of a signing
 LONGEST_SECONDS = 3600.0  # that may be asked for
 
 
@@ -60,6 +61,8 @@ class Signing:
     def of(cls, utterance: Utterance, card: ModelCard, seed: int) -> "Signing":
         """Of an utterance of any length, by a model. Raises InputError if the length that is asked for is impossible."""
         check_duration(utterance)
+        if utterance.seconds is not None:
+            utterance = replace(utterance, seconds=max(utterance.seconds, SHORTEST / card.fps))
         return cls(cut(utterance, card), card.longest, card.fps, seed)
 
     def unmeasured(self) -> Sequence[Utterance]:
@@ -77,9 +80,13 @@ class Signing:
                 again += halves or (piece,)
                 continue
             self._exact += frames
-            self._ahead.append((piece, round(self._exact) - self._counted))
-            self._counted = round(self._exact)
-        self._waiting, self._asked = chain(again, self._waiting), []
+            n = round(round(self._exact, 6)) - self._counted
+            self._counted += n
+            if n:
+                self._ahead.append((piece, n))
+        if again:
+            self._waiting = chain(again, self._waiting)
+        self._asked = []
 
     def window(self) -> Window | None:
         """The next one; None if all is made."""

@@ -1,8 +1,10 @@
 // The server: what it can do, signing as it is made, and files of it. Whatever goes wrong is a Problem with words for people.
 
+import { sentence } from "./words.js";
+
 export class Problem extends Error {
-  constructor(detail, { status = 0, retryAfter = null, errors = [] } = {}) {
-    super([detail, ...errors.map((error) => `${error.field}: ${error.detail}`)].join("\n"));
+  constructor(detail, { status = 0, retryAfter = null } = {}) {
+    super(sentence(detail));
     Object.assign(this, { status, retryAfter });
   }
 }
@@ -85,7 +87,7 @@ async function explain(response) {
   const detail = typeof told.detail === "string" ? told.detail : (told.title ?? `The server answered ${response.status} ${response.statusText}.`);
   const after = response.headers.get("Retry-After");
   const retryAfter = after === null ? null : Math.max(1, Number.isNaN(+after) ? (Date.parse(after) - Date.now()) / 1000 || 1 : +after);
-  return new Problem(detail, { status: response.status, retryAfter, errors: told.errors });
+  return new Problem(detail, { status: response.status, retryAfter });
 }
 
 async function* lines(body) {

@@ -4,6 +4,7 @@ import { model as ask, onKeyNeeded } from "./api.js";
 import { askForKey } from "./key.js";
 import * as options from "./options.js";
 import { Panel } from "./panel.js";
+import { patiently } from "./retry.js";
 import * as spoken from "./spoken.js";
 import { learned } from "./words.js";
 import * as written from "./written.js";
@@ -12,7 +13,10 @@ const at = (id) => document.getElementById(id);
 
 async function start() {
   onKeyNeeded(askForKey);
-  const model = await ask();
+  const model = await patiently(ask, (problem) => {
+    at("learned").textContent = `${problem.message} The server is asked again soon…`;
+    return new Promise((resolve) => setTimeout(resolve, 1000 * problem.retryAfter));
+  });
   at("learned").textContent = learned(model);
   at("version").textContent = `· ${model.name} ${model.version}`;
   options.setUp(model);

@@ -49,7 +49,7 @@ export class Panel {
     this.busy(true);
     this.say("Signing…");
     try {
-      await patiently(() => this.receive(said, abort.signal), (seconds) => this.wait(seconds, abort.signal));
+      await patiently(() => this.receive(said, abort.signal), (problem) => this.wait(problem, abort.signal));
     } catch (problem) {
       if (this.abort === abort) this.end(problem, abort.signal.aborted);
     }
@@ -106,12 +106,12 @@ export class Panel {
     this.section.dispatchEvent(new Event("signing", { bubbles: true }));
   }
 
-  async wait(after, signal) {
-    this.say(`The server is busy. It will be asked again in ${Math.ceil(after)} s.`);
+  async wait({ status, message, retryAfter }, signal) {
+    this.say(`${status === 429 ? "The server is busy." : message} It will be asked again in ${Math.ceil(retryAfter)} s.`);
     const again = this.find(".again");
     again.hidden = false;
     try {
-      await countdown(after, again, signal);
+      await countdown(retryAfter, again, signal);
     } finally {
       this.hide(again);
     }
@@ -128,7 +128,7 @@ export class Panel {
   offer() {
     const place = this.find(".downloads");
     const { formats, limits } = this.model;
-    const long = this.shown && this.player.signing.seconds > limits.rendered_seconds;
+    const long = this.shown && this.player.signing.length > limits.rendered_frames;
     const buttons = Object.keys(FILES).filter((type) => formats.includes(type)).map((type) => {
       const button = document.createElement("button");
       button.type = "button";
@@ -139,7 +139,7 @@ export class Panel {
     });
     const note = document.createElement("span");
     note.className = "hint";
-    note.textContent = long ? `Pictures are made of up to ${limits.rendered_seconds} s.` : "";
+    note.textContent = long ? `GIF and MP4 are made of up to ${limits.rendered_frames} frames.` : "";
     place.replaceChildren("Download", ...buttons, note);
   }
 
@@ -149,7 +149,7 @@ export class Panel {
     this.fail("");
     this.say(`Making the ${label} file…`);
     try {
-      const blob = await patiently(() => file(said.request, type), (after) => this.wait(after, signal));
+      const blob = await patiently(() => file(said.request, type), (problem) => this.wait(problem, signal));
       save(blob, `${said.name}.${ending}`);
       this.say(`Saved ${said.name}.${ending}`);
     } catch (problem) {

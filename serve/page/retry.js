@@ -2,14 +2,14 @@
 
 const TRIES = 10;
 
-/** What ``attempt`` gives. Where the server says when to come back, ``wait(seconds)`` is awaited first. */
+/** What ``attempt`` gives. Where the server says when to come back, ``wait(problem)`` is awaited before the next. */
 export async function patiently(attempt, wait) {
   for (let left = TRIES; ; left--) {
     try {
       return await attempt();
     } catch (problem) {
       if (left === 0 || !problem.retryAfter) throw problem;
-      await wait(problem.retryAfter);
+      await wait(problem);
     }
   }
 }

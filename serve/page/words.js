@@ -3,7 +3,7 @@
 // Browsers know the names of spoken languages, but of few signed ones.
 const SIGNED = { ase: "American", bfi: "British", gsg: "German", sgg: "Swiss German", fsl: "French", csl: "Chinese", ssp: "Spanish", ise: "Italian", jsl: "Japanese" };
 
-/** The letters that it reads, such as "the letters a–z"; nothing where it reads any. */
+/** The letters that it reads, such as "the letters a–z"; nothing where it reads any, or too many to name. */
 export function characters({ characters: known }) {
   const codes = [...(known ?? "")].filter((letter) => letter.trim()).map((letter) => letter.codePointAt(0)).sort((a, b) => a - b);
   const runs = [];
@@ -12,7 +12,7 @@ export function characters({ characters: known }) {
     else runs.push([code, code]);
   }
   const named = runs.flatMap(([from, to]) => (to - from < 2 ? range(from, to) : [`${letter(from)}–${letter(to)}`]));
-  return named.length ? `the letters ${named.join(" ")}` : "";
+  return named.length > 0 && named.length < 20 ? `the letters ${named.join(" ")}` : "";
 }
 
 /** One line on what it learned. */
@@ -20,6 +20,10 @@ export function learned(model) {
   const signed = model.signed_languages.map(language).join(", ");
   const spoken = model.spoken_languages.map(language).join(", ");
   return [model.description, signed && `${signed}${spoken && `, from ${spoken}`}.`].filter(Boolean).join(" ");
+}
+
+export function sentence(words) {
+  return words.charAt(0).toUpperCase() + words.slice(1) + (/[.!?…]$/.test(words) ? "" : ".");
 }
 
 export function clock(seconds) {
