@@ -1,10 +1,13 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: quickstart test lint setup
+.PHONY: quickstart serve test lint setup
 
 quickstart: setup  ## train MS2SL on real signing and show what it says
 	$(BIN)/python -m jobs.quickstart $(ARGS)
+
+serve: setup  ## the model of the quickstart online, with a page to try it: http://127.0.0.1:8000
+	$(BIN)/serve run serve.app:build model=runs/quickstart/model $(ARGS)
 
 test: setup  ## the whole test suite
 	$(BIN)/python -m pytest $(ARGS)

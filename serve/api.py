@@ -3,106 +3,40 @@
 import asyncio
 import hmac
 import json
-import logging
-import traceback
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
-from ray.util.metrics import Counter
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi_offline import FastAPIOffline
 
 from ms2sl import __version__
 from ms2sl.clip import Poses
 from ms2sl.resampling import joined
 from serve import problems
-from serve.asking import FORM, JSON, Ask, SpeechForm, TextRequest, read
+from serve.answers import DOCS, Answers
+from serve.asking import Ask, read
 from serve.formats import DRAWN, FORMATS, accepted, describe, head, rounded
-from serve.problems import UNKNOWN, Problem, ProblemDetails
+from serve.problems import Problem
+from serve.promises import LINE_EXAMPLE, LINES, REFUSED, SAID
 
 if TYPE_CHECKING:
     from serve.frontend import Frontend
 
-log = logging.getLogger("ray.serve")
 PAGE = Path(__file__).parent / "page"
-LINES = "application/x-ndjson"
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; media-src 'self' blob:; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-SAID = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            JSON: {"schema": TextRequest.model_json_schema(), "example": {"text": "hello", "seed": 1}},
-            FORM: {"schema": SpeechForm.model_json_schema()},
-        },
-    }
-}
-REFUSED = {
-    status: {"model": ProblemDetails, "description": description, "content": {problems.MEDIA_TYPE: {}}}
-    for status, description in {
-        400: "The form cannot be read.",
-        401: "An API key is needed.",
-        406: "No format that is accepted can be made.",
-        413: "The request is too large.",
-        415: "It is neither JSON nor a form.",
-        422: "It is malformed, beyond the limits, or the model cannot say it.",
-        429: "Too many requests at once; Retry-After says when to come again.",
-        503: "The samplers are restarting; Retry-After says when to come again.",
-        504: "It took too long.",
-    }.items()
-}
-LINE_EXAMPLE = "\n".join(
-    json.dumps(line)
-    for line in (
-        {"type": "start", "fps": 12.5, "skeleton": "holistic-49x2", "dims": 2, "seen": [True]},
-        {"type": "frames", "first": 0, "frames": [[[0.012, -0.613]]]},
-        {"type": "end", "n_frames": 1, "seconds": 0.08},
-    )
-)
-
-
-class Answers:
-    """ASGI middleware: counts answers and adds headers to them; what goes wrong inside is logged, without what was sent, and not told."""
-
-    def __init__(self, app: ASGIApp, requests: Counter):
-        self.app, self.requests = app, requests
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def answer(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                MutableHeaders(scope=message).update(HEADERS)
-                route = getattr(scope.get("route"), "path", "none")
-                self.requests.inc(tags={"route": route, "status": str(message["status"])})
-            await send(message)
-
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        try:
-            await self.app(scope, receive, answer)
-        except Exception as error:
-            log.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-            if not started:
-                await UNKNOWN.response()(scope, receive, answer)
 
 
 def make(service: "Frontend") -> FastAPI:
     """The application of one frontend."""
-    api = FastAPI(title="ms2sl", version=__version__, description="Text or speech in, sign-language keypoints out.")
+    api = FastAPIOffline(
+        title="ms2sl", version=__version__, description="Text or speech in, sign-language keypoints out.", redoc_url=None, static_url=DOCS
+    )
     problems.install(api)
     settings = service.service
     if settings.origins:
@@ -110,8 +44,8 @@ def make(service: "Frontend") -> FastAPI:
 
     api.add_middleware(Answers, requests=service.requests)
 
-    async def authorised(request: Request) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip().encode()
+    async def authorised(token: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
+        given = token.credentials.encode() if token else b""
         matches = [hmac.compare_digest(given, key.encode()) for key in service.keys]  # all of them, so that time tells nothing
         if service.keys and not any(matches):
             detail = "send an API key in the header Authorization: Bearer …"
