@@ -14,6 +14,7 @@ from ms2sl.errors import InputError
 from ms2sl.features.text_bytes import plain
 
 LONGEST_TEXT = 120  # characters of a piece
+QUOTED = 40  # characters of a text in an error
 PLACES = (r"(?<=[.!?…。！？])\s*", r"(?<=[,;:،、，；：])\s*", r"\s+", r"")  # where to cut, the most natural first
 MIDDLE = 0.6  # share of a piece, around its middle, in which it is halved
 JOINER = "\u200d"  # makes one emoji of two
@@ -39,6 +40,14 @@ def cut(utterance: Utterance, card: ModelCard) -> Iterator[Utterance]:
     for part in parts:
         share = _size(part) / total if len(parts) > 1 else 1
         yield from _short(replace(part, seconds=utterance.seconds and utterance.seconds * share), longest)
+
+
+def check_readable(text: str, card: ModelCard) -> None:
+    """Raises InputError if a model of letters never met one of these."""
+    unknown = sorted(set(plain(text)) - set(card.characters))
+    if card.text.vocabulary and unknown:
+        quoted = text if len(text) <= QUOTED else f"{text[:QUOTED]}…"
+        raise InputError(f"'{quoted}' has {', '.join(map(repr, unknown[:QUOTED]))} in it; the model learned only: {card.characters}")
 
 
 def halve(piece: Utterance) -> tuple[Utterance, ...]:
@@ -76,10 +85,13 @@ def _texts(utterance: Utterance, card: ModelCard) -> list[Utterance]:
     if card.text.vocabulary:
         readable = set(card.characters)
         text = "".join(c if c in readable or unicodedata.category(c)[0] not in "ZPC" else "\n" for c in plain(text))
-        texts = text.split("\n")
-    else:
-        texts = [text]
-    return [replace(utterance, text=part.strip()) for part in texts if part.strip()] or [replace(utterance, text="")]
+    texts = [stripped for part in text.split("\n") if (stripped := part.strip())] or [""]
+    for part in texts:  # all of them, before the first is signed
+        try:
+            check_readable(part, card)
+        except InputError as error:
+            raise InputError(f"{utterance.id}: {error}") from None
+    return [replace(utterance, text=part) for part in texts]
 
 
 def _natural_place(text: str) -> int | None:

@@ -17,9 +17,9 @@ from ms2sl.clip import Utterance
 from ms2sl.collate import TEXT_MULTIPLE, Collate
 from ms2sl.errors import InputError
 from ms2sl.features import same_featurizer
-from ms2sl.features.text_bytes import plain
 from ms2sl.model.conditions import Condition, expected_frames
 from ms2sl.model.ms2sl import MS2SL
+from ms2sl.producers.cutting import check_readable
 
 MODALITIES = ("text", "speech")  # in the order of the features of an utterance
 REMEMBERED = 64 * 2**20  # bytes of conditions that are kept for those who say the same again
@@ -69,9 +69,7 @@ class Hearing:
             raise InputError(f"{utterance.id}: {error}") from None
 
     def _text(self, text: str) -> np.ndarray:
-        unknown = sorted(set(plain(text)) - set(self.card.characters))
-        if self.card.text.vocabulary and unknown:
-            raise InputError(f"'{text}' has {', '.join(map(repr, unknown))} in it; the model learned only: {self.card.characters}")
+        check_readable(text, self.card)
         return same_featurizer(self.card.text, str(self.device))([text])[0]
 
     @torch.no_grad()

@@ -1,0 +1,105 @@
+"""Asks a service for signs:
+
+from ms2sl.client import Client
+
+client = Client("http://127.0.0.1:8000")
+poses = client.sign("hello", seed=1)
+for poses in client.stream(Path("speech.wav")):
+    ...
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+
+from ms2sl.clip import Poses
+from ms2sl.errors import InputError
+
+TRIES = 4
+AGAIN = (429, 503)  # the service is busy, or restarts
+
+
+class Client:
+    """Of one service. Each request is tried again while the service is busy, restarts, or cannot be reached.
+
+    url: where it answers; key: an API key, if it asks for one; timeout: seconds without a byte after which a request is given up.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8000", *, key: str | None = None, timeout: float = 120.0):
+        self.url, self.timeout = url.rstrip("/"), timeout
+        self.session = requests.Session()
+        if key is not None:
+            self.session.headers["Authorization"] = f"Bearer {key}"
+
+    def model(self) -> dict[str, Any]:
+        """What is served: version, skeleton, languages, limits."""
+        return self._ask("GET", "/v1/model").json()
+
+    def sign(self, said: str | Path | bytes, **options: Any) -> Poses:
+        """The signing of a text, or of a recording (a file, or its bytes): normalised poses.
+
+        options: steps, guidance, sampler, seed, duration (seconds), fps. Raises InputError for what the service refuses, and
+        ConnectionError if it cannot be reached.
+        """
+        answer = self._say("/v1/signs", said, options, "application/json").json()
+        return _poses(answer, answer["frames"])
+
+    def file(self, said: str | Path | bytes, kind: str = "application/pose", **options: Any) -> bytes:
+        """The same as a file: ``application/pose``, ``image/gif`` or ``video/mp4``."""
+        return self._say("/v1/signs", said, options, kind).content
+
+    def stream(self, said: str | Path | bytes, **options: Any) -> Iterator[Poses]:
+        """The same part by part, as it is made. Raises ConnectionError if it ends too early."""
+        with self._say("/v1/signs/stream", said, options, "*/*", stream=True) as answer:
+            for line in map(json.loads, answer.iter_lines()):
+                if line["type"] == "start":
+                    start = line
+                elif line["type"] == "frames":
+                    yield _poses(start, line["frames"])
+                elif line["type"] == "error":
+                    raise ConnectionError(line["detail"])
+                else:
+                    return
+        raise ConnectionError("the service went away before the end")
+
+    def _say(self, path: str, said: str | Path | bytes, options: dict, accept: str, **more: Any) -> requests.Response:
+        if isinstance(said, str):
+            content: dict[str, Any] = {"json": {"text": said} | options}
+        else:
+            content = {"files": {"speech": said.read_bytes() if isinstance(said, Path) else said}, "data": options}
+        return self._ask("POST", path, headers={"Accept": accept}, **content, **more)
+
+    def _ask(self, method: str, path: str, **content: Any) -> requests.Response:
+        for attempt in range(TRIES):
+            last = attempt == TRIES - 1
+            try:
+                answer = self.session.request(method, self.url + path, timeout=self.timeout, **content)
+            except (requests.ConnectionError, requests.Timeout) as error:
+                if last:
+                    raise ConnectionError(f"no service answers at {self.url}: {error}") from None
+                time.sleep(2**attempt)
+                continue
+            if answer.ok:
+                return answer
+            if answer.status_code not in AGAIN or last:
+                break
+            time.sleep(float(answer.headers.get("Retry-After", 1)) * (attempt + 1))
+        reason = _detail(answer)
+        raise InputError(reason) if answer.status_code < 500 else ConnectionError(reason)
+
+
+def _poses(head: dict, frames: list) -> Poses:
+    joints = np.array(frames, np.float32).reshape(len(frames), len(head["seen"]), head["dims"])
+    return Poses(joints, np.broadcast_to(np.array(head["seen"], np.float32), joints.shape[:2]), head["fps"])
+
+
+def _detail(answer: requests.Response) -> str:
+    try:
+        return answer.json()["detail"]
+    except (ValueError, KeyError):
+        return f"{answer.status_code} {answer.reason}"
