@@ -12,6 +12,7 @@ from ms2sl.errors import InputError
 SAMPLE_RATE = 16_000  # samples a second at which speech is kept
 LONGEST_SPEECH = 600.0  # seconds
 DECODED_AT_ONCE = 2**20  # numbers
+STEREO = 2 * 48_000  # numbers a second
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,27 +85,33 @@ class Speech:
         return buffer.getvalue()
 
     @classmethod
-    def decode(cls, encoded: bytes, where: str = "speech", longest: float = LONGEST_SPEECH) -> "Speech":
-        """Any format of libsndfile (wav, flac, mp3, ogg); channels are averaged.
+    def decode(cls, encoded: bytes, where: str = "speech", longest: float = LONGEST_SPEECH, rate: int | None = None) -> "Speech":
+        """Any format of libsndfile (wav, flac, mp3, ogg); channels are averaged. rate: samples a second to bring it to; None keeps its own.
 
-        Raises InputError if the bytes are no audio, hold no samples, or unpack to more than ``longest`` seconds. It unpacks no more than
-        these, piece by piece.
+        It is unpacked piece by piece. Raises InputError if the bytes are no audio, hold no samples, or unpack to more than ``longest``
+        seconds or to more numbers than these have in stereo at 48 kHz.
         """
         pieces, samples = [], 0
         try:
             with soundfile.SoundFile(io.BytesIO(encoded)) as file:
-                rate = file.samplerate
-                for piece in file.blocks(DECODED_AT_ONCE // file.channels + 1, dtype="float32", always_2d=True):
-                    pieces.append(piece.mean(axis=1))
+                own, channels = file.samplerate, file.channels
+                stream = soxr.ResampleStream(own, rate, 1) if rate not in (None, own) else None
+                for piece in file.blocks(DECODED_AT_ONCE // channels + 1, dtype="float32", always_2d=True):
                     samples += len(piece)
-                    if samples > longest * rate:
+                    if samples > longest * own:
                         raise InputError(f"{where} lasts longer than {longest:.0f} s: cut it into utterances")
+                    if samples * channels > longest * STEREO:
+                        raise InputError(f"{where} holds too many samples: send it in mono, at {SAMPLE_RATE} a second")
+                    mono = piece.mean(axis=1)
+                    pieces.append(mono if stream is None else stream.resample_chunk(mono))
+                if stream is not None:
+                    pieces.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
         except soundfile.LibsndfileError as error:
             reason = str(error).rsplit(": ", 1)[-1]
             raise InputError(f"{where} is not audio that can be read (wav, flac, mp3 or ogg): {reason}") from None
         if not samples:
             raise InputError(f"{where} holds no samples: record at least one word")
-        return cls(np.concatenate(pieces), rate)
+        return cls(np.concatenate(pieces), rate or own)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

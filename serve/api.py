@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
 from http import HTTPStatus
 from pathlib import Path
@@ -28,6 +28,7 @@ from serve.promises import LINE_EXAMPLE, LINES, REFUSED, SAID
 
 if TYPE_CHECKING:
     from serve.frontend import Frontend
+    from serve.sampler import Served
 
 PAGE = Path(__file__).parent / "page"
 
@@ -71,20 +72,17 @@ def make(service: "Frontend") -> FastAPI:
         if kind is None:
             raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"there is {', '.join(FORMATS)}")
         async with service.admitted():
-            ask = await asked(request)
-            try:
-                async with asyncio.timeout(settings.seconds):
-                    poses = await whole(ask, settings.limits.rendered_frames if kind in DRAWN else None)
-                    body = await service.encode(poses, kind)
-            except TimeoutError:
-                raise Problem(
-                    HTTPStatus.GATEWAY_TIMEOUT, f"it took more than {settings.seconds:g} s: send less, or use /v1/signs/stream"
-                ) from None
+            body = await Limit(settings.seconds, "send less, or use /v1/signs/stream").keep(signed(request, kind))
         return Response(body, media_type=kind, headers={"Cache-Control": "no-store"})
 
-    async def whole(ask: Ask, most: int | None) -> Poses:
+    async def signed(request: Request, kind: str) -> bytes:
+        ask, served = await asked(request), await service.served()
+        poses = await whole(ask, served, settings.limits.rendered_frames if kind in DRAWN else None)
+        return await service.encode(poses, served.card.skeleton, kind)
+
+    async def whole(ask: Ask, served: "Served", most: int | None) -> Poses:
         parts, frames = [], 0
-        async with aclosing(service.sign(ask)) as signing:
+        async with aclosing(service.sign(ask, served)) as signing:
             async for poses in signing:
                 parts.append(poses)
                 frames += poses.n_frames
@@ -109,12 +107,12 @@ def make(service: "Frontend") -> FastAPI:
     async def streamed(request: Request) -> AsyncIterator[bytes]:
         n_frames, started = 0, False
         async with service.admitted():
-            ask = await asked(request)
+            limit = Limit(settings.stream_seconds, "send it in parts")
             try:
-                async with aclosing(service.sign(ask)) as signing:
-                    async for poses in signing:
-                        skeleton = (await service.served()).card.skeleton
-                        before = b"" if started else line("start", head(poses, skeleton))
+                ask, served = await limit.keep(asked(request)), await service.served()
+                async with aclosing(service.sign(ask, served)) as signing:
+                    while poses := await limit.keep(anext(signing, None)):
+                        before = b"" if started else line("start", head(poses, served.card.skeleton))
                         yield before + line("frames", {"first": n_frames, "frames": rounded(poses)})
                         n_frames, fps, started = n_frames + poses.n_frames, poses.fps, True
                 yield line("end", {"n_frames": n_frames, "seconds": n_frames / fps})
@@ -150,5 +148,21 @@ def make(service: "Frontend") -> FastAPI:
     return api
 
 
+class Limit:
+    """A time from now until which all that is awaited must be done."""
+
+    def __init__(self, seconds: float, advice: str):
+        self.problem = Problem(HTTPStatus.GATEWAY_TIMEOUT, f"it took more than {seconds:g} s: {advice}")
+        self.until = asyncio.get_running_loop().time() + seconds
+
+    async def keep(self, awaited: Awaitable):
+        """Its result. Raises Problem when the time is over."""
+        try:
+            async with asyncio.timeout_at(self.until):
+                return await awaited
+        except TimeoutError:
+            raise self.problem from None
+
+
 def line(kind: str, content: dict) -> bytes:
-    return json.dumps({"type": kind} | content, separators=(",", ":")).encode() + b"\n"
+    return json.dumps({"type": kind} | content | {"type": kind}, separators=(",", ":")).encode() + b"\n"

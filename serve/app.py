@@ -4,41 +4,52 @@ serve run serve.app:build model=runs/quickstart/model
 curl -X POST localhost:8000/v1/signs -H 'content-type: application/json' -d '{"text": "hello"}' -o hello.pose
 """
 
-from dataclasses import asdict
+from pathlib import Path
 
 from ray import serve
 
-from ms2sl.registry import pin
+from ms2sl.registry import SCHEME, pin
 from serve.frontend import Frontend
 from serve.renderer import Renderer
 from serve.sampler import Sampler
 from serve.settings import Service
+
+# Busy replicas are slow to say that they are well; of a new version, replicas are ready before old ones go, which end what they have begun.
+LASTING = {"health_check_timeout_s": 60, "max_surge_percent": 100, "graceful_shutdown_timeout_s": 120}
+DEFAULT_MODEL = "runs/quickstart/model"
 
 
 def build(arguments: dict) -> serve.Application:
     """arguments: the keys of ``Service``. Raises InputError for a wrong one and for a model that is not there."""
     service = Service.parse(arguments)
     service.api_keys()
-    model = pin(service.model, service.tracking)
+    if service.model is not None:
+        pin(service.model, service.tracking)
     sampler = serve.deployment(Sampler).options(
-        user_config=asdict(model),
+        user_config=model(service),
         ray_actor_options={"num_cpus": service.cpus, "num_gpus": service.gpus},
         # A stream has one window in hand at a time.
         max_ongoing_requests=max(service.at_once * service.frontends, 2 * service.batch),
         max_constructor_retry_count=3,
-        health_check_timeout_s=60,
+        **LASTING,
         **replicas(service),
     )
     samplers = sampler.bind(max(1, round(service.cpus)), service.batch, "cuda" if service.gpus else "cpu", service.precision)
-    renderer = serve.deployment(Renderer).options(ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=2).bind()
+    renderer = serve.deployment(Renderer).options(ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=2, **LASTING).bind()
     frontend = serve.deployment(Frontend).options(
         num_replicas=service.frontends,
         ray_actor_options={"num_cpus": 0.1},
         max_ongoing_requests=2 * service.at_once,  # room to say that there is none
         max_queued_requests=-1,
-        health_check_timeout_s=60,
+        **LASTING,
     )
     return frontend.bind(service, samplers, renderer)
+
+
+def model(service: Service) -> dict:
+    """What the samplers load. A config file can say it in its place, and another one later: that restarts nothing."""
+    place = service.model or DEFAULT_MODEL
+    return {"model": place if place.startswith(SCHEME) else str(Path(place).absolute()), "tracking": service.tracking}
 
 
 def replicas(service: Service) -> dict:

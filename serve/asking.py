@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -21,10 +21,7 @@ from serve.settings import Limits
 JSON, FORM = "application/json", "multipart/form-data"
 LONGEST_CHARACTER = 12  # bytes: two escapes of JSON
 OTHER_OPTIONS = 4096  # bytes
-
-
-def _or_default(value: Any) -> Any:
-    return None if value == "" else value  # an empty field of a form
+DECODING = asyncio.Semaphore(2)  # recordings at once, since they take memory
 
 
 class Options(BaseModel):
@@ -32,20 +29,12 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: Annotated[int | None, BeforeValidator(_or_default)] = Field(None, ge=1, description="sampling steps; more are finer and slower")
-    guidance: Annotated[float | None, BeforeValidator(_or_default)] = Field(
-        None, ge=0, description="how strongly to follow what is said; 1 is plain"
-    )
-    sampler: Annotated[SamplerName | None, BeforeValidator(_or_default)] = Field(None, description="ddim or dpm++")
-    seed: Annotated[int, BeforeValidator(lambda value: 0 if value == "" else value)] = Field(
-        0, ge=-(2**63), lt=2**63, description="the same seed gives the same signing"
-    )
-    duration: Annotated[float | None, BeforeValidator(_or_default)] = Field(
-        None, gt=0, description="seconds of signing; by default the model decides"
-    )
-    fps: Annotated[float | None, BeforeValidator(_or_default)] = Field(
-        None, ge=1, description="frames a second; by default those of the model"
-    )
+    steps: int | None = Field(None, ge=1, description="sampling steps; more are finer and slower")
+    guidance: float | None = Field(None, ge=0, description="how strongly to follow what is said; 1 is plain")
+    sampler: SamplerName | None = Field(None, description="ddim or dpm++")
+    seed: int = Field(0, ge=-(2**63), lt=2**63, description="the same seed gives the same signing")
+    duration: float | None = Field(None, gt=0, description="seconds of signing; by default the model decides")
+    fps: float | None = Field(None, ge=1, description="frames a second; by default those of the model")
 
 
 class TextRequest(Options):
@@ -83,9 +72,9 @@ async def read(request: Request, limits: Limits, defaults: Sampling) -> Ask:
 async def _read_text(request: Request, limits: Limits, defaults: Sampling) -> Ask:
     most = limits.text_characters * LONGEST_CHARACTER + OTHER_OPTIONS
     body = b"".join([part async for part in _body(request, most, f"a text has at most {limits.text_characters} characters")])
-    asked = _valid(lambda: TextRequest.model_validate_json(body))
+    asked = _valid(lambda: TextRequest.model_validate_json(body, strict=True))
     if len(asked.text) > limits.text_characters:
-        raise _beyond("text", f"{len(asked.text)} characters", f"{limits.text_characters}; send it in parts")
+        raise _beyond("text", f"{limits.text_characters} characters; send it in parts")
     return _ask(asked, limits, defaults, text=asked.text)
 
 
@@ -103,7 +92,8 @@ async def _read_speech(request: Request, limits: Limits, defaults: Sampling) -> 
     finally:
         await form.close()
     try:
-        speech = await asyncio.to_thread(lambda: Speech.decode(encoded, "speech", limits.audio_seconds).resampled(SAMPLE_RATE))
+        async with DECODING:
+            speech = await asyncio.to_thread(Speech.decode, encoded, "speech", limits.audio_seconds, SAMPLE_RATE)
     except InputError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
     return _ask(asked, limits, defaults, speech=speech)
@@ -116,14 +106,15 @@ def _fields(form: FormData) -> tuple[Options, UploadFile]:
     upload = form.get("speech")
     if not isinstance(upload, UploadFile):
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "speech: the form has no file of this name")
-    return _valid(lambda: Options.model_validate({name: value for name, value in fields if name != "speech"})), upload
+    chosen = {name: value for name, value in fields if name != "speech" and value != ""}
+    return _valid(lambda: Options.model_validate(chosen)), upload
 
 
 async def _body(request: Request, most: int, advice: str) -> AsyncIterator[bytes]:
     """Never more than ``most`` bytes, whatever the request says of its length."""
     too_large = Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the request is too large: {advice}", {"Connection": "close"})
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
+    if declared.isdecimal() and int(declared) > most:
         raise too_large
     received = 0
     async for part in request.stream():
@@ -137,7 +128,7 @@ def _ask(asked: Options, limits: Limits, defaults: Sampling, **said: Any) -> Ask
     for name in ("steps", "guidance", "duration", "fps"):
         value, most = getattr(asked, name), getattr(limits, name)
         if value is not None and value > most:
-            raise _beyond(name, f"{value:g}", f"{most:g}")
+            raise _beyond(name, f"{most:g}")
     chosen = {name: value for name in Sampling.model_fields if (value := getattr(asked, name)) is not None}
     utterance = Utterance(next(iter(said)), seconds=asked.duration, **said)
     return Ask(utterance, defaults.model_copy(update=chosen), asked.seed, asked.fps)
@@ -151,5 +142,5 @@ def _valid(parse):
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(problems)) from None
 
 
-def _beyond(name: str, value: str, limit: str) -> Problem:
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {value} is too much; the limit is {limit}")
+def _beyond(name: str, limit: str) -> Problem:
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: the limit is {limit}")

@@ -1,6 +1,7 @@
 """What signing looks like in an answer."""
 
 import json
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -36,11 +37,7 @@ DRAWN = ("image/gif", "video/mp4")  # which take long
 
 def accepted(accept: str) -> str | None:
     """The format that an Accept header likes best, the first of ``FORMATS`` where it likes several alike; None if it wants none."""
-    wishes = []
-    for wish in accept.split(",") if accept.strip() else ["*/*"]:
-        kind, *parameters = (part.strip() for part in wish.split(";"))
-        weight = next((value for name, _, value in (p.partition("=") for p in parameters) if name == "q"), "1")
-        wishes.append((kind.lower(), float(weight) if weight.replace(".", "", 1).isdigit() else 0.0))
+    wishes = [_wish(wish) for wish in accept.split(",")] if accept.strip() else [("*/*", 1.0)]
 
     def liking(name: str) -> float:
         matching = {name: 2, f"{name.split('/')[0]}/*": 1, "*/*": 0}
@@ -49,6 +46,12 @@ def accepted(accept: str) -> str | None:
 
     best = max(FORMATS, key=liking)
     return best if liking(best) > 0 else None
+
+
+def _wish(wish: str) -> tuple[str, float]:
+    kind, *parameters = (part.strip().lower() for part in wish.split(";"))
+    weight = next((value for name, _, value in (parameter.partition("=") for parameter in parameters) if name == "q"), "1")
+    return kind, min(float(weight), 1.0) if re.fullmatch(r"[01](\.[0-9]{0,3})?", weight) else 0.0
 
 
 def describe(card: ModelCard, version: str) -> dict:

@@ -10,6 +10,7 @@ from ray.serve.handle import DeploymentHandle
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from ms2sl.clip import Poses
+from ms2sl.skeleton import Skeleton
 from serve import api
 from serve.asking import Ask
 from serve.formats import DRAWN, FORMATS
@@ -60,10 +61,10 @@ class Frontend:
             self.working -= 1
             self.at_work.set(self.working)
 
-    async def sign(self, ask: Ask) -> AsyncIterator[Poses]:
+    async def sign(self, ask: Ask, served: Served) -> AsyncIterator[Poses]:
         """The frames as they are finished. Raises Problem."""
         began, first = time.perf_counter(), True
-        async for poses in sign(ask, await self.served(), self.samplers):
+        async for poses in sign(ask, served, self.samplers):
             if first:
                 self.first_frame.observe(time.perf_counter() - began)
                 first = False
@@ -71,8 +72,7 @@ class Frontend:
             if poses.n_frames:
                 yield poses
 
-    async def encode(self, poses: Poses, kind: str) -> bytes:
-        skeleton = (await self.served()).card.skeleton
+    async def encode(self, poses: Poses, skeleton: Skeleton, kind: str) -> bytes:
         if kind in DRAWN:
             return await again_if_lost(lambda: self.renderer.draw.remote(poses, skeleton, kind))
         return await asyncio.to_thread(FORMATS[kind], poses, skeleton)

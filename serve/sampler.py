@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from ms2sl.checkpoint import ModelCard, fingerprint
+from ms2sl.checkpoint import ModelCard
 from ms2sl.clip import Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.producers.ms2sl import MS2SLProducer, Precision
 from ms2sl.producers.sampling import Sampling
-from ms2sl.producers.windows import Window
-from ms2sl.registry import Pinned
+from ms2sl.producers.windows import Signing, Window
+from ms2sl.registry import pin
 from serve.batcher import Batcher
 from serve.warmup import warm_up
 
@@ -40,6 +40,23 @@ class Refusal:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The first pieces of an utterance, or all of them; how its signing begins, unless they turn out to be too few for a window."""
+
+    pieces: Sequence[Utterance]
+    all: bool
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Frames of the signing of each piece; poses of the first window."""
+
+    lengths: Sequence[float]
+    poses: Poses | None
+
+
 class Replaced(Exception):
     """The version that is asked for is not here: not yet, or no more."""
 
@@ -57,26 +74,25 @@ class Sampler:
         self.frames = Counter("ms2sl_frames", "frames sampled")
         self.failures = Gauge("ms2sl_model_failed", "1 while the newest model could not be loaded and an older one is served")
 
-    async def reconfigure(self, model: dict[str, str | None]) -> None:
-        """model: a ``Pinned``. One that cannot be loaded leaves the old one serving."""
-        pinned = Pinned(**model)
+    async def reconfigure(self, wanted: dict[str, str | None]) -> None:
+        """wanted: ``model`` and ``tracking`` as in ``Service``. A model that cannot be loaded leaves the old one serving."""
         try:
-            version, producer = await asyncio.to_thread(self._load, pinned)
+            version, producer = await asyncio.to_thread(self._load, wanted["model"], wanted.get("tracking"))
         except Exception as error:
             if not self.producers:
                 raise
-            self.failure = f"{pinned.version} could not be loaded; still serving {self.version}"
+            self.failure = f"the model that was deployed last could not be loaded; still serving {self.version}"
             log.error("%s: %s", self.failure, error)
         else:
             before = [(known, loaded) for known, loaded in self.producers.items() if known != version][-1:]
             self.producers, self.failure = dict([*before, (version, producer)]), ""
         self.failures.set(bool(self.failure))
 
-    def _load(self, pinned: Pinned) -> tuple[str, MS2SLProducer]:
-        folder = pinned.folder()
-        producer = MS2SLProducer.load(folder, device=self.device, precision=self.precision)
+    def _load(self, model: str, tracking: str | None) -> tuple[str, MS2SLProducer]:
+        pinned = pin(model, tracking)
+        producer = MS2SLProducer.load(pinned.folder(), device=self.device, precision=self.precision)
         warm_up(producer, self.most)
-        return pinned.version if pinned.registered else fingerprint(folder), producer
+        return pinned.version, producer
 
     @property
     def version(self) -> str:
@@ -85,22 +101,41 @@ class Sampler:
     def served(self) -> Served:
         return Served(self.version, self.producers[self.version].card, self.failure)
 
+    async def open(self, version: str, opening: Opening, sampling: Sampling) -> Opened | Refusal:
+        """What ``measure`` and ``sample`` would say one after the other, at once. Raises Replaced."""
+        return await self.batches((self._open, version, sampling), 0, opening)
+
     async def measure(self, version: str, pieces: Sequence[Utterance]) -> list[float] | Refusal:
         """Frames of the signing of each piece. Raises Replaced."""
-        self._check(version)
         return await self.batches((self._measure, version), len(pieces), pieces)
 
     async def sample(self, version: str, window: Window, sampling: Sampling) -> Poses:
         """Poses of a window whose pieces were measured. Raises Replaced."""
-        self._check(version)
         return await self.batches((self._sample, version, sampling), window.frames, window)
 
-    def _check(self, version: str) -> None:
-        if version not in self.producers:
-            raise Replaced(version)
+    def _producer(self, version: str) -> MS2SLProducer:
+        try:
+            return self.producers[version]
+        except KeyError:
+            raise Replaced(version) from None
+
+    def _open(self, version: str, sampling: Sampling, openings: Sequence[Opening]) -> list[Opened | Refusal]:
+        card = self._producer(version).card
+        measured = self._measure(version, [opening.pieces for opening in openings])
+        windows = {}
+        for i, (opening, lengths) in enumerate(zip(openings, measured, strict=True)):
+            if isinstance(lengths, Refusal):
+                continue
+            signing = Signing(opening.pieces, card.longest, card.fps, opening.seed)
+            signing.unmeasured()
+            signing.measured(lengths)
+            if signing.can_begin(opening.all):
+                windows[i] = signing.window()
+        made = dict(zip(windows, self._sample(version, sampling, list(windows.values())), strict=True)) if windows else {}
+        return [lengths if isinstance(lengths, Refusal) else Opened(lengths, made.get(i)) for i, lengths in enumerate(measured)]
 
     def _measure(self, version: str, asked: Sequence[Sequence[Utterance]]) -> list[list[float] | Refusal]:
-        producer = self.producers[version]
+        producer = self._producer(version)
         try:
             lengths = iter(producer.measure([piece for pieces in asked for piece in pieces]))
             return [[next(lengths) for _ in pieces] for pieces in asked]
@@ -111,6 +146,6 @@ class Sampler:
 
     def _sample(self, version: str, sampling: Sampling, windows: Sequence[Window]) -> list[Poses]:
         self.windows.observe(len(windows))
-        made = self.producers[version].sample(windows, sampling)
+        made = self._producer(version).sample(windows, sampling)
         self.frames.inc(sum(poses.n_frames for poses in made))
         return made

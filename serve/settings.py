@@ -1,13 +1,18 @@
 """What an operator can choose. Limits stand between the service and whoever sends it something."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from ms2sl.config import Config, explain
 from ms2sl.errors import InputError
 from ms2sl.producers.ms2sl import Precision
 from ms2sl.producers.sampling import Sampling
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class Limits(Config):
@@ -16,7 +21,7 @@ class Limits(Config):
     text_characters: int = Field(5000, gt=0, description="characters of a text")
     upload_bytes: int = Field(25 * 2**20, gt=0, description="bytes of a recording, with the form around it")
     audio_seconds: float = Field(600, gt=0, description="seconds that a recording may unpack to")
-    steps: int = Field(50, gt=0, description="sampling steps")
+    steps: int = Field(50, gt=0, le=1000, description="sampling steps")
     guidance: float = Field(10, ge=0, description="guidance")
     duration: float = Field(600, gt=0, description="seconds of signing that may be asked for")
     fps: float = Field(60, gt=0, description="frames a second that may be asked for")
@@ -26,13 +31,14 @@ class Limits(Config):
 class Service(Config):
     """The application's arguments: of ``serve run serve.app:build key=value …``, and ``args`` of a config file."""
 
-    model: str = Field("runs/quickstart/model", description="a checkpoint folder, models:/name@alias or models:/name/version")
+    model: str | None = Field(None, description="a checkpoint folder, models:/name@alias or models:/name/version")
     tracking: str | None = Field(None, description="MLflow's URI, for models:/…; by default the database in runs")
-    release: str = Field("", description="any word; change it to look up again what an alias points to")
     sampling: Sampling = Field(Sampling(), description="of requests that do not say")
     limits: Limits = Limits()
     keys: Path | None = Field(None, description="file of API keys, one a line; without it everybody may ask")
-    origins: tuple[str, ...] = Field((), description="other web sites whose pages may ask, such as https://example.org")
+    origins: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        (), description="other web sites whose pages may ask, such as https://example.org"
+    )
     samplers: int = Field(1, gt=0, description="replicas that sample, at least")
     most_samplers: int | None = Field(None, gt=0, description="replicas that sample under load; by default as many as ever")
     cpus: float = Field(1, gt=0, description="CPUs of each, and threads")
@@ -41,18 +47,21 @@ class Service(Config):
     batch: int = Field(16, gt=0, description="windows that are sampled together, at most")
     frontends: int = Field(1, gt=0, description="replicas that speak HTTP")
     at_once: int = Field(64, gt=0, description="requests that each of them works on at once; more are told to come back later")
-    seconds: float = Field(120, gt=0, description="seconds after which a request that is not streamed is given up")
+    seconds: float = Field(120, gt=0, description="seconds after which a request is given up, unless it is streamed")
+    stream_seconds: float = Field(1800, gt=0, description="seconds after which a stream is given up")
 
     @classmethod
     def parse(cls, arguments: dict) -> "Service":
         """From keys that may be dotted, as in ``limits.steps=20``. Raises InputError for what is unknown or impossible."""
         nested: dict = {}
         for key, value in arguments.items():
-            *parents, name = key.split(".")
+            *parents, name = str(key).split(".")
             place = nested
             for parent in parents:
                 place = place.setdefault(parent, {})
-            place[name] = value
+                if not isinstance(place, dict):
+                    raise InputError(f"{parent} is given twice, as a whole and as {key}")
+            place[name] = dict(value) if isinstance(value, dict) else value
         try:
             return cls.model_validate(nested)
         except ValidationError as error:
@@ -63,9 +72,11 @@ class Service(Config):
         if self.keys is None:
             return ()
         try:
-            keys = tuple(line.strip() for line in self.keys.read_text(encoding="utf-8").splitlines() if line.strip())
+            keys = tuple(line.strip() for line in self.keys.read_text(encoding="utf-8-sig").splitlines() if line.strip())
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"the API keys in {self.keys} cannot be read: {error}") from None
+        if not all(map(str.isascii, keys)):
+            raise InputError(f"an API key in {self.keys} has letters that a header cannot hold: use ASCII")
         if not keys:
             raise InputError(f"{self.keys} holds no API key: write one a line")
         return keys

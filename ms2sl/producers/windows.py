@@ -65,6 +65,11 @@ class Signing:
             utterance = replace(utterance, seconds=max(utterance.seconds, SHORTEST / card.fps))
         return cls(cut(utterance, card), card.longest, card.fps, seed)
 
+    def can_begin(self, everything: bool) -> bool:
+        """Whether what is measured makes a window. everything: whether the pieces that it was given are all that there are."""
+        total = sum(n for _, n in self._ahead)
+        return total > self._first + self.size or (everything and not self.unmeasured())
+
     def unmeasured(self) -> Sequence[Utterance]:
         """The pieces whose lengths must be known before the next window; none if it can be made."""
         if not self._asked and sum(n for _, n in self._ahead) <= self._first + self.size:
