@@ -47,6 +47,7 @@ def run(options: QuickstartCommand) -> None:
     evaluate.run(evaluate.EvaluateCommand(data=options.data, model=model, reader=judge, out=out))
     print(f"look at it:        {out.absolute() / 'gallery.html'}")
     print(f"browse the runs:   .venv/bin/mlflow ui --backend-store-uri {default_uri(options.runs)}")
+    print("try it in a browser: make serve")
     print(f'say your own word: .venv/bin/python -m jobs.produce --model {model} --text "hello"')
 
 

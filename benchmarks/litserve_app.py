@@ -1,0 +1,49 @@
+"""The same sampler behind LitServe, to compare with: text in, .pose out, batches of the same size.
+
+python -m benchmarks.litserve_app MODEL PORT BATCH
+"""
+
+import sys
+from pathlib import Path
+
+import litserve
+import torch
+
+from ms2sl.clip import Utterance
+from ms2sl.posefile import to_bytes
+from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.producers.sampling import Sampling
+from ms2sl.producers.windows import Signing, sign_all
+from serve.warmup import warm_up
+
+
+class Signs(litserve.LitAPI):
+    """What a user of LitServe would write."""
+
+    def setup(self, device: str) -> None:
+        torch.set_num_threads(1)
+        self.producer = MS2SLProducer.load(Path(sys.argv[1]), precision="auto")
+        warm_up(self.producer, self.max_batch_size)
+
+    def decode_request(self, request: dict) -> dict:
+        return request
+
+    def predict(self, requests):
+        several = requests if isinstance(requests, list) else [requests]
+        signings = [Signing.of(Utterance("text", text=each["text"]), self.producer.card, 0) for each in several]
+        sampling = Sampling(steps=several[0]["steps"])
+        made = sign_all(signings, self.producer.measure, lambda windows: self.producer.sample(windows, sampling))
+        return made if isinstance(requests, list) else made[0]
+
+    def encode_response(self, poses):
+        from fastapi import Response
+
+        return Response(to_bytes(poses, self.producer.skeleton), media_type="application/pose")
+
+
+if __name__ == "__main__":
+    batch = int(sys.argv[3])
+    api = Signs(max_batch_size=batch, batch_timeout=0.05 if batch > 1 else 0.0, api_path="/v1/signs")
+    litserve.LitServer(api, accelerator="cpu", workers_per_device=1).run(
+        host="127.0.0.1", port=int(sys.argv[2]), generate_client_file=False
+    )
