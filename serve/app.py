@@ -6,9 +6,11 @@ curl -X POST localhost:8000/v1/signs -H 'content-type: application/json' -d '{"t
 
 from pathlib import Path
 
+from click import ClickException
 from ray import serve
 
-from ms2sl.registry import SCHEME, pin
+from ms2sl.errors import InputError
+from ms2sl.registry import pin
 from serve.frontend import Frontend
 from serve.renderer import Renderer
 from serve.sampler import Sampler
@@ -19,14 +21,24 @@ LASTING = {"health_check_timeout_s": 60, "max_surge_percent": 100, "graceful_shu
 DEFAULT_MODEL = "runs/quickstart/model"
 
 
+class Refused(ClickException, InputError):
+    """A wrong argument, of which ``serve run`` shows one line."""
+
+
 def build(arguments: dict) -> serve.Application:
-    """arguments: the keys of ``Service``. Raises InputError for a wrong one and for a model that is not there."""
-    service = Service.parse(arguments)
-    service.api_keys()
-    if service.model is not None:
-        pin(service.model, service.tracking)
+    """arguments: the keys of ``Service``. Raises Refused for a wrong one and for a model that is not there."""
+    try:
+        service = Service.parse(arguments)
+        service.api_keys()
+        return application(service, model(service))
+    except InputError as error:
+        raise Refused(str(error)) from None
+
+
+def application(service: Service, model: dict) -> serve.Application:
+    """model: what the samplers load, until a config file says otherwise: that restarts nothing."""
     sampler = serve.deployment(Sampler).options(
-        user_config=model(service),
+        user_config=model,
         ray_actor_options={"num_cpus": service.cpus, "num_gpus": service.gpus},
         # A stream has one window in hand at a time.
         max_ongoing_requests=max(service.at_once * service.frontends, 2 * service.batch),
@@ -47,9 +59,11 @@ def build(arguments: dict) -> serve.Application:
 
 
 def model(service: Service) -> dict:
-    """What the samplers load. A config file can say it in its place, and another one later: that restarts nothing."""
-    place = service.model or DEFAULT_MODEL
-    return {"model": place if place.startswith(SCHEME) else str(Path(place).absolute()), "tracking": service.tracking}
+    """What is asked for, as a version or folder that all samplers find, whenever they start."""
+    if service.model is None:
+        return {"model": str(Path(DEFAULT_MODEL).absolute()), "tracking": service.tracking}
+    pinned = pin(service.model, service.tracking)
+    return {"model": pinned.place, "tracking": pinned.tracking}
 
 
 def replicas(service: Service) -> dict:
