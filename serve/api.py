@@ -107,9 +107,9 @@ def make(service: "Frontend") -> FastAPI:
     async def streamed(request: Request) -> AsyncIterator[bytes]:
         n_frames, started = 0, False
         async with service.admitted():
-            limit = Limit(settings.stream_seconds, "send it in parts")
             try:
-                ask, served = await limit.keep(asked(request)), await service.served()
+                ask, served = await Limit(settings.seconds, "send less").keep(asked(request)), await service.served()
+                limit = Limit(settings.stream_seconds, "send it in parts")
                 async with aclosing(service.sign(ask, served)) as signing:
                     while poses := await limit.keep(anext(signing, None)):
                         before = b"" if started else line("start", head(poses, served.card.skeleton))

@@ -1,10 +1,10 @@
 """Requests, read no further than the limits: JSON with a text, or a form with a recording."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -49,6 +49,9 @@ class SpeechForm(Options):
     speech: bytes = Field(description="wav, flac, mp3 or ogg", json_schema_extra={"format": "binary"})
 
 
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """What is to be signed, and how; fps: that are asked for, if any are."""
@@ -72,10 +75,10 @@ async def read(request: Request, limits: Limits, defaults: Sampling) -> Ask:
 async def _read_text(request: Request, limits: Limits, defaults: Sampling) -> Ask:
     most = limits.text_characters * LONGEST_CHARACTER + OTHER_OPTIONS
     body = b"".join([part async for part in _body(request, most, f"a text has at most {limits.text_characters} characters")])
-    asked = _valid(lambda: TextRequest.model_validate_json(body, strict=True))
+    asked = _valid(lambda: TextRequest.model_validate_json(body, strict=True), limits)
     if len(asked.text) > limits.text_characters:
         raise _beyond("text", f"{limits.text_characters} characters; send it in parts")
-    return _ask(asked, limits, defaults, text=asked.text)
+    return _ask(asked, defaults, text=asked.text)
 
 
 async def _read_speech(request: Request, limits: Limits, defaults: Sampling) -> Ask:
@@ -87,7 +90,7 @@ async def _read_speech(request: Request, limits: Limits, defaults: Sampling) -> 
         message = getattr(error, "message", "") or "it is cut short or has no boundary"
         raise Problem(HTTPStatus.BAD_REQUEST, f"the form cannot be read: {message}") from None
     try:
-        asked, upload = _fields(form)
+        asked, upload = _fields(form, limits)
         encoded = await upload.read()
     finally:
         await form.close()
@@ -96,10 +99,10 @@ async def _read_speech(request: Request, limits: Limits, defaults: Sampling) -> 
             speech = await asyncio.to_thread(Speech.decode, encoded, "speech", limits.audio_seconds, SAMPLE_RATE)
     except InputError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
-    return _ask(asked, limits, defaults, speech=speech)
+    return _ask(asked, defaults, speech=speech)
 
 
-def _fields(form: FormData) -> tuple[Options, UploadFile]:
+def _fields(form: FormData, limits: Limits) -> tuple[Options, UploadFile]:
     fields = form.multi_items()
     if len({name for name, _ in fields}) < len(fields):
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "a field of the form stands in it twice")
@@ -107,7 +110,7 @@ def _fields(form: FormData) -> tuple[Options, UploadFile]:
     if not isinstance(upload, UploadFile):
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "speech: the form has no file of this name")
     chosen = {name: value for name, value in fields if name != "speech" and value != ""}
-    return _valid(lambda: Options.model_validate(chosen)), upload
+    return _valid(lambda: Options.model_validate(chosen), limits), upload
 
 
 async def _body(request: Request, most: int, advice: str) -> AsyncIterator[bytes]:
@@ -124,22 +127,23 @@ async def _body(request: Request, most: int, advice: str) -> AsyncIterator[bytes
         yield part
 
 
-def _ask(asked: Options, limits: Limits, defaults: Sampling, **said: Any) -> Ask:
-    for name in ("steps", "guidance", "duration", "fps"):
-        value, most = getattr(asked, name), getattr(limits, name)
-        if value is not None and value > most:
-            raise _beyond(name, f"{most:g}")
+def _ask(asked: Options, defaults: Sampling, **said: Any) -> Ask:
     chosen = {name: value for name in Sampling.model_fields if (value := getattr(asked, name)) is not None}
     utterance = Utterance(next(iter(said)), seconds=asked.duration, **said)
     return Ask(utterance, defaults.model_copy(update=chosen), asked.seed, asked.fps)
 
 
-def _valid(parse):
+def _valid(parse: Callable[[], AnyOptions], limits: Limits) -> AnyOptions:
     try:
-        return parse()
+        asked = parse()
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, each['loc'])) or 'the request'}: {each['msg']}" for each in error.errors())
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(problems)) from None
+    for name in ("steps", "guidance", "duration", "fps"):
+        value, most = getattr(asked, name), getattr(limits, name)
+        if value is not None and value > most:
+            raise _beyond(name, f"{most:g}")
+    return asked
 
 
 def _beyond(name: str, limit: str) -> Problem:
