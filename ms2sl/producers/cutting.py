@@ -134,7 +134,7 @@ def _frame(speech: Speech) -> int:
 def _loudness(speech: Speech) -> np.ndarray:
     """Decibels of each frame; the last one may be shorter."""
     frame, n = _frame(speech), len(speech.waveform)
-    energy = np.add.reduceat(np.square(speech.waveform, dtype=np.float64), np.arange(0, n, frame)) if n else np.zeros(0)
+    energy = np.add.reduceat(np.square(speech.waveform, dtype=np.float64), np.arange(0, n, frame))
     return 10 * np.log10(energy / frame + 1e-12)
 
 

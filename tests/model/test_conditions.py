@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ms2sl.model.conditions import Aligner, Condition, ConditionEncoder, expected_frames
+from ms2sl.model.conditions import NEAR, Aligner, Condition, ConditionEncoder, expected_frames
 from tests.conftest import BYTES, LOG_MEL
 
 
@@ -105,3 +105,29 @@ def test_padding_of_condition_and_frames_does_not_move_the_alignment():
     padded.mask[0, 3:] = False
     n, times = torch.tensor([20]), torch.arange(40) + 0.5
     assert torch.allclose(aligner(own, n, times[:20]), aligner(padded, n, times)[:, :20], atol=1e-5)
+
+
+def test_each_row_may_have_frames_of_its_own():
+    torch.manual_seed(0)
+    aligner, tokens = Aligner(16), torch.randn(1, 3, 16)
+    one, n = condition([4.0, 9.0, 7.0], tokens=tokens), torch.tensor([15, 90, 60])
+    three = Condition(
+        one.tokens.expand(3, -1, -1), one.mask.expand(3, -1), one.log_durations.expand(3, -1), one.embedding, one.log_deviation
+    )
+    times = torch.arange(24) + torch.tensor([[0.5], [0.5], [31.5]])
+    together = aligner(three, n, times)
+    for i in range(3):
+        assert torch.allclose(together[i : i + 1], aligner(one, n[i : i + 1], times[i]), atol=1e-5)
+    assert torch.allclose(aligner(three, n, times[0]), aligner(three, n, times[:1].expand(3, -1)))
+
+
+@pytest.mark.parametrize("first", [0, 7, 30])
+def test_a_part_of_the_frames_is_laid_out_as_in_the_whole(first):
+    """But for its edges, where it cannot be compared with what is said just outside of it."""
+    torch.manual_seed(0)
+    aligner, own, n = Aligner(16), condition([4.0, 9.0, 7.0], tokens=torch.randn(1, 3, 16)), torch.tensor([60])
+    whole = aligner(own, n, torch.arange(64) + 0.5)
+    part = aligner(own, n, (torch.arange(34) + 0.5 + first)[None])
+    edge = NEAR // 2
+    begin, end = (edge if first else 0), (34 if first == 30 else 34 - edge)
+    assert torch.allclose(part[:, begin:end], whole[:, first + begin : first + end], atol=1e-5)

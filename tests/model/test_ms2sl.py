@@ -8,11 +8,11 @@ from ms2sl.batching import COLUMNS
 from ms2sl.checkpoint import ModelCard
 from ms2sl.collate import Batch, Collate
 from ms2sl.dataset import Dataset
-from ms2sl.diffusion import SCHEDULES
+from ms2sl.diffusion import SAMPLERS, SCHEDULES
 from ms2sl.local import LocalReporter
 from ms2sl.metrics.motion import hand_dtw, movement
 from ms2sl.model.losses import LossWeights
-from ms2sl.model.ms2sl import BOTH, MS2SL, ModelConfig
+from ms2sl.model.ms2sl import BOTH, MS2SL, ModelConfig, Part
 from ms2sl.model.task import MS2SLTask
 from ms2sl.producers.baselines import MeanPose, Training
 from ms2sl.producers.ms2sl import MS2SLProducer
@@ -172,6 +172,68 @@ def test_guidance_of_one_is_plain_and_more_goes_farther_from_the_unconditional(m
     free, plain, strong = (model.generate([condition], n_frames, noise, 1, guidance) for guidance in (0.0, 1.0, 2.0))
     assert torch.allclose(strong - plain, plain - free, atol=1e-3)
     assert not torch.allclose(plain, free, atol=1e-3)
+
+
+def part_of(batch, frames: int, weight: torch.Tensor | float = 0.0, whole: int | None = None, first: int = 0) -> Part:
+    """Of it, real poses are known, as far as ``weight`` says, frame by frame."""
+    firsts = torch.full((len(batch),), first)
+    known = batch.poses[:, torch.arange(frames) % batch.poses.shape[1]]
+    return Part(firsts, torch.full_like(firsts, whole or frames), known, torch.zeros(len(batch), frames) + weight)
+
+
+@pytest.mark.parametrize(("sampler", "guidance"), [("ddim", 1.0), ("dpm++", 1.5)])
+def test_a_part_that_is_all_of_which_nothing_is_known_is_the_whole(model, batch, sampler, guidance):
+    conditions, n_frames, noise = [model.conditions(batch)["text"]], torch.full((len(batch),), 24), noise_for(batch, model, 24)
+    plain = model.generate(conditions, n_frames, noise, 4, guidance, sampler)
+    assert torch.allclose(model.generate(conditions, n_frames, noise, 4, guidance, sampler, part_of(batch, 24)), plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_what_is_known_is_kept_and_the_rest_is_made(model, batch, schedule, sampler, guidance):
+    model.schedule = SCHEDULES[schedule]
+    conditions, n_frames, noise = [model.conditions(batch)["text"]], torch.full((len(batch),), 22), noise_for(batch, model, 24)
+    part = part_of(batch, 24, (torch.arange(24) < 9).float())
+    made = model.generate(conditions, n_frames, noise, 5, guidance, sampler, part)
+    seen = model.space.share_seen > 0
+    assert torch.allclose(made[:, :9, seen], part.known[:, :9, seen], atol=1e-4)
+    assert not torch.isclose(made[:, 9:22, seen], part.known[:, 9:22, seen], atol=1e-3).all(dim=(2, 3)).any()
+
+
+def test_what_is_half_known_is_half_way_between_it_and_what_would_be_made(model, batch):
+    conditions, n_frames, noise = [model.conditions(batch)["text"]], torch.full((len(batch),), 24), noise_for(batch, model, 24)
+    weight = torch.where(torch.arange(24) < 12, 0.5, 0.25)
+    free, half = (model.generate(conditions, n_frames, noise, 1, part=part_of(batch, 24, each)) for each in (0.0, weight))
+    seen, known = model.space.share_seen > 0, part_of(batch, 24).known
+    assert torch.allclose(half[:, :12, seen], (free + known)[:, :12, seen] / 2, atol=1e-4)
+    assert torch.allclose(half[:, 12:, seen], (0.75 * free + 0.25 * known)[:, 12:, seen], atol=1e-4)
+
+
+def test_what_is_made_goes_on_from_what_is_known(model, batch):
+    conditions, n_frames, noise = [model.conditions(batch)["text"]], torch.full((len(batch),), 24), noise_for(batch, model, 24)
+    part = part_of(batch, 24, (torch.arange(24) < 9).float())
+    other = dataclasses.replace(part, known=part.known.flip(0))
+    one, two = (model.generate(conditions, n_frames, noise, 4, part=each)[:, 9:] for each in (part, other))
+    assert not torch.allclose(one, two, atol=1e-4)
+
+
+def test_where_known_poses_have_joints_that_training_never_saw_they_change_nothing(model, batch):
+    conditions, n_frames, noise = [model.conditions(batch)["text"]], torch.full((len(batch),), 24), noise_for(batch, model, 24)
+    part, unseen = part_of(batch, 24, 1.0), model.space.share_seen == 0
+    assert unseen.any()
+    other = dataclasses.replace(part, known=torch.where(unseen[:, None], 100.0, part.known))
+    assert torch.equal(*(model.generate(conditions, n_frames, noise, 2, part=each) for each in (part, other)))
+
+
+def test_a_part_shows_what_is_said_in_its_frames_of_the_whole(model, batch):
+    """A denoiser that shows what is laid out along the frames: but for its edges, a part shows what the whole shows there."""
+    model.denoiser.forward = lambda noisy, t, n_frames, aligned, *context: aligned.repeat_interleave(2, 1).mean(2, True).expand_as(noisy)
+    conditions, n_frames = [model.conditions(batch)["text"]], torch.full((len(batch),), 80)
+    whole = model.generate(conditions, n_frames, noise_for(batch, model, 80), 1)
+    made = model.generate(conditions, torch.full_like(n_frames, 36), noise_for(batch, model, 36), 1, part=part_of(batch, 36, 0.0, 80, 30))
+    assert torch.allclose(made[:, 8:-8], whole[:, 38:58], atol=1e-4)
+    assert not torch.allclose(made[:, 8:-8], whole[:, 8:28], atol=1e-2)
 
 
 def with_objective(model, **changes) -> MS2SL:
