@@ -16,6 +16,11 @@ INLINE = "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"  
 HEADERS = {"Content-Security-Policy": ONLY_OURS, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 
 
+def log_fault(error: Exception) -> None:
+    """Where it happened, and not its message, which may quote what was sent."""
+    log.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+
+
 class Answers:
     """ASGI middleware: counts answers and adds headers to them; what goes wrong inside is logged, without what was sent, and not told."""
 
@@ -42,6 +47,6 @@ class Answers:
         try:
             await self.app(scope, receive, answer)
         except Exception as error:
-            log.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+            log_fault(error)
             if not started:
                 await UNKNOWN.response()(scope, receive, answer)

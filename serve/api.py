@@ -20,10 +20,10 @@ from ms2sl import __version__
 from ms2sl.clip import Poses
 from ms2sl.resampling import joined
 from serve import problems
-from serve.answers import DOCS, Answers
+from serve.answers import DOCS, Answers, log_fault
 from serve.asking import Ask, read
 from serve.formats import DRAWN, FORMATS, accepted, describe, head, rounded
-from serve.problems import Problem
+from serve.problems import UNKNOWN, Problem
 from serve.promises import LINE_EXAMPLE, LINES, REFUSED, SAID
 
 if TYPE_CHECKING:
@@ -116,10 +116,12 @@ def make(service: "Frontend") -> FastAPI:
                         yield before + line("frames", {"first": n_frames, "frames": rounded(poses)})
                         n_frames, fps, started = n_frames + poses.n_frames, poses.fps, True
                 yield line("end", {"n_frames": n_frames, "seconds": n_frames / fps})
-            except Problem as problem:
+            except Exception as error:
                 if not started:
                     raise
-                yield line("error", problem.details())
+                if not isinstance(error, Problem):
+                    log_fault(error)
+                yield line("error", (error if isinstance(error, Problem) else UNKNOWN).details())
 
     async def chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async with aclosing(rest):

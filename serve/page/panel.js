@@ -61,6 +61,7 @@ export class Panel {
 
   async receive(said, signal) {
     for await (const message of stream(said.request, signal)) {
+      signal.throwIfAborted();
       if (message.type === "start") this.begin(new Signing(message, this.model.skeleton), said);
       if (message.type === "frames") {
         this.player.signing.add(message);
