@@ -56,16 +56,19 @@ class Client:
     def stream(self, said: str | Path | bytes, **options: Any) -> Iterator[Poses]:
         """The same part by part, as it is made. Raises ConnectionError if it ends too early."""
         with self._say("/v1/signs/stream", said, options, "*/*", stream=True) as answer:
-            for line in map(json.loads, answer.iter_lines()):
-                if line["type"] == "start":
-                    start = line
-                elif line["type"] == "frames":
-                    yield _poses(start, line["frames"])
-                elif line["type"] == "error":
-                    raise ConnectionError(line["detail"])
-                else:
-                    return
-        raise ConnectionError("the service went away before the end")
+            try:
+                for line in map(json.loads, answer.iter_lines()):
+                    if line["type"] == "start":
+                        start = line
+                    elif line["type"] == "frames":
+                        yield _poses(start, line["frames"])
+                    elif line["type"] == "error":
+                        raise ConnectionError(line["detail"])
+                    else:
+                        return
+            except requests.RequestException as error:
+                raise ConnectionError(f"the stream was cut: {error}") from None
+        raise ConnectionError("the stream ended too early")
 
     def _say(self, path: str, said: str | Path | bytes, options: dict, accept: str, **more: Any) -> requests.Response:
         if isinstance(said, str):

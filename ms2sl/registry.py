@@ -2,12 +2,14 @@
 
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ms2sl.checkpoint import CONFIG, WEIGHTS, fingerprint, read_card
 from ms2sl.errors import InputError
-from ms2sl.tracking import connect, default_uri
+from ms2sl.tracking import connect, default_uri, public
 
 SCHEME = "models:/"
 
@@ -25,23 +27,28 @@ class Pinned:
     def registered(self) -> bool:
         return self.place.startswith(SCHEME)
 
-    def folder(self) -> Path:
-        """The checkpoint folder, on this machine; a registered model is fetched. Raises InputError if it cannot be had."""
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """The checkpoint folder, on this machine; a registered model is fetched, and its copy deleted at the end.
+
+        Raises InputError if it cannot be had.
+        """
         if not self.registered:
-            return Path(self.place)
+            yield Path(self.place)
+            return
         from mlflow.artifacts import download_artifacts
 
         name, _, number = _parts(self.place)
-        uri = self.tracking or default_uri(Path("runs"))
-        try:
-            source = connect(uri).get_model_version_download_uri(name, number)
-            found = Path(download_artifacts(source, dst_path=tempfile.mkdtemp(prefix="ms2sl-model-"), tracking_uri=uri))
-        except Exception as error:  # of MLflow, of its store, of the network
-            raise InputError(f"{self.place} cannot be fetched: {_reason(error)}") from None
-        folders = [path.parent for path in found.rglob(WEIGHTS) if (path.parent / CONFIG).exists()]
-        if len(folders) != 1:
-            raise InputError(f"{self.place} is no model of this project: it has no {CONFIG} beside {WEIGHTS}")
-        return folders[0]
+        with tempfile.TemporaryDirectory(prefix="ms2sl-model-") as temporary:
+            try:
+                source = connect(self.tracking).get_model_version_download_uri(name, number)
+                found = Path(download_artifacts(source, dst_path=temporary, tracking_uri=self.tracking))
+            except Exception as error:  # of MLflow, of its store, of the network
+                raise InputError(f"{self.place} cannot be fetched: {_reason(error)}") from None
+            folders = [path.parent for path in found.rglob(WEIGHTS) if (path.parent / CONFIG).exists()]
+            if len(folders) != 1:
+                raise InputError(f"{self.place} is no model of this project: it has no {CONFIG} beside {WEIGHTS}")
+            yield folders[0]
 
 
 def pin(model: str, tracking: str | None = None) -> Pinned:
@@ -59,7 +66,7 @@ def pin(model: str, tracking: str | None = None) -> Pinned:
         client = connect(uri)
         found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
     except Exception as error:
-        raise InputError(f"{model} is not registered at {uri}: {_reason(error)}") from None
+        raise InputError(f"{model} is not registered at {public(uri)}: {_reason(error)}") from None
     return Pinned(f"{SCHEME}{name}/{found.version}", f"{name}/{found.version}", uri)
 
 
@@ -71,4 +78,4 @@ def _parts(model: str) -> tuple[str, str | None, str | None]:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error) or repr(error)).splitlines()[0]
+    return public((str(error) or repr(error)).splitlines()[0])

@@ -201,7 +201,7 @@ class Tracker:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-                log.warning("MLflow at %s has no run %s to resume; a new run begins", _public(self.uri), run_id)
+                log.warning("MLflow at %s has no run %s to resume; a new run begins", public(self.uri), run_id)
         return self._client.create_run(self._experiment(experiment), tags=labels, run_name=run_name).info.run_id
 
     def _experiment(self, name: str) -> str:
@@ -235,7 +235,7 @@ class Tracker:
         level = logging.DEBUG if self._failures or what in self._warned else logging.WARNING
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         advice = "work goes on without it; check the tracking URI, the server and its disk"
-        log.log(level, "MLflow at %s failed in %s: %s (%s)", _public(self.uri), what, _public(reason), advice)
+        log.log(level, "MLflow at %s failed in %s: %s (%s)", public(self.uri), what, public(reason), advice)
         self._warned.add(what)
         self._failures += 1
         if self._failures >= PATIENCE:
@@ -278,7 +278,7 @@ def _absolute(uri: str) -> str:
     return f"sqlite:///{database.resolve()}" if database else uri
 
 
-def _public(text: str) -> str:
+def public(text: str) -> str:
     """Without the user and password that a URI in it may hold."""
     return re.sub(r"://[^/\s]*@", "://", str(text))
 

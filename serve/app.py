@@ -11,7 +11,7 @@ from ray import serve
 
 from ms2sl.errors import InputError
 from ms2sl.registry import pin
-from serve.frontend import Frontend
+from serve.frontend import IN_HAND, Frontend
 from serve.renderer import Renderer
 from serve.sampler import Sampler
 from serve.settings import Service
@@ -40,8 +40,7 @@ def application(service: Service, model: dict) -> serve.Application:
     sampler = serve.deployment(Sampler).options(
         user_config=model,
         ray_actor_options={"num_cpus": service.cpus, "num_gpus": service.gpus},
-        # A stream has one window in hand at a time.
-        max_ongoing_requests=max(service.at_once * service.frontends, 2 * service.batch),
+        max_ongoing_requests=4 * IN_HAND * service.frontends * (service.most_samplers or service.samplers),
         max_constructor_retry_count=3,
         **LASTING,
         **replicas(service),
@@ -74,7 +73,7 @@ def replicas(service: Service) -> dict:
         "autoscaling_config": {
             "min_replicas": service.samplers,
             "max_replicas": service.most_samplers,
-            "target_ongoing_requests": service.batch / 2,
+            "target_ongoing_requests": 1.5,  # calls, each of as many requests as wait
             "upscale_delay_s": 10,
             "downscale_delay_s": 300,
         }

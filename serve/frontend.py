@@ -16,8 +16,9 @@ from serve.asking import Ask
 from serve.formats import DRAWN, FORMATS
 from serve.sampler import Served
 from serve.settings import Service
-from serve.signing import again_if_lost, busy, sign
+from serve.signing import Samplers, again_if_lost, busy, sign
 
+IN_HAND = 1  # calls of a frontend for each sampler
 FRESH = 1.0  # seconds for which what is known of the model holds
 
 
@@ -26,7 +27,8 @@ class Frontend:
     """What the routes of ``serve.api`` need of the rest."""
 
     def __init__(self, service: Service, samplers: DeploymentHandle, renderer: DeploymentHandle):
-        self.service, self.samplers, self.renderer = service, samplers, renderer
+        self.service, self.renderer = service, renderer
+        self.samplers = Samplers(samplers, service.batch, IN_HAND * max(service.samplers, service.most_samplers or 0))
         self.keys = service.api_keys()
         self.working = 0
         self._served: Served | None = None
@@ -45,7 +47,7 @@ class Frontend:
         """The model that is served now, or was a moment ago."""
         if self._served is None or time.monotonic() - self._asked > FRESH:
             self._asked = time.monotonic()
-            self._served = await again_if_lost(self.samplers.served.remote)
+            self._served = await self.samplers.served()
         return self._served
 
     @asynccontextmanager

@@ -18,7 +18,8 @@ from ms2sl.producers.ms2sl import MS2SLProducer, Precision
 from ms2sl.producers.sampling import Sampling
 from ms2sl.producers.windows import Signing, Window
 from ms2sl.registry import pin
-from serve.batcher import Batcher
+from serve.answers import log_fault
+from serve.batcher import Batcher, in_thread
 from serve.warmup import warm_up
 
 log = logging.getLogger("ray.serve")
@@ -57,6 +58,10 @@ class Opened:
     poses: Poses | None
 
 
+class Failed(Exception):
+    """A fault, of which the log has the place."""
+
+
 class Replaced(Exception):
     """The version that is asked for is not here: not yet, or no more."""
 
@@ -69,7 +74,7 @@ class Sampler:
         self.device, self.precision, self.most = device, precision, batch
         self.producers: dict[str, MS2SLProducer] = {}
         self.failure = ""
-        self.batches = Batcher(lambda key, items: key[0](*key[1:], items), batch)  # one at a time, since they share what a model remembers
+        self.batches = Batcher(in_thread(self._together), batch)  # one at a time, since they share what a model remembers
         self.windows = Histogram("ms2sl_batch_windows", "windows sampled together", boundaries=[1, 2, 4, 8, 16, 32, 64])
         self.frames = Counter("ms2sl_frames", "frames sampled")
         self.failures = Gauge("ms2sl_model_failed", "1 while the newest model could not be loaded and an older one is served")
@@ -90,7 +95,8 @@ class Sampler:
 
     def _load(self, model: str, tracking: str | None) -> tuple[str, MS2SLProducer]:
         pinned = pin(model, tracking)
-        producer = MS2SLProducer.load(pinned.folder(), device=self.device, precision=self.precision)
+        with pinned.folder() as folder:
+            producer = MS2SLProducer.load(folder, device=self.device, precision=self.precision)
         warm_up(producer, self.most)
         return pinned.version, producer
 
@@ -101,17 +107,29 @@ class Sampler:
     def served(self) -> Served:
         return Served(self.version, self.producers[self.version].card, self.failure)
 
-    async def open(self, version: str, opening: Opening, sampling: Sampling) -> Opened | Refusal:
+    async def open(self, version: str, sampling: Sampling, openings: Sequence[Opening]) -> list[Opened | Refusal]:
         """What ``measure`` and ``sample`` would say one after the other, at once. Raises Replaced."""
-        return await self.batches((self._open, version, sampling), 0, opening)
+        return await self.batches((self._open, version, sampling), 0, openings, len(openings))
 
-    async def measure(self, version: str, pieces: Sequence[Utterance]) -> list[float] | Refusal:
-        """Frames of the signing of each piece. Raises Replaced."""
-        return await self.batches((self._measure, version), len(pieces), pieces)
+    async def measure(self, version: str, asked: Sequence[Sequence[Utterance]]) -> list[list[float] | Refusal]:
+        """Frames of the signing of each piece that each asks for. Raises Replaced."""
+        return await self.batches((self._measure, version), 0, asked, len(asked))
 
-    async def sample(self, version: str, window: Window, sampling: Sampling) -> Poses:
-        """Poses of a window whose pieces were measured. Raises Replaced."""
-        return await self.batches((self._sample, version, sampling), window.frames, window)
+    async def sample(self, version: str, sampling: Sampling, windows: Sequence[Window]) -> list[Poses]:
+        """Poses of windows whose pieces were measured. Raises Replaced."""
+        return await self.batches((self._sample, version, sampling), max(window.frames for window in windows), windows, len(windows))
+
+    def _together(self, key: tuple, groups: Sequence[Sequence]) -> list[list]:
+        """What several frontends ask for, in one call. Raises Replaced, and Failed for any fault of ours."""
+        method, *arguments = key
+        try:
+            results = iter(method(*arguments, [item for group in groups for item in group]))
+        except Replaced:
+            raise
+        except Exception as error:  # whose message may quote what is said, and would be logged by all who pass it on
+            log_fault(error)
+            raise Failed(type(error).__name__) from None
+        return [[next(results) for _ in group] for group in groups]
 
     def _producer(self, version: str) -> MS2SLProducer:
         try:

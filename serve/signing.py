@@ -2,44 +2,72 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from ms2sl.clip import Poses
+from ms2sl.clip import Poses, Utterance
 from ms2sl.errors import InputError
-from ms2sl.producers.windows import ASKED, Signing
+from ms2sl.producers.sampling import Sampling
+from ms2sl.producers.windows import ASKED, Signing, Window
 from ms2sl.resampling import Resampler
 from serve.asking import Ask
+from serve.batcher import Batcher
 from serve.problems import Problem
-from serve.sampler import Opening, Refusal, Replaced, Served
+from serve.sampler import Opened, Opening, Refusal, Replaced, Served
 
 log = logging.getLogger("ray.serve")
-TRIES, PAUSE = 5, 0.2  # seconds, doubled each time
+TRIES, PAUSE, LONGEST_PAUSE = 10, 0.1, 1.0  # seconds, doubled each time
 
 
-async def sign(ask: Ask, served: Served, samplers: DeploymentHandle) -> AsyncIterator[Poses]:
+class Samplers:
+    """All of them, asked in batches: a call for each request would cost more than what it asks for.
+
+    most: requests a batch; at_once: calls.
+    """
+
+    def __init__(self, handle: DeploymentHandle, most: int, at_once: int):
+        self.handle = handle
+        self.batches = Batcher(self._ask, most, at_once)
+
+    async def served(self) -> Served:
+        return await again_if_lost(self.handle.served.remote)
+
+    async def open(self, version: str, sampling: Sampling, opening: Opening) -> Opened:
+        return accepted(await self.batches(("open", version, sampling), 0, opening))
+
+    async def measure(self, version: str, pieces: Sequence[Utterance]) -> list[float]:
+        return accepted(await self.batches(("measure", version), 0, pieces))
+
+    async def sample(self, version: str, sampling: Sampling, window: Window) -> Poses:
+        return await self.batches(("sample", version, sampling), window.frames, window)
+
+    async def _ask(self, key: tuple, items: Sequence) -> list:
+        method, *arguments = key
+        return await again_if_lost(lambda: getattr(self.handle, method).remote(*arguments, items))
+
+
+async def sign(ask: Ask, served: Served, samplers: Samplers) -> AsyncIterator[Poses]:
     """The frames of an utterance, at the fps that is asked for, as they are finished. Raises Problem."""
+    version, sampling = served.version, ask.sampling
     try:
         signing, resampler = Signing.of(ask.utterance, served.card, ask.seed), Resampler(ask.fps or served.card.fps)
         pieces = await asyncio.to_thread(signing.unmeasured)  # in a thread, since recordings may be long
-        opening = Opening(pieces, len(pieces) < ASKED, ask.seed)
-        opened = accepted(await again_if_lost(lambda: samplers.open.remote(served.version, opening, ask.sampling)))
+        opened = await samplers.open(version, sampling, Opening(pieces, len(pieces) < ASKED, ask.seed))
         signing.measured(opened.lengths)
         poses = opened.poses
         while True:
             if poses is None:
                 while pieces := await asyncio.to_thread(signing.unmeasured):
-                    lengths = await again_if_lost(lambda pieces=pieces: samplers.measure.remote(served.version, pieces))
-                    signing.measured(accepted(lengths))
+                    signing.measured(await samplers.measure(version, pieces))
             window = signing.window()
             if window is None:
                 return
             if poses is None:
-                poses = await again_if_lost(lambda window=window: samplers.sample.remote(served.version, window, ask.sampling))
+                poses = await samplers.sample(version, sampling, window)
             yield resampler(signing.made(poses), last=signing.ended)
             poses = None
     except InputError as error:
@@ -62,7 +90,7 @@ async def again_if_lost(call):
             raise busy() from None
         except (RayActorError, DeploymentUnavailableError, Replaced) as error:
             log.warning("a window is asked for again: %s", type(error).__name__)
-            await asyncio.sleep(PAUSE * 2**attempt)
+            await asyncio.sleep(min(PAUSE * 2**attempt, LONGEST_PAUSE))
     raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the samplers are restarting, or the model was replaced: try again", {"Retry-After": "5"})
 
 

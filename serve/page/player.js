@@ -82,11 +82,16 @@ export class Player {
     if (this.playing || !this.signing?.length) return;
     if (this.signing.complete && this.position >= this.last) this.position = 0;
     Object.assign(this, { playing: true, before: null });
-    requestAnimationFrame((now) => this.tick(now));
+    this.awaitTick();
     this.show();
   }
 
+  awaitTick() {
+    this.next = requestAnimationFrame((now) => this.tick(now));
+  }
+
   pause() {
+    cancelAnimationFrame(this.next);
     this.playing = false;
     this.wait(false);
     this.show();
@@ -114,7 +119,7 @@ export class Player {
     if (this.position >= end) this.arrive(end);
     if (!this.playing) return;
     this.show();
-    requestAnimationFrame((later) => this.tick(later));
+    this.awaitTick();
   }
 
   /** At the end of what is there: waits, goes round, or stops. */
