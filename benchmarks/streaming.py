@@ -111,7 +111,7 @@ def main() -> None:
         ("at the end", f"{used[-1]:.0f}"),
         ("movement of the last minute, share of the first", f"{moved[-1] / moved[0]:.2f}"),
         ("of the minutes between, least and most", f"{min(moved) / moved[0]:.2f} to {max(moved) / moved[0]:.2f}"),
-        ("letters read wrong, % (read minute by minute)", f"{letter_error_rate([words], [read]):.1f}"),
+        ("letters read wrong, % (read minute by minute)", f"{letter_error_rate([read], [words]):.1f}"),
     ]
     save("streaming-long", f"Speech streamed as one request. {machine()}", [("", ""), *rows])
 

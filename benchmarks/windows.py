@@ -60,6 +60,7 @@ def main() -> None:
     longest = producer.card.longest
     rows = [("frames of a window", "letter error %", "jerk where windows meet, share of elsewhere", "ms a second of signing")]
     for name, size in ((f"{longest} (the longest clip of training)", longest), (str(2 * longest), 2 * longest), ("all at once", 10**6)):
+        producer = MS2SLProducer.load(arguments.model)  # which remembers nothing yet
         began = time.perf_counter()
         made = [sign(producer, text, size) for text in texts]
         took = time.perf_counter() - began

@@ -66,7 +66,7 @@ class Client:
                         raise ConnectionError(line["detail"])
                     else:
                         return
-            except requests.RequestException as error:
+            except (requests.RequestException, json.JSONDecodeError) as error:
                 raise ConnectionError(f"the stream was cut: {error}") from None
         raise ConnectionError("the stream ended too early")
 
@@ -82,7 +82,9 @@ class Client:
             last = attempt == TRIES - 1
             try:
                 answer = self.session.request(method, self.url + path, timeout=self.timeout, **content)
-            except (requests.ConnectionError, requests.Timeout) as error:
+            except requests.ReadTimeout:
+                raise ConnectionError(f"{self.url} did not answer in {self.timeout:g} s") from None
+            except requests.ConnectionError as error:
                 if last:
                     raise ConnectionError(f"no service answers at {self.url}: {error}") from None
                 time.sleep(2**attempt)
@@ -91,7 +93,8 @@ class Client:
                 return answer
             if answer.status_code not in AGAIN or last:
                 break
-            time.sleep(float(answer.headers.get("Retry-After", 1)) * (attempt + 1))
+            after = answer.headers.get("Retry-After", "")
+            time.sleep(int(after) if after.isdecimal() else 1)
         reason = _detail(answer)
         raise InputError(reason) if answer.status_code < 500 else ConnectionError(reason)
 
@@ -103,6 +106,6 @@ def _poses(head: dict, frames: list) -> Poses:
 
 def _detail(answer: requests.Response) -> str:
     try:
-        return answer.json()["detail"]
-    except (ValueError, KeyError):
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
         return f"{answer.status_code} {answer.reason}"

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 import av
@@ -19,21 +19,23 @@ from ms2sl.skeleton import Part, Skeleton
 WIDTH, BODY_HEIGHT, HAND_HEIGHT = 200, 150, 170  # pixels
 BODY_SPAN, BODY_TOP = 3.2, -1.1  # shoulder widths: what the width shows, and where the picture begins
 HAND_SPAN = 0.85  # shoulder widths across a close-up
+DRAWN_AT_ONCE = 25  # frames
 FINER = 3  # drawn larger, then scaled down, for smooth lines
 BACKGROUND = (250, 250, 248)
 BODY_COLOUR = (90, 95, 110)
 FINGER_COLOURS = ((196, 64, 42), (214, 138, 20), (58, 140, 74), (32, 108, 184), (128, 72, 168))
 
 
-def images(poses: Poses, skeleton: Skeleton) -> list[Image.Image]:
-    """One picture a frame."""
-    body = _draw(_body(poses, skeleton), skeleton, BODY_HEIGHT, thickness=5)
-    hands = _draw(_close_up(poses, skeleton), skeleton, HAND_HEIGHT, thickness=9)
-    pictures = []
-    for upper, lower in zip(body, hands, strict=True):
-        picture = Image.fromarray(np.concatenate([upper, lower])[..., ::-1])
-        pictures.append(picture.resize((WIDTH, BODY_HEIGHT + HAND_HEIGHT), Image.Resampling.LANCZOS))
-    return pictures
+def images(poses: Poses, skeleton: Skeleton) -> Iterator[Image.Image]:
+    """One picture a frame; no more than ``DRAWN_AT_ONCE`` are in memory."""
+    body, hands = _body(poses, skeleton), _close_up(poses, skeleton)
+    for start in range(0, poses.n_frames, DRAWN_AT_ONCE):
+        some = slice(start, start + DRAWN_AT_ONCE)
+        upper, lower = (Poses(view.joints[some], view.confidence[some], poses.fps) for view in (body, hands))
+        pairs = zip(_draw(upper, skeleton, BODY_HEIGHT, thickness=5), _draw(lower, skeleton, HAND_HEIGHT, thickness=9), strict=True)
+        for pair in pairs:
+            picture = Image.fromarray(np.concatenate(pair)[..., ::-1])
+            yield picture.resize((WIDTH, BODY_HEIGHT + HAND_HEIGHT), Image.Resampling.LANCZOS)
 
 
 def gif(poses: Poses, skeleton: Skeleton) -> bytes:
@@ -76,9 +78,9 @@ def _durations(poses: Poses, unit: int) -> list[int]:
     return (unit * np.diff(ends)).astype(int).tolist()
 
 
-def _save(pictures: Sequence[Image.Image], kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:], loop=0, **options)
+def _save(pictures: Iterable[Image.Image], kind: str, **options) -> bytes:
+    buffer, rest = io.BytesIO(), iter(pictures)
+    next(rest).save(buffer, kind, save_all=True, append_images=rest, loop=0, **options)
     return buffer.getvalue()
 
 
@@ -133,7 +135,7 @@ def strips(rows: Sequence[tuple[str, Poses]], skeleton: Skeleton, frames: int = 
     sheet = Image.new("RGB", (margin + frames * WIDTH, len(rows) * height), BACKGROUND)
     pen = ImageDraw.Draw(sheet)
     for y, (label, poses) in enumerate(rows):
-        pictures = images(poses, skeleton)
+        pictures = list(images(poses, skeleton))
         pen.text((10, y * height + height // 2), label, fill=BODY_COLOUR, font_size=20)
         for x, moment in enumerate(np.linspace(0, len(pictures) - 1, frames).round().astype(int)):
             sheet.paste(pictures[moment], (margin + x * WIDTH, y * height))

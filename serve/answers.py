@@ -5,13 +5,16 @@ import traceback
 
 from ray.util.metrics import Counter
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.problems import UNKNOWN
+from serve.problems import unknown
 
 log = logging.getLogger("ray.serve")
 DOCS = "/docs/assets"
-ONLY_OURS = "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; frame-ancestors 'none'"
+ONLY_OURS = (
+    "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; object-src 'none'"
+)
 INLINE = "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"  # as the page of /docs has it
 HEADERS = {"Content-Security-Policy": ONLY_OURS, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 
@@ -46,7 +49,9 @@ class Answers:
             return
         try:
             await self.app(scope, receive, answer)
+        except ClientDisconnect:
+            self.requests.inc(tags={"route": getattr(scope.get("route"), "path", "none"), "status": "left"})
         except Exception as error:
             log_fault(error)
             if not started:
-                await UNKNOWN.response()(scope, receive, answer)
+                await unknown().response()(scope, receive, answer)

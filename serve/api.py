@@ -17,18 +17,16 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from ms2sl import __version__
-from ms2sl.clip import Poses
 from ms2sl.resampling import joined
 from serve import problems
 from serve.answers import DOCS, Answers, log_fault
 from serve.asking import Ask, read
 from serve.formats import DRAWN, FORMATS, accepted, describe, head, rounded
-from serve.problems import UNKNOWN, Problem
+from serve.problems import Problem, unknown
 from serve.promises import LINE_EXAMPLE, LINES, REFUSED, SAID
 
 if TYPE_CHECKING:
     from serve.frontend import Frontend
-    from serve.sampler import Served
 
 PAGE = Path(__file__).parent / "page"
 
@@ -40,10 +38,10 @@ def make(service: "Frontend") -> FastAPI:
     )
     problems.install(api)
     settings = service.service
-    if settings.origins:
-        api.add_middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["GET", "POST"], allow_headers=["*"])
-
     api.add_middleware(Answers, requests=service.requests)
+    if settings.origins:
+        shared = {"allow_methods": ["GET", "POST"], "allow_headers": ["*"], "expose_headers": ["Retry-After"]}
+        api.add_middleware(CORSMiddleware, allow_origins=settings.origins, **shared)
 
     async def authorised(token: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
         given = token.credentials.encode() if token else b""
@@ -76,19 +74,15 @@ def make(service: "Frontend") -> FastAPI:
         return Response(body, media_type=kind, headers={"Cache-Control": "no-store"})
 
     async def signed(request: Request, kind: str) -> bytes:
-        ask, served = await asked(request), await service.served()
-        poses = await whole(ask, served, settings.limits.rendered_frames if kind in DRAWN else None)
-        return await service.encode(poses, served.card.skeleton, kind)
-
-    async def whole(ask: Ask, served: "Served", most: int | None) -> Poses:
+        most = settings.limits.rendered_frames if kind in DRAWN else None
         parts, frames = [], 0
-        async with aclosing(service.sign(ask, served)) as signing:
-            async for poses in signing:
+        async with aclosing(service.sign(await asked(request))) as signing:
+            async for served, poses in signing:
                 parts.append(poses)
-                frames += poses.n_frames
+                frames, skeleton = frames + poses.n_frames, served.card.skeleton
                 if most is not None and frames > most:
                     raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"more than {most} frames are not drawn: send less, or ask for .pose")
-        return joined(parts)
+        return await service.encode(joined(parts), skeleton, kind)
 
     @api.post(
         "/v1/signs/stream",
@@ -108,10 +102,11 @@ def make(service: "Frontend") -> FastAPI:
         n_frames, started = 0, False
         async with service.admitted():
             try:
-                ask, served = await Limit(settings.seconds, "send less").keep(asked(request)), await service.served()
+                ask = await Limit(settings.seconds, "send less").keep(asked(request))
                 limit = Limit(settings.stream_seconds, "send it in parts")
-                async with aclosing(service.sign(ask, served)) as signing:
-                    while poses := await limit.keep(anext(signing, None)):
+                async with aclosing(service.sign(ask)) as signing:
+                    while part := await limit.keep(anext(signing, None)):
+                        served, poses = part
                         before = b"" if started else line("start", head(poses, served.card.skeleton))
                         yield before + line("frames", {"first": n_frames, "frames": rounded(poses)})
                         n_frames, fps, started = n_frames + poses.n_frames, poses.fps, True
@@ -121,7 +116,7 @@ def make(service: "Frontend") -> FastAPI:
                     raise
                 if not isinstance(error, Problem):
                     log_fault(error)
-                yield line("error", (error if isinstance(error, Problem) else UNKNOWN).details())
+                yield line("error", (error if isinstance(error, Problem) else unknown()).details())
 
     async def chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async with aclosing(rest):
@@ -129,7 +124,7 @@ def make(service: "Frontend") -> FastAPI:
             async for each in rest:
                 yield each
 
-    @api.get("/v1/model", summary="What is served", dependencies=protected)
+    @api.get("/v1/model", summary="What is served", dependencies=protected, responses={status: REFUSED[status] for status in (401, 503)})
     async def model() -> dict[str, Any]:
         """Version, skeleton, languages and training data of the model; the limits of requests, and the formats of answers."""
         served = await service.served()

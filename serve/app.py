@@ -18,6 +18,7 @@ from serve.settings import Service
 
 # Busy replicas are slow to say that they are well; of a new version, replicas are ready before old ones go, which end what they have begun.
 LASTING = {"health_check_timeout_s": 60, "max_surge_percent": 100, "graceful_shutdown_timeout_s": 120}
+DRAWINGS = 8  # that wait
 DEFAULT_MODEL = "runs/quickstart/model"
 
 
@@ -29,7 +30,9 @@ def build(arguments: dict) -> serve.Application:
     """arguments: the keys of ``Service``. Raises Refused for a wrong one and for a model that is not there."""
     try:
         service = Service.parse(arguments)
-        service.api_keys()
+        if service.keys is not None:
+            service = service.model_copy(update={"keys": service.keys.absolute()})
+            service.api_keys()
         return application(service, model(service))
     except InputError as error:
         raise Refused(str(error)) from None
@@ -40,13 +43,17 @@ def application(service: Service, model: dict) -> serve.Application:
     sampler = serve.deployment(Sampler).options(
         user_config=model,
         ray_actor_options={"num_cpus": service.cpus, "num_gpus": service.gpus},
-        max_ongoing_requests=4 * IN_HAND * service.frontends * (service.most_samplers or service.samplers),
+        max_ongoing_requests=4 * IN_HAND * service.frontends * service.sampler_limit,
         max_constructor_retry_count=3,
         **LASTING,
         **replicas(service),
     )
     samplers = sampler.bind(max(1, round(service.cpus)), service.batch, "cuda" if service.gpus else "cpu", service.precision)
-    renderer = serve.deployment(Renderer).options(ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=2, **LASTING).bind()
+    renderer = (
+        serve.deployment(Renderer)
+        .options(ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=1, max_queued_requests=DRAWINGS, **LASTING)
+        .bind()
+    )
     frontend = serve.deployment(Frontend).options(
         num_replicas=service.frontends,
         ray_actor_options={"num_cpus": 0.1},
@@ -67,12 +74,12 @@ def model(service: Service) -> dict:
 
 def replicas(service: Service) -> dict:
     """How many samplers there are, and when there are more."""
-    if service.most_samplers is None or service.most_samplers <= service.samplers:
+    if service.sampler_limit == service.samplers:
         return {"num_replicas": service.samplers}
     return {
         "autoscaling_config": {
             "min_replicas": service.samplers,
-            "max_replicas": service.most_samplers,
+            "max_replicas": service.sampler_limit,
             "target_ongoing_requests": 1.5,  # calls, each of as many requests as wait
             "upscale_delay_s": 10,
             "downscale_delay_s": 300,

@@ -1,8 +1,10 @@
 """Requests, read no further than the limits: JSON with a text, or a form with a recording."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -21,7 +23,8 @@ from serve.settings import Limits
 JSON, FORM = "application/json", "multipart/form-data"
 LONGEST_CHARACTER = 12  # bytes: two escapes of JSON
 OTHER_OPTIONS = 4096  # bytes
-DECODING = asyncio.Semaphore(2)  # recordings at once, since they take memory
+DECODERS = ThreadPoolExecutor(2, thread_name_prefix="decoders")  # recordings at once, since they take memory
+SILENT = 15.0  # seconds without a byte after which a sender is given up
 
 
 class Options(BaseModel):
@@ -54,21 +57,23 @@ AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is to be signed, and how; fps: that are asked for, if any are."""
+    """What is to be signed, and how. fps: that are asked for, if any are; came: when the request did, by ``time.perf_counter``."""
 
     utterance: Utterance
     sampling: Sampling
     seed: int
     fps: float | None
+    came: float = 0.0
 
 
 async def read(request: Request, limits: Limits, defaults: Sampling) -> Ask:
     """Raises Problem for a request that is too large, of an unknown type, malformed, or beyond the limits."""
+    came = time.perf_counter()
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == JSON:
-        return await _read_text(request, limits, defaults)
+        return replace(await _read_text(request, limits, defaults), came=came)
     if kind == FORM:
-        return await _read_speech(request, limits, defaults)
+        return replace(await _read_speech(request, limits, defaults), came=came)
     raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send a text as {JSON}, or a recording as the file 'speech' of a {FORM}")
 
 
@@ -95,8 +100,8 @@ async def _read_speech(request: Request, limits: Limits, defaults: Sampling) -> 
     finally:
         await form.close()
     try:
-        async with DECODING:
-            speech = await asyncio.to_thread(Speech.decode, encoded, "speech", limits.audio_seconds, SAMPLE_RATE)
+        decoding = (Speech.decode, encoded, "speech", limits.audio_seconds, SAMPLE_RATE)
+        speech = await asyncio.get_running_loop().run_in_executor(DECODERS, *decoding)
     except InputError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
     return _ask(asked, defaults, speech=speech)
@@ -119,8 +124,14 @@ async def _body(request: Request, most: int, advice: str) -> AsyncIterator[bytes
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most:
         raise too_large
-    received = 0
-    async for part in request.stream():
+    received, parts = 0, request.stream()
+    while True:
+        try:
+            part = await asyncio.wait_for(anext(parts, None), SILENT)
+        except TimeoutError:
+            raise Problem(HTTPStatus.REQUEST_TIMEOUT, f"nothing came for {SILENT:g} s: send it again", {"Connection": "close"}) from None
+        if part is None:
+            return
         received += len(part)
         if received > most:
             raise too_large

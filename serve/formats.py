@@ -13,12 +13,16 @@ from ms2sl.rendering import gif, mp4
 from ms2sl.skeleton import Skeleton
 
 DECIMALS = 4  # of shoulder widths
+PART = 100  # frames
 
 
 def to_json(poses: Poses, skeleton: Skeleton) -> bytes:
     """``frames`` (frames, joints, dims) in shoulder widths from between the shoulders; ``seen`` tells which joints the model makes."""
     content = head(poses, skeleton) | {"n_frames": poses.n_frames, "seconds": poses.seconds, "joints": skeleton.joints}
-    return json.dumps(content | {"frames": rounded(poses)}, separators=(",", ":")).encode()
+    # Part by part: nothing else runs in this process while a part is written.
+    parts = (Poses(poses.joints[i : i + PART], poses.confidence[i : i + PART], poses.fps) for i in range(0, poses.n_frames, PART))
+    frames = b",".join(json.dumps(rounded(part), separators=(",", ":")).encode()[1:-1] for part in parts)
+    return json.dumps(content, separators=(",", ":")).encode()[:-1] + b',"frames":[' + frames + b"]}"
 
 
 def head(poses: Poses, skeleton: Skeleton) -> dict:

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 from ray.util.metrics import Counter, Gauge, Histogram
 
@@ -16,10 +18,10 @@ from serve.asking import Ask
 from serve.formats import DRAWN, FORMATS
 from serve.sampler import Served
 from serve.settings import Service
-from serve.signing import Samplers, again_if_lost, busy, sign
+from serve.signing import Samplers, busy, restarting, sign
 
 IN_HAND = 1  # calls of a frontend for each sampler
-FRESH = 1.0  # seconds for which what is known of the model holds
+FRESH, PATIENCE = 1.0, 15.0  # seconds for which what is known of the model holds, and after which nobody will tell
 
 
 @serve.ingress()
@@ -28,11 +30,11 @@ class Frontend:
 
     def __init__(self, service: Service, samplers: DeploymentHandle, renderer: DeploymentHandle):
         self.service, self.renderer = service, renderer
-        self.samplers = Samplers(samplers, service.batch, IN_HAND * max(service.samplers, service.most_samplers or 0))
+        self.samplers = Samplers(samplers, service.batch, IN_HAND * service.sampler_limit)
         self.keys = service.api_keys()
         self.working = 0
         self._served: Served | None = None
-        self._asked = 0.0
+        self._told, self._asking = 0.0, asyncio.Lock()
         self.requests = Counter("ms2sl_requests", "requests by what they ask for and how they end", tag_keys=("route", "status"))
         self.first_frame = Histogram(
             "ms2sl_first_frame_seconds", "from the request to its first frame", boundaries=[0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10]
@@ -44,11 +46,15 @@ class Frontend:
         return api.make(self)
 
     async def served(self) -> Served:
-        """The model that is served now, or was a moment ago."""
-        if self._served is None or time.monotonic() - self._asked > FRESH:
-            self._asked = time.monotonic()
-            self._served = await self.samplers.served()
-        return self._served
+        """The model that is served now, or was a moment ago. Raises Problem if no sampler says so in time."""
+        async with self._asking:
+            if self._served is None or time.monotonic() - self._told > FRESH:
+                try:
+                    self._served = await asyncio.wait_for(self.samplers.served(), PATIENCE)
+                except TimeoutError:
+                    raise restarting() from None
+                self._told = time.monotonic()
+            return self._served
 
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
@@ -63,18 +69,23 @@ class Frontend:
             self.working -= 1
             self.at_work.set(self.working)
 
-    async def sign(self, ask: Ask, served: Served) -> AsyncIterator[Poses]:
-        """The frames as they are finished. Raises Problem."""
-        began, first = time.perf_counter(), True
-        async for poses in sign(ask, served, self.samplers):
+    async def sign(self, ask: Ask) -> AsyncIterator[tuple[Served, Poses]]:
+        """The frames as they are finished, and the model that makes them. Raises Problem."""
+        first = True
+        async for served, poses in sign(ask, self.served, self.samplers):
             if first:
-                self.first_frame.observe(time.perf_counter() - began)
+                self.first_frame.observe(time.perf_counter() - ask.came)
                 first = False
             self.signed.inc(poses.seconds)
             if poses.n_frames:
-                yield poses
+                yield served, poses
 
     async def encode(self, poses: Poses, skeleton: Skeleton, kind: str) -> bytes:
         if kind in DRAWN:
-            return await again_if_lost(lambda: self.renderer.draw.remote(poses, skeleton, kind))
+            try:
+                return await self.renderer.draw.remote(poses, skeleton, kind)
+            except BackPressureError:
+                raise busy() from None
+            except RayActorError:  # not again: it may be what the renderer died of
+                raise restarting() from None
         return await asyncio.to_thread(FORMATS[kind], poses, skeleton)

@@ -34,7 +34,9 @@ class Problem(Exception):
         return JSONResponse(self.details(), self.status, self.headers, MEDIA_TYPE)
 
 
-UNKNOWN = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong here, not with what you sent: try again")
+def unknown() -> Problem:
+    """A fault of ours."""
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong here, not with what you sent: try again")
 
 
 def install(api: FastAPI) -> None:

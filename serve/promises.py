@@ -22,6 +22,7 @@ REFUSED = {
         400: "The form cannot be read.",
         401: "An API key is needed.",
         406: "No format that is accepted can be made.",
+        408: "It stopped coming.",
         413: "The request is too large.",
         415: "It is neither JSON nor a form.",
         422: "It is malformed, beyond the limits, or the model cannot say it.",

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from ray.util.metrics import Counter, Gauge, Histogram
@@ -58,8 +59,8 @@ class Opened:
     poses: Poses | None
 
 
-class Failed(Exception):
-    """A fault, of which the log has the place."""
+class Failure:
+    """A fault of ours instead of a result; the log has the place."""
 
 
 class Replaced(Exception):
@@ -74,27 +75,38 @@ class Sampler:
         self.device, self.precision, self.most = device, precision, batch
         self.producers: dict[str, MS2SLProducer] = {}
         self.failure = ""
+        self._loading: asyncio.Task | None = None
         self.batches = Batcher(in_thread(self._together), batch)  # one at a time, since they share what a model remembers
         self.windows = Histogram("ms2sl_batch_windows", "windows sampled together", boundaries=[1, 2, 4, 8, 16, 32, 64])
         self.frames = Counter("ms2sl_frames", "frames sampled")
         self.failures = Gauge("ms2sl_model_failed", "1 while the newest model could not be loaded and an older one is served")
 
     async def reconfigure(self, wanted: dict[str, str | None]) -> None:
-        """wanted: ``model`` and ``tracking`` as in ``Service``. A model that cannot be loaded leaves the old one serving."""
+        """wanted: ``model`` and ``tracking`` as in ``Service``. The first one is there at the end; another is loaded while this one serves
+        on, and one that cannot be loaded leaves it serving."""
+        if not self.producers:
+            self._serve(*await asyncio.to_thread(self._load, wanted))
+            return
+        if self._loading is not None:
+            self._loading.cancel()
+        self._loading = asyncio.create_task(self._replace(wanted))
+
+    async def _replace(self, wanted: dict[str, str | None]) -> None:
         try:
-            version, producer = await asyncio.to_thread(self._load, wanted["model"], wanted.get("tracking"))
+            self._serve(*await asyncio.to_thread(self._load, wanted))
         except Exception as error:
-            if not self.producers:
-                raise
             self.failure = f"the model that was deployed last could not be loaded; still serving {self.version}"
             log.error("%s: %s", self.failure, error)
-        else:
-            before = [(known, loaded) for known, loaded in self.producers.items() if known != version][-1:]
-            self.producers, self.failure = dict([*before, (version, producer)]), ""
         self.failures.set(bool(self.failure))
 
-    def _load(self, model: str, tracking: str | None) -> tuple[str, MS2SLProducer]:
-        pinned = pin(model, tracking)
+    def _serve(self, version: str, producer: MS2SLProducer) -> None:
+        before = [(known, loaded) for known, loaded in self.producers.items() if known != version][-1:]
+        self.producers, self.failure = dict([*before, (version, producer)]), ""
+
+    def _load(self, wanted: dict[str, str | None]) -> tuple[str, MS2SLProducer]:
+        pinned = pin(wanted["model"], wanted.get("tracking"))
+        if pinned.version in self.producers:
+            return pinned.version, self.producers[pinned.version]
         with pinned.folder() as folder:
             producer = MS2SLProducer.load(folder, device=self.device, precision=self.precision)
         warm_up(producer, self.most)
@@ -107,29 +119,39 @@ class Sampler:
     def served(self) -> Served:
         return Served(self.version, self.producers[self.version].card, self.failure)
 
-    async def open(self, version: str, sampling: Sampling, openings: Sequence[Opening]) -> list[Opened | Refusal]:
+    async def open(self, version: str, sampling: Sampling, openings: Sequence[Opening]) -> list[Opened | Refusal | Failure]:
         """What ``measure`` and ``sample`` would say one after the other, at once. Raises Replaced."""
-        return await self.batches((self._open, version, sampling), 0, openings, len(openings))
+        return await self.batches(("open", version, sampling), 0, openings, len(openings))
 
-    async def measure(self, version: str, asked: Sequence[Sequence[Utterance]]) -> list[list[float] | Refusal]:
+    async def measure(self, version: str, asked: Sequence[Sequence[Utterance]]) -> list[list[float] | Refusal | Failure]:
         """Frames of the signing of each piece that each asks for. Raises Replaced."""
-        return await self.batches((self._measure, version), 0, asked, len(asked))
+        return await self.batches(("measure", version), 0, asked, len(asked))
 
-    async def sample(self, version: str, sampling: Sampling, windows: Sequence[Window]) -> list[Poses]:
+    async def sample(self, version: str, sampling: Sampling, windows: Sequence[Window]) -> list[Poses | Failure]:
         """Poses of windows whose pieces were measured. Raises Replaced."""
-        return await self.batches((self._sample, version, sampling), max(window.frames for window in windows), windows, len(windows))
+        return await self.batches(("sample", version, sampling), max(window.frames for window in windows), windows, len(windows))
 
     def _together(self, key: tuple, groups: Sequence[Sequence]) -> list[list]:
-        """What several frontends ask for, in one call. Raises Replaced, and Failed for any fault of ours."""
-        method, *arguments = key
+        """What several frontends ask for, in one call; what fails is tried again one by one, so that it fails alone. Raises Replaced."""
         try:
-            results = iter(method(*arguments, [item for group in groups for item in group]))
+            results = iter(self._run(key, [item for group in groups for item in group]))
+            return [[next(results) for _ in group] for group in groups]
         except Replaced:
             raise
-        except Exception as error:  # whose message may quote what is said, and would be logged by all who pass it on
+        except Exception as error:
             log_fault(error)
-            raise Failed(type(error).__name__) from None
-        return [[next(results) for _ in group] for group in groups]
+            return [[self._alone(key, item) for item in group] for group in groups]
+
+    def _alone(self, key: tuple, item: Any) -> Any:
+        try:
+            return self._run(key, [item])[0]
+        except Exception as error:
+            log_fault(error)
+            return Failure()
+
+    def _run(self, key: tuple, items: Sequence) -> Sequence:
+        method, *arguments = key
+        return {"open": self._open, "measure": self._measure, "sample": self._sample}[method](*arguments, items)
 
     def _producer(self, version: str) -> MS2SLProducer:
         try:

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ms2sl.config import Config, explain
 from ms2sl.errors import InputError
 from ms2sl.producers.ms2sl import Precision
 from ms2sl.producers.sampling import Sampling
+from ms2sl.producers.windows import LONGEST_SECONDS
 
 
 def _split(value: object) -> object:
@@ -23,8 +24,8 @@ class Limits(Config):
     audio_seconds: float = Field(600, gt=0, description="seconds that a recording may unpack to")
     steps: int = Field(50, gt=0, le=1000, description="sampling steps")
     guidance: float = Field(10, ge=0, description="guidance")
-    duration: float = Field(600, gt=0, description="seconds of signing that may be asked for")
-    fps: float = Field(60, gt=0, description="frames a second that may be asked for")
+    duration: float = Field(600, gt=0, le=LONGEST_SECONDS, description="seconds of signing that may be asked for")
+    fps: float = Field(60, ge=1, description="frames a second that may be asked for")
     rendered_frames: int = Field(1500, gt=0, description="frames of a GIF or MP4")
 
 
@@ -49,6 +50,20 @@ class Service(Config):
     at_once: int = Field(64, gt=0, description="requests that each of them works on at once; more are told to come back later")
     seconds: float = Field(120, gt=0, description="seconds after which a request is given up, unless it is streamed")
     stream_seconds: float = Field(1800, gt=0, description="seconds after which a stream is given up")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Service":
+        for name in ("steps", "guidance"):
+            if getattr(self.sampling, name) > getattr(self.limits, name):
+                raise ValueError(f"sampling.{name} is beyond limits.{name}")
+        if self.most_samplers is not None and self.most_samplers < self.samplers:
+            raise ValueError("most_samplers is below samplers")
+        return self
+
+    @property
+    def sampler_limit(self) -> int:
+        """Samplers there may be."""
+        return self.most_samplers or self.samplers
 
     @classmethod
     def parse(cls, arguments: dict) -> "Service":

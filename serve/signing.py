@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from http import HTTPStatus
+from typing import Any
 
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
@@ -16,11 +17,11 @@ from ms2sl.producers.windows import ASKED, Signing, Window
 from ms2sl.resampling import Resampler
 from serve.asking import Ask
 from serve.batcher import Batcher
-from serve.problems import Problem
-from serve.sampler import Opened, Opening, Refusal, Replaced, Served
+from serve.problems import Problem, unknown
+from serve.sampler import Failure, Opened, Opening, Refusal, Replaced, Served
 
 log = logging.getLogger("ray.serve")
-TRIES, PAUSE, LONGEST_PAUSE = 10, 0.1, 1.0  # seconds, doubled each time
+PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds
 
 
 class Samplers:
@@ -31,32 +32,47 @@ class Samplers:
 
     def __init__(self, handle: DeploymentHandle, most: int, at_once: int):
         self.handle = handle
-        self.batches = Batcher(self._ask, most, at_once)
+        self.batches = Batcher(self._call, most, at_once)
 
     async def served(self) -> Served:
         return await again_if_lost(self.handle.served.remote)
 
     async def open(self, version: str, sampling: Sampling, opening: Opening) -> Opened:
+        """Raises Replaced if the sampler that was asked does not have the version, and Problem."""
         return accepted(await self.batches(("open", version, sampling), 0, opening))
 
     async def measure(self, version: str, pieces: Sequence[Utterance]) -> list[float]:
-        return accepted(await self.batches(("measure", version), 0, pieces))
+        return accepted(await self._of_some(lambda: self.batches(("measure", version), 0, pieces)))
 
     async def sample(self, version: str, sampling: Sampling, window: Window) -> Poses:
-        return await self.batches(("sample", version, sampling), window.frames, window)
+        return accepted(await self._of_some(lambda: self.batches(("sample", version, sampling), window.frames, window)))
 
-    async def _ask(self, key: tuple, items: Sequence) -> list:
+    async def _of_some(self, ask: Callable[[], Awaitable]) -> Any:
+        """The answer of some sampler that has the version; one that has started since it was replaced does not."""
+        for pause in PAUSES:
+            try:
+                return await ask()
+            except Replaced:
+                await asyncio.sleep(pause)
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the model was replaced meanwhile: try again", {"Retry-After": "1"})
+
+    async def _call(self, key: tuple, items: Sequence) -> list:
         method, *arguments = key
-        return await again_if_lost(lambda: getattr(self.handle, method).remote(*arguments, items))
+        try:
+            return await again_if_lost(lambda: getattr(self.handle, method).remote(*arguments, items))
+        except RayTaskError as error:
+            raise error.cause from None
 
 
-async def sign(ask: Ask, served: Served, samplers: Samplers) -> AsyncIterator[Poses]:
-    """The frames of an utterance, at the fps that is asked for, as they are finished. Raises Problem."""
-    version, sampling = served.version, ask.sampling
+async def sign(ask: Ask, serving: Callable[[], Awaitable[Served]], samplers: Samplers) -> AsyncIterator[tuple[Served, Poses]]:
+    """The frames of an utterance, at the fps that is asked for, as they are finished, and the model that makes them all.
+
+    serving: tells the model that is served; asked again where a sampler does not have it. Raises Problem.
+    """
+    sampling = ask.sampling
     try:
-        signing, resampler = Signing.of(ask.utterance, served.card, ask.seed), Resampler(ask.fps or served.card.fps)
-        pieces = await asyncio.to_thread(signing.unmeasured)  # in a thread, since recordings may be long
-        opened = await samplers.open(version, sampling, Opening(pieces, len(pieces) < ASKED, ask.seed))
+        served, signing, opened = await begin(ask, serving, samplers)
+        resampler, version = Resampler(ask.fps or served.card.fps), served.version
         signing.measured(opened.lengths)
         poses = opened.poses
         while True:
@@ -68,30 +84,49 @@ async def sign(ask: Ask, served: Served, samplers: Samplers) -> AsyncIterator[Po
                 return
             if poses is None:
                 poses = await samplers.sample(version, sampling, window)
-            yield resampler(signing.made(poses), last=signing.ended)
+            yield served, resampler(signing.made(poses), last=signing.ended)
             poses = None
     except InputError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
 
 
-def accepted(reply):
-    """Raises Problem for a Refusal."""
+async def begin(ask: Ask, serving: Callable[[], Awaitable[Served]], samplers: Samplers) -> tuple[Served, Signing, Opened]:
+    """By a model that some sampler serves: while they go over to another, not all of them have the newest one."""
+    for pause in PAUSES:
+        served = await serving()
+        signing = Signing.of(ask.utterance, served.card, ask.seed)
+        pieces = await asyncio.to_thread(signing.unmeasured)  # in a thread, since recordings may be long
+        try:
+            return served, signing, await samplers.open(served.version, ask.sampling, Opening(pieces, len(pieces) < ASKED, ask.seed))
+        except Replaced:
+            await asyncio.sleep(pause)
+    raise restarting()
+
+
+def accepted(reply: Any) -> Any:
+    """Raises Problem for a Refusal or a Failure."""
     if isinstance(reply, Refusal):
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, reply.reason)
+    if isinstance(reply, Failure):
+        raise unknown()
     return reply
 
 
-async def again_if_lost(call):
-    """What the call returns; it is made again where a sampler died, or has not loaded the version yet that others have."""
-    for attempt in range(TRIES):
+async def again_if_lost(call: Callable[[], Awaitable]) -> Any:
+    """What the call returns; it is made again where the replica that had it in hand died. Raises Problem if it is in vain."""
+    for pause in PAUSES:
         try:
             return await call()
         except BackPressureError:
             raise busy() from None
-        except (RayActorError, DeploymentUnavailableError, Replaced) as error:
-            log.warning("a window is asked for again: %s", type(error).__name__)
-            await asyncio.sleep(min(PAUSE * 2**attempt, LONGEST_PAUSE))
-    raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the samplers are restarting, or the model was replaced: try again", {"Retry-After": "5"})
+        except (RayActorError, DeploymentUnavailableError) as error:
+            log.warning("asked for again: %s", type(error).__name__)
+            await asyncio.sleep(pause)
+    raise restarting()
+
+
+def restarting() -> Problem:
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the samplers are restarting: try again", {"Retry-After": "5"})
 
 
 def busy() -> Problem:

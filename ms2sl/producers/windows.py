@@ -1,7 +1,7 @@
 """Signing of any length, window by window: each goes on from the frames before it, so motion joins and memory stays flat."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
@@ -49,6 +49,7 @@ class Signing:
         self.before, self.blend = round(BEFORE * fps), round(BLEND * fps)
         self.size, self.seed = max(size, 2 * (self.before + self.blend)), seed
         self._waiting = iter(pieces)
+        self._again: deque[Utterance] = deque()  # pieces to be measured before those that wait
         self._asked: list[Utterance] = []
         self._ahead: deque[tuple[Utterance, int]] = deque()  # pieces with their frames, from the one in which the window begins
         self._exact, self._counted = 0.0, 0  # frames of all that was measured
@@ -73,7 +74,7 @@ class Signing:
     def unmeasured(self) -> Sequence[Utterance]:
         """The pieces whose lengths must be known before the next window; none if it can be made."""
         if not self._asked and sum(n for _, n in self._ahead) <= self._first + self.size:
-            self._asked = list(islice(self._waiting, ASKED))
+            self._asked = list(islice(chain(_popping(self._again), self._waiting), ASKED))
         return self._asked
 
     def measured(self, lengths: Sequence[float]) -> None:
@@ -89,8 +90,7 @@ class Signing:
             self._counted += n
             if n:
                 self._ahead.append((piece, n))
-        if again:
-            self._waiting = chain(again, self._waiting)
+        self._again.extendleft(reversed(again))
         self._asked = []
 
     def window(self) -> Window | None:
@@ -116,6 +116,11 @@ class Signing:
         while self._ahead and self._ahead[0][1] <= self._first:
             self._first -= self._ahead.popleft()[1]
         return Poses(poses.joints[hard:end], poses.confidence[hard:end], poses.fps)
+
+
+def _popping(pieces: deque[Utterance]) -> Iterator[Utterance]:
+    while pieces:
+        yield pieces.popleft()
 
 
 def sign_all(

@@ -10,6 +10,7 @@ export class Problem extends Error {
 }
 
 const KEY = "ms2sl-api-key";
+let key = kept(); // the one in use, which no answer may have accepted yet
 let askForKey = async () => null;
 let asking = null;
 
@@ -33,7 +34,7 @@ export async function* stream(request, signal) {
       ended = message.type === "end";
     }
   } catch (error) {
-    if (error instanceof Problem || error.name === "AbortError") throw error;
+    if (!(error instanceof TypeError)) throw error; // which the network throws
   }
   if (!ended) throw new Problem("The connection to the server was lost.");
 }
@@ -58,18 +59,35 @@ function post({ text, speech, ...options }, accept) {
 
 async function send(path, { headers = {}, ...rest }) {
   for (;;) {
-    const key = sessionStorage.getItem(KEY);
-    const response = await reach(path, { ...rest, headers: key ? { ...headers, Authorization: `Bearer ${key}` } : headers });
+    const used = key;
+    const response = await reach(path, { ...rest, headers: new Headers(used ? { ...headers, Authorization: `Bearer ${used}` } : headers) });
+    if (used && response.status !== 401) keep(used);
     if (response.ok) return response;
     const problem = await explain(response);
     if (response.status !== 401) throw problem;
-    if (key === sessionStorage.getItem(KEY)) {
+    if (used === key) {
       asking ??= askForKey(problem.message).finally(() => (asking = null));
       const given = await asking;
       rest.signal?.throwIfAborted();
       if (!given) throw problem;
-      sessionStorage.setItem(KEY, given);
+      key = given;
     }
+  }
+}
+
+function kept() {
+  try {
+    return sessionStorage.getItem(KEY);
+  } catch {
+    return null; // the browser keeps nothing for this page
+  }
+}
+
+function keep(accepted) {
+  try {
+    sessionStorage.setItem(KEY, accepted);
+  } catch {
+    // then the key is asked for again when the page is loaded again
   }
 }
 
@@ -77,7 +95,7 @@ async function reach(path, options) {
   try {
     return await fetch(path, options);
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (!(error instanceof TypeError)) throw error;
     throw new Problem("The server cannot be reached. Is it running, and is this computer online?");
   }
 }
@@ -101,7 +119,6 @@ async function* lines(body) {
       rest = pieces.pop();
       for (const piece of pieces) if (piece.trim()) yield JSON.parse(piece);
     }
-    if (rest.trim()) yield JSON.parse(rest);
   } finally {
     reader.cancel().catch(() => {});
   }

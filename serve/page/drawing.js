@@ -12,6 +12,7 @@ export class Drawing {
   constructor(canvas) {
     this.canvas = canvas;
     this.pen = canvas.getContext("2d");
+    this.colours = null; // until they are read, and again when the scheme has changed
   }
 
   /** Fits the canvas to the screen's own pixels; true if that changed it. */
@@ -31,7 +32,7 @@ export class Drawing {
 
   draw(signing, position) {
     this.clear();
-    this.colours = this.readColours();
+    this.colours ??= this.readColours();
     const joints = signing.at(position);
     const { width, height } = this.canvas;
     const hands = [...signing.hands].sort((a, b) => (BEFORE[a.name] ?? 2) - (BEFORE[b.name] ?? 2));

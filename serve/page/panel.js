@@ -1,13 +1,13 @@
 // One way to say something, and its signing: asks, plays while it comes, and offers it as files.
 
-import { file, stream } from "./api.js";
+import { model as ask, Problem, stream } from "./api.js";
+import { Downloads } from "./downloads.js";
 import * as options from "./options.js";
 import { Player } from "./player.js";
 import { countdown, patiently } from "./retry.js";
 import { Signing } from "./signing.js";
 
-const FILES = { "application/pose": [".pose", "pose"], "image/gif": ["GIF", "gif"], "video/mp4": ["MP4", "mp4"] };
-const EVERY = 1000; // milliseconds between two announcements of how far it is
+const EVERY = 10_000; // milliseconds between two announcements of how far it is
 
 export class Panel {
   /** ``collect`` gives what is to be signed, as ``{request, title, name}``, or throws a Problem that says what is missing. */
@@ -26,7 +26,7 @@ export class Panel {
       this.sign();
     });
     this.find(".cancel").addEventListener("click", () => this.abort?.abort());
-    this.offer();
+    this.downloads = new Downloads(this.find(".downloads"), model, (words) => this.say(words), (words) => this.fail(words));
   }
 
   /** Until then it cannot be used. */
@@ -62,7 +62,11 @@ export class Panel {
   async receive(said, signal) {
     for await (const message of stream(said.request, signal)) {
       signal.throwIfAborted();
-      if (message.type === "start") this.begin(new Signing(message, this.model.skeleton), said);
+      if (message.type === "start") {
+        await this.know(message.skeleton);
+        signal.throwIfAborted();
+        this.begin(new Signing(message, this.model.skeleton), said);
+      }
       if (message.type === "frames") {
         this.player.signing.add(message);
         this.player.grown();
@@ -72,8 +76,15 @@ export class Panel {
     }
   }
 
+  /** The server may have another model than when the page was loaded. */
+  async know(skeleton) {
+    if (skeleton === this.model.skeleton.name) return;
+    Object.assign(this.model, await ask());
+    if (skeleton !== this.model.skeleton.name) throw new Problem("The server has just changed its model. Sign it again.");
+  }
+
   begin(signing, said) {
-    Object.assign(this, { started: signing, shown: null });
+    Object.assign(this, { started: signing, shown: null, told: -Infinity });
     this.player.load(signing);
     this.find("canvas").ariaLabel = `Signing of ${said.title}`;
     this.find(".shown").textContent = describe(said);
@@ -103,7 +114,7 @@ export class Panel {
   }
 
   changed() {
-    this.offer();
+    this.downloads.offer(this.shown, this.player.signing.length);
     this.section.dispatchEvent(new Event("signing", { bubbles: true }));
   }
 
@@ -123,40 +134,6 @@ export class Panel {
     if (!this.started || (!now && performance.now() - this.told < EVERY)) return;
     this.told = performance.now();
     this.say(`${this.player.waiting ? "Waiting for more" : "Signing"}… ${seconds(this.started)} so far`);
-  }
-
-  /** A button for each kind of file that the server can make of what is shown. */
-  offer() {
-    const place = this.find(".downloads");
-    const { formats, limits } = this.model;
-    const long = this.shown && this.player.signing.length > limits.rendered_frames;
-    const buttons = Object.keys(FILES).filter((type) => formats.includes(type)).map((type) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = FILES[type][0];
-      button.disabled = !this.shown || (long && type !== "application/pose");
-      button.addEventListener("click", () => this.download(type, this.shown));
-      return button;
-    });
-    const note = document.createElement("span");
-    note.className = "hint";
-    note.textContent = long ? `GIF and MP4 are made of up to ${limits.rendered_frames} frames.` : "";
-    place.replaceChildren("Download", ...buttons, note);
-  }
-
-  async download(type, said) {
-    const [label, ending] = FILES[type];
-    const signal = new AbortController().signal;
-    this.fail("");
-    this.say(`Making the ${label} file…`);
-    try {
-      const blob = await patiently(() => file(said.request, type), (problem) => this.wait(problem, signal));
-      save(blob, `${said.name}.${ending}`);
-      this.say(`Saved ${said.name}.${ending}`);
-    } catch (problem) {
-      this.say("");
-      this.fail(problem.message);
-    }
   }
 
   busy(busy) {
@@ -188,10 +165,4 @@ function seconds(signing) {
 function describe({ title, request: { steps, guidance, seed, duration, fps } }) {
   const more = [duration && `${duration} s`, fps && `${fps} frames a second`].filter(Boolean);
   return [title, `${steps} ${steps === 1 ? "step" : "steps"}`, `guidance ${guidance}`, `seed ${seed}`, ...more].join(" · ");
-}
-
-function save(blob, name) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

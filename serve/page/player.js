@@ -20,7 +20,10 @@ export class Player {
     this.loop = find(".loop input");
     this.listen(find);
     new ResizeObserver(() => this.drawing.fit() && this.show()).observe(this.canvas);
-    SCHEME.addEventListener("change", () => this.show());
+    SCHEME.addEventListener("change", () => {
+      this.drawing.colours = null;
+      this.show();
+    });
   }
 
   listen(find) {

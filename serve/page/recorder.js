@@ -3,6 +3,7 @@
 import { Problem } from "./api.js";
 import { HEADER, wav } from "./wav.js";
 
+const RATE = 16_000; // samples a second: the server keeps no more
 const PIECES = 4096; // bytes to spare, for it comes in pieces, and in a form
 const REFUSED = {
   NotAllowedError: "The browser may not use the microphone. Allow it for this page, or choose an audio file.",
@@ -10,22 +11,28 @@ const REFUSED = {
   NotReadableError: "The microphone is in use by another program. Close that, or choose an audio file.",
 };
 
+/** Seconds of a recording that the server takes. */
+export function longest({ audio_seconds, upload_bytes }, rate = RATE) {
+  return Math.min(audio_seconds, (upload_bytes - HEADER - PIECES) / 2 / rate);
+}
+
 export class Recorder {
   pieces = [];
   samples = 0;
 
-  /** Begins to record, up to ``longest`` seconds in a file of ``most`` bytes: then it calls ``full()``. */
-  static async start({ longest, most, heard, full }) {
+  /** Begins to record, up to the limits: then it calls ``full()``. Where the microphone is lost, ``lost()``. */
+  static async start({ limits, heard, full, lost }) {
     if (!window.isSecureContext || !navigator.mediaDevices) {
       throw new Problem("The microphone can be used only where the address of this page begins with https, or on the server itself. Choose an audio file.");
     }
     const recorder = new Recorder();
     try {
       recorder.microphone = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false } });
-      recorder.context = new AudioContext();
+      recorder.open();
       await recorder.context.audioWorklet.addModule(new URL("capture.js", import.meta.url));
-      recorder.longest = Math.min(longest, (most - HEADER - PIECES) / 2 / recorder.context.sampleRate);
+      recorder.longest = longest(limits, recorder.context.sampleRate);
       recorder.connect(heard, full);
+      recorder.microphone.getAudioTracks()[0].onended = lost;
       await recorder.context.resume();
     } catch (error) {
       recorder.release();
@@ -34,8 +41,24 @@ export class Recorder {
     return recorder;
   }
 
+  /** At 16 kHz, or in a browser that does not convert what the microphone gives, at its own rate. */
+  open() {
+    try {
+      this.listen({ sampleRate: RATE });
+    } catch {
+      this.context?.close();
+      this.context = null;
+      this.listen();
+    }
+  }
+
+  listen(options) {
+    this.context = new AudioContext(options);
+    this.source = this.context.createMediaStreamSource(this.microphone);
+  }
+
   connect(heard, full) {
-    const { context, microphone } = this;
+    const { context, source } = this;
     const capture = new AudioWorkletNode(context, "capture");
     capture.port.onmessage = ({ data }) => {
       if (!this.microphone) return;
@@ -44,7 +67,7 @@ export class Recorder {
       heard(loudness(data), this);
       if (this.seconds >= this.longest) full();
     };
-    context.createMediaStreamSource(microphone).connect(capture).connect(context.destination); // it puts out silence
+    source.connect(capture).connect(context.destination); // it puts out silence
   }
 
   get seconds() {

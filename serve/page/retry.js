@@ -15,7 +15,7 @@ export async function patiently(attempt, wait) {
 }
 
 /** Counts down on a button, which ends it when pressed. */
-export function countdown(seconds, button, signal) {
+export function countdown(seconds, button, signal, words = "Try again now") {
   return new Promise((resolve, reject) => {
     const ends = performance.now() + 1000 * seconds;
     const stop = (settle) => () => {
@@ -25,7 +25,7 @@ export function countdown(seconds, button, signal) {
     };
     const show = () => {
       const left = Math.ceil((ends - performance.now()) / 1000);
-      button.textContent = `Try again now (${left} s)`;
+      button.textContent = `${words} (${left} s)`;
       if (left <= 0) stop(resolve)();
     };
     const timer = setInterval(show, 200);

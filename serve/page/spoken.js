@@ -1,7 +1,7 @@
 // What is to be signed, in speech: from the microphone, or from a file.
 
 import { Problem } from "./api.js";
-import { Recorder } from "./recorder.js";
+import { longest, Recorder } from "./recorder.js";
 import { clock } from "./words.js";
 
 const [record, file, listen, recording, level, seconds] = ["record", "file", "listen", "recording", "level", "seconds"].map((id) =>
@@ -23,7 +23,7 @@ export function setUp({ limits }, tell) {
       tell(`This file has ${megabytes(chosen.size)}; ${megabytes(limits.upload_bytes)} is the most that can be sent.`);
     } else hold(chosen);
   });
-  document.getElementById("hears").textContent = `Up to ${clock(limits.audio_seconds)}; wav, flac, mp3 or ogg. Audio goes only to this server, and is not kept there.`;
+  document.getElementById("hears").textContent = `Up to ${clock(longest(limits))}; wav, flac, mp3 or ogg. Audio goes only to this server, and is not kept there.`;
   return collect;
 }
 
@@ -36,10 +36,16 @@ function collect() {
 async function start(limits, tell) {
   if (starting) return;
   starting = true;
+  file.disabled = true; // a file chosen now would be lost when the recording ends
   tell("");
+  const lost = () => {
+    stop();
+    tell("The microphone is gone. What it had heard until then can be signed.");
+  };
   try {
-    recorder = await Recorder.start({ longest: limits.audio_seconds, most: limits.upload_bytes, heard: show, full: stop });
+    recorder = await Recorder.start({ limits, heard: show, full: stop, lost });
   } catch (problem) {
+    file.disabled = false;
     return tell(problem.message);
   } finally {
     starting = false;
@@ -65,6 +71,7 @@ function stop() {
   record.textContent = "Record again";
   record.classList.remove("on");
   file.value = "";
+  file.disabled = false;
   hold(made);
 }
 

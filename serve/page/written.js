@@ -12,7 +12,7 @@ export function setUp(model, sign) {
   const show = () => {
     const length = [...text.value].length;
     count.textContent = `${length} / ${most}`;
-    text.toggleAttribute("aria-invalid", length > most);
+    text.setAttribute("aria-invalid", length > most);
     count.classList.toggle("over", length > most);
   };
   text.lang = model.spoken_languages?.[0] ?? "";
