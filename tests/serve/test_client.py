@@ -16,7 +16,7 @@ from ms2sl.skeletons import HOLISTIC_49X2
 from tests.serve.conftest import free_port
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "serving.md"
-SENTENCE = "the quick brown fox jumps over the lazy dog"
+SENTENCE = "cab bead face deaf bad fade added cafe"
 
 
 @pytest.fixture(scope="module")
