@@ -1,11 +1,16 @@
 """The service as it runs, with a tiny model of random weights."""
 
+import os
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
+
+os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")  # so that tests need not wait for metrics
 
 
 @dataclass(frozen=True)
@@ -47,5 +52,25 @@ def service(serving, tiny_checkpoint) -> Running:
 
     from serve.app import build
 
-    serve.run(build({"model": str(tiny_checkpoint), "sampling.steps": "2"}))
+    serve.run(build({"model": str(tiny_checkpoint), "sampling.steps": "2", "precision": "fp32", "origins": "https://example.org"}))
     return Running(serving, tiny_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def metrics(ray_cluster):
+    """Waits until a metric is as it should be, and returns its values by labels, as Prometheus would read them."""
+
+    def read(name: str) -> dict[str, float]:
+        address, port = ray_cluster.nodes()[0]["NodeManagerAddress"], ray_cluster.nodes()[0]["MetricsExportPort"]
+        found = [line for line in requests.get(f"http://{address}:{port}", timeout=30).text.splitlines() if line.startswith("ray_ms2sl_")]
+        named = {line.rpartition(" ")[0].removeprefix("ray_"): float(line.rpartition(" ")[2]) for line in found}
+        return {labels: value for labels, value in named.items() if labels.partition("{")[0] in (name, f"{name}_total")}
+
+    def wait(name: str, good: Callable[[dict[str, float]], bool], seconds: float = 30) -> dict[str, float]:
+        until = time.monotonic() + seconds
+        while not (found := read(name)) or not good(found):
+            assert time.monotonic() < until, f"{name}: {found}"
+            time.sleep(0.5)
+        return found
+
+    return wait

@@ -16,7 +16,7 @@ from ms2sl.skeletons import HOLISTIC_49X2
 from tests.serve.conftest import free_port
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "serving.md"
-SENTENCE = "cab bead face deaf bad fade added cafe"
+SENTENCE = "cab bead face deaf " * 10
 
 
 @pytest.fixture(scope="module")

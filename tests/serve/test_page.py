@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import requests
 import soundfile
 from PIL import Image
 
@@ -39,6 +40,25 @@ window.fetch = async (path, options) => {
 };
 """
 
+# Counts how often a player draws for one picture of the screen.
+COUNTED = """
+const real = requestAnimationFrame;
+let before, times;
+window.most = 0;
+window.requestAnimationFrame = (draw) => real((now) => {
+  times = now === before ? times + 1 : 1;
+  before = now;
+  window.most = Math.max(window.most, times);
+  draw(now);
+});
+"""
+BLOCKED = 'Object.defineProperty(window, "sessionStorage", { get() { throw new DOMException("No.", "SecurityError"); } });'
+UNPLUGGED = """
+const media = navigator.mediaDevices, real = media.getUserMedia.bind(media);
+media.getUserMedia = async (wanted) => (window.microphone = await real(wanted));
+window.unplug = () => microphone.getTracks().forEach((track) => { track.stop(); track.dispatchEvent(new Event("ended")); });
+"""
+
 
 @pytest.fixture(scope="module")
 def spelled(tmp_path_factory):
@@ -57,11 +77,11 @@ def browser(spelled):
 @pytest.fixture
 def visit(browser, service):
     """Opens the page, and sees to it that it asks nothing of other servers and makes no mistake that the browser would note."""
-    requests, mistakes = [], []
+    asked, mistakes = [], []
 
     def visit(prepare=lambda page: None, **options):
         page = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}).new_page()
-        page.on("request", lambda request: requests.append(request.url.removeprefix("blob:")))
+        page.on("request", lambda request: asked.append(request.url.removeprefix("blob:")))
         page.on("console", lambda message: mistakes.append(message.text) if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: mistakes.append(str(error)))
         prepare(page)
@@ -72,7 +92,7 @@ def visit(browser, service):
     yield visit
     for context in browser.contexts:
         context.close()
-    assert [url for url in requests if not url.startswith(f"{service.url}/")] == []
+    assert [url for url in asked if not url.startswith(f"{service.url}/")] == []
     assert [mistake for mistake in mistakes if "Failed to load resource" not in mistake] == []  # which the browser says of each refusal
 
 
@@ -120,8 +140,17 @@ def tab_to(control) -> None:
     pytest.fail("the control cannot be reached by the Tab key")
 
 
+def with_script(script: str):
+    return lambda page: page.add_init_script(script)
+
+
 def slow(milliseconds: int):
-    return lambda page: page.add_init_script(SLOW.replace("PAUSE", str(milliseconds)))
+    return with_script(SLOW.replace("PAUSE", str(milliseconds)))
+
+
+def use_key(page, key: str) -> None:
+    page.get_by_label("API key", exact=True).fill(key)
+    page.get_by_role("button", name="Use this key").click()
 
 
 def answer(path: str, *answers: dict):
@@ -140,6 +169,27 @@ def test_text_is_signed_while_it_still_comes_and_waits_where_it_has_caught_up(vi
     expect(panel.status).to_have_text(re.compile(r"Waiting for more… \d.\d s so far"))
     expect(panel.status).to_have_text("Ready: 2.0 s of signing")
     expect(panel.half.get_by_text("Waiting for more…")).to_be_hidden()
+
+
+def test_each_picture_is_drawn_once_however_many_signings_there_were(visit):
+    page = visit(with_script(COUNTED))
+    for text in ("cab", "bad", "ace"):
+        panel = sign(page, text)
+        expect(panel.half.get_by_text(f"“{text}” · ")).to_be_visible()
+        expect(panel.status).to_have_text(re.compile("Ready"))
+        expect(panel.button("Pause")).to_be_visible()
+        page.evaluate("new Promise((done) => setTimeout(done, 300))")
+    assert page.evaluate("most") == 1
+
+
+def test_the_model_is_asked_for_again_where_its_skeleton_has_changed(visit, service):
+    model = requests.get(f"{service.url}/v1/model", timeout=60).json()
+    before = model | {"skeleton": model["skeleton"] | {"name": "another", "parts": []}}
+    panel = sign(visit(answer("v1/model", {"json": before})), "cab")
+    expect(panel.status).to_have_text(re.compile("Ready"))
+    panel.button("Pause").click()
+    panel.stage.press("Home")
+    assert panel.picture() == still(visit()).picture()
 
 
 def test_an_audio_file_is_signed_and_compared_with_the_text(visit, spelled):
@@ -167,13 +217,28 @@ def test_the_microphone_is_recorded_as_wav_where_it_is_allowed(visit):
     page.context.grant_permissions(["microphone"])
     panel.button("Record").click()
     page.wait_for_function("() => level.value > 0.5 && parseFloat(seconds.textContent) > 1.5")
+    expect(panel.half.get_by_label("or an audio file")).to_be_disabled()
     panel.button("Stop recording").click()
+    expect(panel.half.get_by_label("or an audio file")).to_be_enabled()
     panel.button("Sign it").click()
     expect(panel.status).to_have_text(re.compile(r"Ready: \d"))
     sent = page.evaluate("async () => [...new Uint8Array(await sent.get('speech').arrayBuffer())]")
     speech, rate = soundfile.read(io.BytesIO(bytes(sent)))
+    assert rate == 16_000
     assert 1.5 < len(speech) / rate < 10
     assert np.abs(speech).max() > 0.05
+
+
+def test_what_was_recorded_is_kept_when_the_microphone_is_unplugged(visit):
+    page = visit(with_script(UNPLUGGED), permissions=["microphone"])
+    panel = Panel(page, "Spoken")
+    panel.button("Record").click()
+    page.wait_for_function("() => parseFloat(seconds.textContent) > 0.5")
+    page.evaluate("unplug()")
+    expect(panel.alert).to_contain_text("The microphone is gone.")
+    expect(panel.button("Record again")).to_be_visible()
+    panel.button("Sign it").click()
+    expect(panel.status).to_have_text(re.compile(r"Ready: \d"))
 
 
 def test_position_frames_speed_and_loop(visit):
@@ -229,6 +294,10 @@ def test_what_cannot_be_signed_is_said_in_the_servers_words(visit):
     expect(panel.alert).to_contain_text("Write a word first")
     sign(page, "cab", **{"Sampling steps": 9999})
     expect(panel.alert).to_contain_text("Sampling steps")
+    text = page.get_by_label("Text", exact=True)
+    expect(text).to_have_attribute("aria-invalid", "false")
+    text.evaluate("text => { text.value = 'a'.repeat(100_000); text.dispatchEvent(new Event('input')); }")
+    expect(text).to_have_attribute("aria-invalid", "true")
 
 
 def test_downloads_are_of_what_is_shown(visit):
@@ -248,6 +317,19 @@ def test_downloads_are_of_what_is_shown(visit):
     assert sent == 2 * [{"text": "cab", "seed": 7, "steps": 3, "guidance": 1, "duration": 2}]
 
 
+def test_each_download_waits_for_itself_and_keeps_the_focus(visit):
+    busy = {"status": 429, "headers": {"Retry-After": "60"}}
+    panel = still(visit(answer("v1/signs", busy, busy)))
+    for name in ("GIF", ".pose"):
+        panel.button(name).press("Enter")
+        expect(panel.half.get_by_role("button", name=f"{name}: try again now")).to_be_focused()
+    with panel.page.expect_download() as download:
+        panel.half.get_by_role("button", name="GIF: try again now").press("Enter")
+    assert download.value.suggested_filename == "cab.gif"
+    expect(panel.button("GIF")).to_be_focused()
+    expect(panel.half.get_by_role("button", name=".pose: try again now")).to_be_enabled()
+
+
 def test_what_has_come_is_kept_when_it_is_cancelled_or_lost(visit):
     panel = sign(visit(slow(1000)), "cab")
     expect(panel.status).to_have_text(re.compile("0.6 s so far"))
@@ -256,7 +338,8 @@ def test_what_has_come_is_kept_when_it_is_cancelled_or_lost(visit):
     expect(panel.button("One frame forward")).to_be_enabled()
     expect(panel.button("GIF")).to_be_disabled()
     frames = np.zeros((5, HOLISTIC_49X2.n_joints, 2)).tolist()
-    lines = f'{{"type":"start","fps":12.5,"dims":2,"seen":[]}}\n{{"type":"frames","first":0,"frames":{frames}}}\n{{"type":"fra'
+    start = f'{{"type":"start","fps":12.5,"skeleton":"{HOLISTIC_49X2.name}","dims":2,"seen":[]}}'
+    lines = f'{start}\n{{"type":"frames","first":0,"frames":{frames}}}\n{{"type":"fra'
     panel = sign(visit(answer("v1/signs/stream", {"body": lines, "content_type": "application/x-ndjson"})), "cab")
     expect(panel.alert).to_contain_text("connection to the server was lost. What had come until then, 0.4 s")
 
@@ -267,10 +350,26 @@ def test_it_comes_again_where_the_server_is_busy_and_asks_for_a_key_where_it_wan
     panel = sign(page, "cab")
     expect(panel.status).to_have_text("The server is busy. It will be asked again in 1 s.")
     expect(page.get_by_role("dialog")).to_contain_text("A key, please.")
-    page.get_by_label("API key", exact=True).fill("secret")
+    use_key(page, "secret…")  # which no header can hold
+    expect(page.get_by_role("dialog")).to_be_visible()
     with page.expect_request("**/v1/signs/stream") as request:
-        page.get_by_role("button", name="Use this key").click()
+        use_key(page, "secret")
     assert request.value.headers["authorization"] == "Bearer secret"
+    expect(panel.status).to_have_text(re.compile("Ready"))
+
+
+@pytest.mark.parametrize("script", ["", BLOCKED])
+def test_a_key_is_kept_once_it_is_accepted_where_the_browser_keeps_anything(visit, script):
+    unknown = {"status": 401, "json": {"detail": "A key, please."}}
+    page = visit(lambda page: (with_script(script)(page), answer("v1/signs/stream", unknown, unknown)(page)))
+    panel, kept = sign(page, "cab"), "sessionStorage.getItem('ms2sl-api-key')"
+    with page.expect_response("**/v1/signs/stream"):
+        use_key(page, "wrong")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert script or page.evaluate(kept) is None
+    use_key(page, "right")
+    expect(panel.status).to_have_text(re.compile("Ready"))
+    assert script or page.evaluate(kept) == "right"
 
 
 def test_what_the_model_has_not_learned_cannot_be_asked_for(visit):
