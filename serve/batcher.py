@@ -1,6 +1,7 @@
 """Batches of whatever waits: a batch begins as soon as the one before it ends, and takes along what came meanwhile.
 
-So nothing waits for company while there is nothing to do, and batches grow with the load.
+So nothing waits for company while there is nothing to do, and batches grow with the load. Only where several were answered together, the
+next batch waits a moment for them: those who ask again and again would else split into groups that wait for each other.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+MOMENT = 0.015  # seconds
 Item, Result = TypeVar("Item"), TypeVar("Result")
 Run = Callable[[Hashable, Sequence[Item]], Awaitable[Sequence[Result]]]
 
@@ -33,6 +35,7 @@ class Batcher(Generic[Item, Result]):
         self._run, self._most, self._at_once = run, most, at_once
         self._waiting: list[_Waiting[Item, Result]] = []
         self._working: set[asyncio.Task] = set()
+        self._answered, self._moment = 0, 0.0  # items of the last batch, and until when they are waited for
 
     async def __call__(self, key: Hashable, size: int, item: Item, weight: int = 1) -> Result:
         waiting = _Waiting(key, size, item, weight)
@@ -41,6 +44,10 @@ class Batcher(Generic[Item, Result]):
         return await waiting.result
 
     def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._answered > 1 and len(self._waiting) < self._answered and loop.time() < self._moment:
+            return
+        self._answered = 0
         while len(self._working) < self._at_once and (batch := self._next()):
             task = asyncio.create_task(self._work(batch))
             self._working.add(task)
@@ -48,9 +55,12 @@ class Batcher(Generic[Item, Result]):
 
     def _ended(self, task: asyncio.Task) -> None:
         self._working.discard(task)
+        loop = asyncio.get_running_loop()
+        self._answered, self._moment = task.result(), loop.time() + MOMENT
+        loop.call_at(self._moment, self._begin)
         self._begin()
 
-    async def _work(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
+    async def _work(self, batch: Sequence[_Waiting[Item, Result]]) -> int:
         try:
             results = await self._run(batch[0].key, [waiting.item for waiting in batch])
             outcomes = [(waiting.result.set_result, result) for waiting, result in zip(batch, results, strict=True)]
@@ -59,6 +69,7 @@ class Batcher(Generic[Item, Result]):
         for waiting, (tell, outcome) in zip(batch, outcomes, strict=True):
             if not waiting.result.done():
                 tell(outcome)
+        return len(batch)
 
     def _next(self) -> list[_Waiting[Item, Result]]:
         self._waiting = [waiting for waiting in self._waiting if not waiting.result.done()]

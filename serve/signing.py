@@ -77,7 +77,7 @@ async def sign(ask: Ask, serving: Callable[[], Awaitable[Served]], samplers: Sam
         poses = opened.poses
         while True:
             if poses is None:
-                while pieces := await asyncio.to_thread(signing.unmeasured):
+                while pieces := await unmeasured(signing, ask):
                     signing.measured(await samplers.measure(version, pieces))
             window = signing.window()
             if window is None:
@@ -95,12 +95,17 @@ async def begin(ask: Ask, serving: Callable[[], Awaitable[Served]], samplers: Sa
     for pause in PAUSES:
         served = await serving()
         signing = Signing.of(ask.utterance, served.card, ask.seed)
-        pieces = await asyncio.to_thread(signing.unmeasured)  # in a thread, since recordings may be long
+        pieces = await unmeasured(signing, ask)
         try:
             return served, signing, await samplers.open(served.version, ask.sampling, Opening(pieces, len(pieces) < ASKED, ask.seed))
         except Replaced:
             await asyncio.sleep(pause)
     raise restarting()
+
+
+async def unmeasured(signing: Signing, ask: Ask) -> Sequence[Utterance]:
+    """Of a recording in a thread, since it may be long."""
+    return signing.unmeasured() if ask.utterance.speech is None else await asyncio.to_thread(signing.unmeasured)
 
 
 def accepted(reply: Any) -> Any:
