@@ -11,7 +11,7 @@ from ray import serve
 
 from ms2sl.errors import InputError
 from ms2sl.registry import pin
-from serve.frontend import IN_HAND, Frontend
+from serve.frontend import Frontend
 from serve.renderer import Renderer
 from serve.sampler import Sampler
 from serve.settings import Service
@@ -43,7 +43,7 @@ def application(service: Service, model: dict) -> serve.Application:
     sampler = serve.deployment(Sampler).options(
         user_config=model,
         ray_actor_options={"num_cpus": service.cpus, "num_gpus": service.gpus},
-        max_ongoing_requests=4 * IN_HAND * service.frontends * service.sampler_limit,
+        max_ongoing_requests=8 * service.frontends * service.sampler_limit,  # calls, of which a frontend makes two a sampler
         max_constructor_retry_count=3,
         **LASTING,
         **replicas(service),

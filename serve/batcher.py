@@ -27,12 +27,12 @@ class _Waiting(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """``run(key, items)`` on items of one key: on what waits longest, and with it on what is most like it in size.
 
-    most: weight of a batch, unless a single item weighs more; at_once: batches. An item whose caller went away is dropped. What ``run``
-    raises reaches all callers of its batch.
+    most: weight of a batch, unless a single item weighs more; at_once: batches; ahead: batches more, if they are full. An item whose caller
+    went away is dropped. What ``run`` raises reaches all callers of its batch.
     """
 
-    def __init__(self, run: Run, most: int, at_once: int = 1):
-        self._run, self._most, self._at_once = run, most, at_once
+    def __init__(self, run: Run, most: int, at_once: int = 1, ahead: int = 0):
+        self._run, self._most, self._at_once, self._ahead = run, most, at_once, ahead
         self._waiting: list[_Waiting[Item, Result]] = []
         self._working: set[asyncio.Task] = set()
         self._answered, self._moment = 0, 0.0  # items of the last batch, and until when they are waited for
@@ -44,14 +44,17 @@ class Batcher(Generic[Item, Result]):
         return await waiting.result
 
     def _begin(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._answered > 1 and len(self._waiting) < self._answered and loop.time() < self._moment:
+        if len(self._waiting) < min(self._answered, self._most // 2) and asyncio.get_running_loop().time() < self._moment:
             return
         self._answered = 0
-        while len(self._working) < self._at_once and (batch := self._next()):
+        while self._may_begin() and (batch := self._next()):
             task = asyncio.create_task(self._work(batch))
             self._working.add(task)
             task.add_done_callback(self._ended)
+
+    def _may_begin(self) -> bool:
+        full = sum(waiting.weight for waiting in self._waiting) >= self._most
+        return len(self._working) < self._at_once + (self._ahead if full else 0)
 
     def _ended(self, task: asyncio.Task) -> None:
         self._working.discard(task)
@@ -69,7 +72,7 @@ class Batcher(Generic[Item, Result]):
         for waiting, (tell, outcome) in zip(batch, outcomes, strict=True):
             if not waiting.result.done():
                 tell(outcome)
-        return len(batch)
+        return len(batch) if len(batch) > 1 else 0
 
     def _next(self) -> list[_Waiting[Item, Result]]:
         self._waiting = [waiting for waiting in self._waiting if not waiting.result.done()]

@@ -20,7 +20,6 @@ from serve.sampler import Served
 from serve.settings import Service
 from serve.signing import Samplers, busy, restarting, sign
 
-IN_HAND = 1  # calls of a frontend for each sampler
 FRESH, PATIENCE = 1.0, 15.0  # seconds for which what is known of the model holds, and after which nobody will tell
 
 
@@ -30,7 +29,7 @@ class Frontend:
 
     def __init__(self, service: Service, samplers: DeploymentHandle, renderer: DeploymentHandle):
         self.service, self.renderer = service, renderer
-        self.samplers = Samplers(samplers, service.batch, IN_HAND * service.sampler_limit)
+        self.samplers = Samplers(samplers, service.batch, service.sampler_limit)
         self.keys = service.api_keys()
         self.working = 0
         self._served: Served | None = None

@@ -27,12 +27,12 @@ PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds
 class Samplers:
     """All of them, asked in batches: a call for each request would cost more than what it asks for.
 
-    most: requests a batch; at_once: calls.
+    most: requests a batch; number: of samplers, each of which gets a call at once, and another if it is full.
     """
 
-    def __init__(self, handle: DeploymentHandle, most: int, at_once: int):
+    def __init__(self, handle: DeploymentHandle, most: int, number: int):
         self.handle = handle
-        self.batches = Batcher(self._call, most, at_once)
+        self.batches = Batcher(self._call, most, at_once=number, ahead=number)
 
     async def served(self) -> Served:
         return await again_if_lost(self.handle.served.remote)
