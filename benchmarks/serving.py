@@ -93,7 +93,7 @@ def main() -> None:
         latencies = [f"{each['p50']:.0f} / {each['p95']:.0f} / {each['p99']:.0f}" for each in measured]
         share, failed = f"{max(speeds) / against:.2f}", str(sum(each["failed"] for each in measured))
         rows.append((name, *(f"{speed:.0f}" for speed in speeds), *latencies, share, failed))
-    title = f"{arguments.steps} steps; words of 3 to 5 letters, none twice; one sampler with one thread. The sampler alone: "
+    title = f"{arguments.steps} steps; words of 3 to 5 letters, hardly any twice; one sampler with one thread. The sampler alone: "
     title += ", ".join(f"{speed:.0f} signs/s in batches of {batch}" for batch, speed in alone.items())
     save(f"serving-{arguments.steps}-steps", f"{title}. {machine()}", rows)
 

@@ -1,4 +1,4 @@
--- Requests of wrk: words of random letters, so that nothing is signed twice. At the end a line of JSON.
+-- Requests of wrk: words of random letters, so that hardly anything is signed twice. At the end a line of JSON.
 local letters = "abcdefghijklmnopqrstuvwxyz"
 local path = "/v1/signs"
 
