@@ -12,7 +12,7 @@ from ms2sl.errors import InputError
 from ms2sl.evaluation.quality import digits
 from ms2sl.evaluation.tables import markdown
 from ms2sl.files import write_files
-from ms2sl.producers.ms2sl import MODALITIES
+from ms2sl.producers.hearing import MODALITIES
 from ms2sl.sweep.front import front
 from ms2sl.sweep.front_plot import front_plot
 from ms2sl.sweep.importance import importance
