@@ -1,7 +1,7 @@
 """Produces signing for many utterances on Ray Data, or for one.
 
     python -m jobs.produce --model runs/quickstart/model --text hello
-    python -m jobs.produce --model runs/quickstart/model --utterances words.csv --out produced
+    python -m jobs.produce --model runs/quickstart/model --utterances words.csv --out signed
 
 Run again, it makes only what is missing.
 """
@@ -104,8 +104,8 @@ def produce_many(options: ProduceCommand) -> None:
         raise InputError(f"--slrtp needs a model of skeleton {HOLISTIC_178X3.name}, and this one is of {card.skeleton.name}")
     if options.slrtp and card.placement is None:
         raise InputError("--slrtp needs a model that knows where its corpus stands: prepare the data again, and train")
-    folder.claim(Settings.of(options.model, **options.model_dump(include={"steps", "guidance", "sampler", "seed", "duration"})))
     utterances, unreadable = read_utterances(options.utterances, options.duration)
+    folder.claim(Settings.of(options.model, **options.model_dump(include={"steps", "guidance", "sampler", "seed", "duration"})))
     done = folder.done()
     missing = [utterance for utterance in utterances if utterance.id not in done]
     made, failed = 0, dict(unreadable)

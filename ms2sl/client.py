@@ -31,7 +31,7 @@ class Client:
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", *, key: str | None = None, timeout: float = 120.0):
-        self.url, self.timeout = url.rstrip("/"), timeout
+        self.url, self.timeout = (url if "://" in url else f"http://{url}").rstrip("/"), timeout
         self.session = requests.Session()
         if key is not None:
             self.session.headers["Authorization"] = f"Bearer {key}"

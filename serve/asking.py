@@ -148,13 +148,20 @@ def _valid(parse: Callable[[], AnyOptions], limits: Limits) -> AnyOptions:
     try:
         asked = parse()
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, each['loc'])) or 'the request'}: {each['msg']}" for each in error.errors())
+        problems = map(_complaint, error.errors())
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(problems)) from None
     for name in ("steps", "guidance", "duration", "fps"):
         value, most = getattr(asked, name), getattr(limits, name)
         if value is not None and value > most:
             raise _beyond(name, f"{most:g}")
     return asked
+
+
+def _complaint(error: dict) -> str:
+    name = ".".join(map(str, error["loc"])) or "the request"
+    if error["type"] == "extra_forbidden":
+        return f"{name}: there is no such option; there are {', '.join(Options.model_fields)}"
+    return f"{name}: {error['msg']}"
 
 
 def _beyond(name: str, limit: str) -> Problem:

@@ -121,8 +121,8 @@ class MS2SLProducer:
         for i, window in enumerate(windows):
             if window.known is not None:
                 known[i, : len(window.known)], weight[i, : len(window.known)] = (
-                    torch.from_numpy(window.known),
-                    torch.from_numpy(window.weight),
+                    torch.tensor(window.known),
+                    torch.tensor(window.weight),
                 )
         first, whole = (
             torch.tensor(values, device=self.device) for values in ([w.first for w in windows], [sum(w.lengths) for w in windows])
