@@ -7,7 +7,9 @@ python -m benchmarks.serving --model runs/quickstart/model
 import argparse
 import importlib.util
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -61,7 +63,7 @@ def litserve(model: Path, batch: int) -> Iterator[str]:
         until_ready(f"http://127.0.0.1:{port}/health", process, log)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # with its workers, which it leaves behind otherwise
         process.wait(60)
 
 
