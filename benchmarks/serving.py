@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ def direct(model: Path, batch: int, steps: int, seconds: float) -> float:
 @contextmanager
 def litserve(model: Path, batch: int) -> Iterator[str]:
     port = free_port()
-    log = Path(f"/tmp/litserve-{port}.log")
+    log = Path(tempfile.gettempdir()) / f"litserve-{port}.log"
     with log.open("w") as out:
         command = [sys.executable, "-m", "benchmarks.litserve_app", str(model.absolute()), str(port), str(batch)]
         process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
