@@ -25,8 +25,6 @@ from benchmarks.common import machine, save
 from benchmarks.service import HAPROXY, free_port, running, until_ready
 from ms2sl.clip import Utterance
 from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.producers.sampling import Sampling
-from ms2sl.producers.windows import Signing, sign_all
 
 CLIENTS, BATCH = (1, 8, 32), 16
 
@@ -41,11 +39,10 @@ def load(url: str, clients: int, seconds: int, seed: int, steps: int) -> dict:
 def direct(model: Path, batch: int, steps: int, seconds: float) -> float:
     """Signings a second of the sampler alone, in one thread."""
     torch.set_num_threads(1)
-    producer, rng, signed, began = MS2SLProducer.load(model, precision="auto"), np.random.default_rng(0), 0, None
+    producer, rng, signed, began = MS2SLProducer.load(model, steps=steps, precision="auto"), np.random.default_rng(0), 0, None
     while began is None or time.perf_counter() < began + seconds:
         words = ["".join(chr(97 + letter) for letter in rng.integers(0, 26, rng.integers(3, 6))) for _ in range(batch)]
-        signings = [Signing.of(Utterance("text", text=word), producer.card, 0) for word in words]
-        sign_all(signings, producer.measure, lambda windows: producer.sample(windows, Sampling(steps=steps)))
+        producer.produce([Utterance("text", text=word) for word in words], seed=0)
         if began is None:  # the first batch is for warming up
             began = time.perf_counter()
         else:

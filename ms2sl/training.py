@@ -14,7 +14,7 @@ from torch import nn
 
 from ms2sl.collate import Batch
 from ms2sl.config import Config
-from ms2sl.devices import supports_bf16
+from ms2sl.devices import uses_bf16
 from ms2sl.errors import InputError
 from ms2sl.train_state import TrainState
 
@@ -108,7 +108,7 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
     state = TrainState(task.module, make_optimizer(task.module, config))
     if latest := reporter.latest():
         state.load(latest)
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and supports_bf16(device))
+    bf16 = uses_bf16(config.precision, device)
     meter, validation = Meter(), {}
     stream = batches(state.step) if state.step < config.steps else iter(())
     while state.step < config.steps:

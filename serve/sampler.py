@@ -14,8 +14,9 @@ from ray.util.metrics import Counter, Gauge, Histogram
 
 from ms2sl.checkpoint import ModelCard
 from ms2sl.clip import Poses, Utterance
+from ms2sl.devices import Precision
 from ms2sl.errors import InputError
-from ms2sl.producers.ms2sl import MS2SLProducer, Precision
+from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.producers.sampling import Sampling
 from ms2sl.producers.windows import Signing, Window
 from ms2sl.registry import pin

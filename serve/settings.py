@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ms2sl.config import Config, explain
+from ms2sl.devices import Precision
 from ms2sl.errors import InputError
-from ms2sl.producers.ms2sl import Precision
 from ms2sl.producers.sampling import Sampling
 from ms2sl.producers.windows import LONGEST_SECONDS
 

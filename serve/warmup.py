@@ -4,8 +4,6 @@ import numpy as np
 
 from ms2sl.clip import Speech, Utterance
 from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.producers.sampling import Sampling
-from ms2sl.producers.windows import Signing
 
 
 def warm_up(producer: MS2SLProducer, batch: int) -> None:
@@ -15,8 +13,4 @@ def warm_up(producer: MS2SLProducer, batch: int) -> None:
     said = {"text": Utterance("text", text=letters[:5]), "speech": Utterance("speech", speech=Speech(noise, 16_000))}
     for modality in producer.card.learned:
         for n in (1, batch):
-            signings = [Signing.of(said[modality], producer.card, 0) for _ in range(n)]
-            for signing in signings:
-                while asked := signing.unmeasured():
-                    signing.measured(producer.measure(asked))
-            producer.sample([signing.window() for signing in signings], Sampling())
+            producer.produce([said[modality]] * n, seed=0)

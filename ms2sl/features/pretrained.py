@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
-from ms2sl.devices import supports_bf16
+from ms2sl.devices import uses_bf16
 from ms2sl.errors import InputError
 from ms2sl.features.base import FeaturizerConfig
 
@@ -32,9 +32,7 @@ def load(config: FeaturizerConfig, modality: str, processor: type, device: torch
 
 
 def resolve_precision(config: FeaturizerConfig, device: torch.device) -> str:
-    if config.precision != "auto":
-        return config.precision
-    return "bf16" if supports_bf16(device) else "fp32"
+    return "bf16" if uses_bf16(config.precision, device) else "fp32"
 
 
 def digest(model: nn.Module) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch.nn.functional import pad
 from ms2sl.checkpoint import ModelCard
 from ms2sl.clip import Poses, Utterance
 from ms2sl.collate import FRAME_MULTIPLE
-from ms2sl.devices import supports_bf16
+from ms2sl.devices import Precision, uses_bf16
 from ms2sl.diffusion import SAMPLERS, SamplerName
 from ms2sl.errors import InputError
 from ms2sl.model import task
@@ -19,8 +18,6 @@ from ms2sl.model.ms2sl import MS2SL, Part
 from ms2sl.producers.hearing import BATCH, Heard, Hearing, SaidFeatures, one_after_another
 from ms2sl.producers.sampling import Sampling
 from ms2sl.producers.windows import SHORTEST, Signing, Window, check_duration, sign_all
-
-Precision = Literal["auto", "bf16", "fp32"]
 
 
 class MS2SLProducer:
@@ -51,7 +48,7 @@ class MS2SLProducer:
             raise InputError(f"there is no sampler '{sampler}'; there are: {', '.join(SAMPLERS)}")
         self.model, self.card, self.device = model.to(device), card, torch.device(device)
         self.steps, self.guidance, self.sampler = steps, guidance, sampler
-        self.bf16 = precision == "bf16" or (precision == "auto" and supports_bf16(self.device))
+        self.bf16 = uses_bf16(precision, self.device)
         self.hearing = Hearing(self.model, card, self.device)
         self.collate = self.hearing.collate
         self.seen = model.space.seen.cpu().numpy()
@@ -117,16 +114,14 @@ class MS2SLProducer:
         ]
 
     def _part(self, windows: Sequence[Window], size: int) -> Part:
-        known, weight = torch.zeros(len(windows), size, self.skeleton.n_joints, self.skeleton.dims), torch.zeros(len(windows), size)
+        known = torch.zeros(len(windows), size, self.skeleton.n_joints, self.skeleton.dims)
+        weight = torch.zeros(len(windows), size)
         for i, window in enumerate(windows):
             if window.known is not None:
-                known[i, : len(window.known)], weight[i, : len(window.known)] = (
-                    torch.tensor(window.known),
-                    torch.tensor(window.weight),
-                )
-        first, whole = (
-            torch.tensor(values, device=self.device) for values in ([w.first for w in windows], [sum(w.lengths) for w in windows])
-        )
+                known[i, : len(window.known)] = torch.tensor(window.known)
+                weight[i, : len(window.known)] = torch.tensor(window.weight)
+        first = torch.tensor([window.first for window in windows], device=self.device)
+        whole = torch.tensor([sum(window.lengths) for window in windows], device=self.device)
         return Part(first, whole, known.to(self.device), weight.to(self.device))
 
     def _noise(self, window: Window, heard: Sequence[Heard]) -> torch.Tensor:
