@@ -167,3 +167,15 @@ def test_a_batch_that_lacks_all_a_term_needs_costs_nothing_and_teaches_nothing(n
     loss.backward()
     assert loss.item() == 0
     assert not x.grad.any()
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_under_autocast_a_loss_is_what_it_is_without(name):
+    term, shape, mask_shape = MASKED[name]
+    torch.manual_seed(0)
+    x, mask = torch.randn(shape), torch.rand(mask_shape) < 0.7
+    expected = term(x, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = term(x, mask)
+    assert loss.dtype == torch.float32
+    assert loss.item() == expected.item()
