@@ -24,6 +24,7 @@ from ms2sl.backtranslation.translator import TranslatorConfig
 from ms2sl.batching import Plan
 from ms2sl.checkpoint import ModelCard, publish
 from ms2sl.dataset import Dataset
+from ms2sl.divergence import Diverged
 from ms2sl.errors import InputError
 from ms2sl.evaluation.judged import JudgedTask, Judging
 from ms2sl.hiding import HideConfig
@@ -32,7 +33,7 @@ from ms2sl.model.ms2sl import ModelConfig
 from ms2sl.model.task import MS2SLTask
 from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri, flatten, git_commit
-from ms2sl.training import Diverged, TrainingConfig, train
+from ms2sl.training import TrainingConfig, train
 
 
 class TrainCommand(Command):

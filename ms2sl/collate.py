@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +40,27 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         return type(self)(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
+    def split(self, max_frames: int) -> list["Batch"]:
+        """Parts of neighbouring clips of at most ``max_frames`` padded frames (clips x the longest of them) each, or of a single clip."""
+        if self.poses.shape[0] * self.poses.shape[1] <= max_frames:
+            return [self]
+        starts, longest = [0], 0
+        for row, frames in enumerate(self.n_frames.tolist()):
+            longest = max(longest, _padded(frames, FRAME_MULTIPLE))
+            if row > starts[-1] and (row + 1 - starts[-1]) * longest > max_frames:
+                starts.append(row)
+                longest = _padded(frames, FRAME_MULTIPLE)
+        return [self._rows(start, stop) for start, stop in pairwise([*starts, len(self)])]
+
+    def _rows(self, start: int, stop: int) -> "Batch":
+        """Some of its clips, padded no further than the longest of them."""
+        part = type(self)(*(getattr(self, field.name)[start:stop] for field in fields(self)))
+        n_frames, n_text, n_speech = (int(lengths.max()) for lengths in (part.n_frames, part.n_text, part.n_speech))
+        part.poses, part.seen = (values[:, : _padded(n_frames, FRAME_MULTIPLE)] for values in (part.poses, part.seen))
+        part.text = part.text[:, : _padded(n_text, TEXT_MULTIPLE)]
+        part.speech = part.speech[:, : _padded(n_speech, SPEECH_MULTIPLE)]
+        return part
+
 
 class Collate:
     """Makes batches of poses and of such text and speech features."""
@@ -74,6 +96,10 @@ class Collate:
         )
 
 
+def _padded(length: int, multiple: int) -> int:
+    return -(-max(1, length) // multiple) * multiple
+
+
 def _ids(padded: torch.Tensor, features: Features) -> torch.Tensor:
     return padded.long() if features.vocabulary else padded
 
@@ -87,7 +113,7 @@ def _column(table: pa.Table, name: str, count: str, dtype, shape: tuple[int, ...
 def _pad(arrays: Sequence[np.ndarray | None], shape: tuple[int, ...], multiple: int) -> tuple[torch.Tensor, torch.Tensor]:
     """float32 ``(batch, longest, *shape)``, the longest rounded up to the multiple, and lengths ``(batch,)``."""
     lengths = [0 if array is None else len(array) for array in arrays]
-    padded = np.zeros((len(arrays), -(-max(1, *lengths, 1) // multiple) * multiple, *shape), np.float32)
+    padded = np.zeros((len(arrays), _padded(max(lengths, default=0), multiple), *shape), np.float32)
     for row, array, n in zip(padded, arrays, lengths, strict=True):
         if n:
             row[:n] = array

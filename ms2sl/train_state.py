@@ -1,19 +1,21 @@
 """All that training needs to go on as if it had never stopped: weights, their average, optimizer, step."""
 
 import json
-import math
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ms2sl.divergence import LossHistory
+
 STATE, PROGRESS = "training.safetensors", "training.json"
 
 
 class TrainState:
-    """Weights under training, their exponential average, the optimizer and the step.
+    """Weights under training, their exponential average, the optimizer, the step, the losses so far, and whether it runs in bf16.
 
+    bf16: None until it is decided; what the first machine decided holds on every other one that goes on with the run.
     Random numbers need no state: each step seeds its own from (seed, step, rank).
     """
 
@@ -22,7 +24,8 @@ class TrainState:
         self.parameters = list(module.parameters())
         self.average = [parameter.detach().clone() for parameter in self.parameters]
         self.step = 0
-        self.lowest_loss = math.inf
+        self.losses = LossHistory()
+        self.bf16: bool | None = None
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
@@ -42,7 +45,7 @@ class TrainState:
         tensors |= {f"average.{name}": average for name, average in zip(names, self.average, strict=True)}
         tensors |= {f"optimizer.{key}.{name}": state[key] for name, state in zip(names, moments, strict=True) for key in state}
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, folder / STATE)
-        (folder / PROGRESS).write_text(json.dumps({"step": self.step, "lowest_loss": self.lowest_loss}))
+        (folder / PROGRESS).write_text(json.dumps({"step": self.step, "bf16": self.bf16, "losses": self.losses.state()}))
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
@@ -54,10 +57,11 @@ class TrainState:
             keys = [key for key in tensors if key.startswith(prefix) and key.endswith(suffix) and key.count(".") == name.count(".") + 2]
             self.optimizer.state[parameter] = {key[len(prefix) : -len(suffix)]: tensors[key].to(parameter.device) for key in keys}
         progress = json.loads((folder / PROGRESS).read_text())
-        self.step, self.lowest_loss = progress["step"], progress.get("lowest_loss", math.inf)
+        self.step, self.bf16 = progress["step"], progress.get("bf16")
+        self.losses = LossHistory(**progress.get("losses", {}))
 
 
-def forget_lowest_loss(folder: Path) -> None:
-    """Of a checkpoint from which training goes on with other settings: what its loss was says nothing of divergence then."""
+def forget_losses(folder: Path) -> None:
+    """Drops the losses of a checkpoint from which training goes on with other settings: they say nothing of divergence then."""
     progress = json.loads((folder / PROGRESS).read_text())
-    (folder / PROGRESS).write_text(json.dumps({"step": progress["step"]}))
+    (folder / PROGRESS).write_text(json.dumps(progress | {"losses": {}}))

@@ -4,18 +4,20 @@ import math
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from pydantic import Field
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ms2sl.collate import Batch
 from ms2sl.config import Config
-from ms2sl.devices import uses_bf16
-from ms2sl.errors import InputError
+from ms2sl.devices import Precision, uses_bf16
+from ms2sl.distributed import all_sum
 from ms2sl.train_state import TrainState
 
 Batches = Callable[[int], Iterator[Batch]]
@@ -26,12 +28,15 @@ class TrainingConfig(Config):
 
     steps: int = Field(1500, gt=0, description="optimizer steps")
     batch_size: int = Field(64, gt=0, description="clips a step and worker")
+    max_frames: int = Field(
+        32_768, gt=0, description="padded frames (clips x the longest) a forward pass; gradients of a larger batch are accumulated in parts"
+    )
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW; cosine decay to 0")
     warmup: int = Field(50, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights")
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto is bf16 autocast where the processor has it")
+    precision: Precision = Field("auto", description="auto is bf16 autocast where the run begins on processors that all have it")
     log_every: int = Field(20, gt=0, description="steps between reports")
     validate_every: int = Field(500, gt=0, description="steps between validations on the whole dev split")
     checkpoint_every: int = Field(250, gt=0, description="steps between checkpoints")
@@ -72,12 +77,8 @@ class Reporter(Protocol):
         ...
 
     def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
-        """Metrics of every rank 0; the checkpoint, which it may move, of rank 0 alone."""
+        """Metrics of all ranks together; the checkpoint, which it may move, of rank 0 alone."""
         ...
-
-
-class Diverged(InputError):
-    """The loss became NaN, infinite or far larger than it was."""
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
@@ -108,18 +109,17 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
     state = TrainState(task.module, make_optimizer(task.module, config))
     if latest := reporter.latest():
         state.load(latest)
-    bf16 = uses_bf16(config.precision, device)
+    if state.bf16 is None or config.precision != "auto":  # all ranks alike, or their gradients would be of different arithmetic
+        state.bf16 = all_sum({"bf16": uses_bf16(config.precision, device)}, device)["bf16"] == reporter.world_size
     meter, validation = Meter(), {}
     stream = batches(state.step) if state.step < config.steps else iter(())
     while state.step < config.steps:
         with meter.waiting():
-            batch = next(stream).to(device)
+            batch = next(stream)
         generator = seed_step(config.seed, state.step, reporter.rank)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(state.step, config)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            losses = task.loss(module, batch, generator)
-        losses["loss"].backward()
+        losses = accumulate(task, module, batch.split(config.max_frames), device, state.bf16, generator)
         losses["gradient_norm"] = torch.nn.utils.clip_grad_norm_(state.parameters, config.clip_norm)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
@@ -130,8 +130,8 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
         last = state.step == config.steps
         if not (last or any(state.step % n == 0 for n in (config.log_every, config.checkpoint_every, config.validate_every))):
             continue
-        metrics = meter.read() | {"learning_rate": learning_rate(state.step, config)}
-        check_divergence(metrics["loss"], metrics["gradient_norm"], state)
+        metrics = meter.read(device) | {"learning_rate": learning_rate(state.step, config)}
+        state.losses.check(state.step, metrics["loss"], metrics["gradient_norm"])
         if last or state.step % config.validate_every == 0:
             validation = task.validate(state.averaged(), reporter.rank, reporter.world_size, device)
             metrics |= validation
@@ -146,6 +146,26 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
     return validation
 
 
+def accumulate(
+    task: Task, module: nn.Module, parts: Sequence[Batch], device: torch.device, bf16: bool, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Backward passes over the parts of a batch; returns the means of the loss terms, each part weighted by its clips.
+
+    Gradients are averaged over ranks once, with the last part, so ranks may have different numbers of them.
+    """
+    clips, terms = sum(map(len, parts)), {}
+    for part in parts:
+        alone = part is not parts[-1] and isinstance(module, DistributedDataParallel)
+        with module.no_sync() if alone else nullcontext():
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                losses = task.loss(module, part.to(device), generator)
+            share = len(part) / clips
+            (share * losses["loss"]).backward()
+        for name, value in losses.items():
+            terms[name] = terms.get(name, 0) + share * value.detach()
+    return terms
+
+
 def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
     """The random numbers of one step: a generator on the CPU for noise, and the global one for dropout."""
     mixed = ((seed * 1_000_003 + step) * 4_099 + rank) % 2**63
@@ -153,19 +173,8 @@ def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
     return torch.Generator().manual_seed(mixed)
 
 
-def check_divergence(loss: float, gradient_norm: float, state: TrainState) -> None:
-    """Raises Diverged."""
-    if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
-        what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient became {gradient_norm}"
-        raise Diverged(f"training diverged: the {what} by step {state.step}; lower training.learning_rate or look for broken clips")
-    if loss > 10 * max(state.lowest_loss, 0.1):
-        rise = f"rose from {state.lowest_loss:.3g} to {loss:.3g}"
-        raise Diverged(f"training diverged: the loss {rise} by step {state.step}; lower training.learning_rate")
-    state.lowest_loss = min(state.lowest_loss, loss)
-
-
 class Meter:
-    """Means of losses, frames a second and the share of time spent waiting for data, since the last reading."""
+    """Over all ranks since the last reading: means of losses, frames a second, and the share of time spent waiting for data."""
 
     def __init__(self):
         self._reset()
@@ -193,9 +202,18 @@ class Meter:
         """What happened since the last reading is not training."""
         self._reset()
 
-    def read(self) -> dict[str, float]:
-        elapsed = time.perf_counter() - self.started
-        metrics = {name: float(value) / self.steps for name, value in self.sums.items()}
-        metrics |= {"frames_per_second": self.frames / elapsed, "data_wait_share": self.waited / elapsed}
+    def read(self, device: torch.device) -> dict[str, float]:
+        """The same on every rank, all of which must call it; so whatever is decided by it, all ranks decide alike."""
+        times = {
+            "steps": self.steps,
+            "ranks": 1,
+            "frames": self.frames,
+            "elapsed": time.perf_counter() - self.started,
+            "waited": self.waited,
+        }
+        total = all_sum({name: float(value) for name, value in (self.sums | times).items()}, device)
+        steps, ranks, frames, elapsed, waited = (total.pop(name) for name in times)
+        metrics = {name: value / steps for name, value in total.items()}
+        metrics |= {"frames_per_second": frames * ranks / elapsed, "data_wait_share": waited / elapsed}
         self._reset()
         return metrics

@@ -7,11 +7,12 @@ from pydantic import ValidationError
 from ms2sl.batching import Plan
 from ms2sl.checkpoint import ModelCard
 from ms2sl.dataset import Dataset
+from ms2sl.divergence import Diverged, LossHistory
 from ms2sl.local import LocalReporter, local_batches
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.task import MS2SLTask
-from ms2sl.train_state import TrainState, forget_lowest_loss
-from ms2sl.training import Diverged, TrainingConfig, check_divergence, learning_rate, make_optimizer, seed_step, train
+from ms2sl.train_state import TrainState, forget_losses
+from ms2sl.training import TrainingConfig, learning_rate, make_optimizer, seed_step, train
 
 
 @pytest.fixture
@@ -114,14 +115,14 @@ def heavier(times: float) -> LossWeights:
     return LossWeights(**{name: times * weight for name, weight in LossWeights()})
 
 
-def test_losses_of_other_weights_have_not_diverged_if_the_lowest_loss_is_forgotten(run, tmp_path):
+def test_losses_of_other_weights_have_not_diverged_if_the_losses_before_are_forgotten(run, tmp_path):
     for folder in ("remembers", "forgets"):
         with pytest.raises(Killed):
             run(tmp_path / folder, spoil=killed_at(7))
     with pytest.raises(Diverged, match="the loss rose"):
-        run(tmp_path / "remembers", weights=heavier(20))
-    forget_lowest_loss(next((tmp_path / "forgets").glob("step-*")))
-    _, resumed = run(tmp_path / "forgets", weights=heavier(20))
+        run(tmp_path / "remembers", weights=heavier(1000))
+    forget_losses(next((tmp_path / "forgets").glob("step-*")))
+    _, resumed = run(tmp_path / "forgets", weights=heavier(1000))
     assert [row["step"] for row in resumed.history] == [8, 9, 10, 12]
 
 
@@ -157,32 +158,45 @@ def state_of(module) -> TrainState:
     return TrainState(module, torch.optim.AdamW(module.parameters()))
 
 
-def test_a_loss_that_rises_far_above_its_lowest_is_named_with_both_values():
-    state = state_of(torch.nn.Linear(2, 2))
-    for loss in (8.0, 2.0, 19.9):
-        check_divergence(loss, 1.0, state)
-    with pytest.raises(Diverged, match=r"the loss rose from 2 to 20\.1"):
-        check_divergence(20.1, 1.0, state)
-
-
-def test_the_lowest_loss_is_remembered_across_a_resumption_unless_it_is_forgotten(tmp_path):
+def stepped(step: int) -> TrainState:
+    """A state that can be saved: its optimizer has moments."""
     state = state_of(torch.nn.Linear(2, 2))
     state.module(torch.ones(1, 2)).sum().backward()
     state.optimizer.step()
-    state.step = 7
-    check_divergence(2.0, 1.0, state)
+    state.step = step
+    return state
+
+
+def test_losses_and_precision_are_remembered_across_a_resumption_and_losses_can_be_forgotten(tmp_path):
+    state = stepped(7)
+    state.bf16 = True
+    state.losses.check(7, 2.0, 1.0)
     state.save(tmp_path)
     resumed = state_of(torch.nn.Linear(2, 2))
     resumed.load(tmp_path)
-    assert (resumed.step, resumed.lowest_loss) == (7, 2.0)
-    forget_lowest_loss(tmp_path)
+    assert (resumed.step, resumed.bf16, resumed.losses) == (7, True, LossHistory(2.0, 2.0, [2.0]))
+    forget_losses(tmp_path)
     resumed.load(tmp_path)
-    assert (resumed.step, resumed.lowest_loss) == (7, math.inf)
+    assert (resumed.step, resumed.bf16, resumed.losses) == (7, True, LossHistory())
 
 
-def test_an_infinite_gradient_of_a_finite_loss_is_called_what_it_is():
-    with pytest.raises(Diverged, match="gradient"):
-        check_divergence(2.0, math.inf, state_of(torch.nn.Linear(2, 2)))
+def test_a_state_of_before_there_was_a_history_of_losses_loads(tmp_path):
+    stepped(7).save(tmp_path)
+    (tmp_path / "training.json").write_text('{"step": 7, "lowest_loss": 2.0}')
+    resumed = state_of(torch.nn.Linear(2, 2))
+    resumed.load(tmp_path)
+    assert (resumed.step, resumed.bf16, resumed.losses) == (7, None, LossHistory())
+
+
+def test_auto_precision_is_what_it_was_when_the_run_began_whatever_the_machine_that_goes_on(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("ms2sl.devices.supports_bf16", lambda device: True)
+    whole, _ = run(tmp_path / "whole", precision="auto")
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", spoil=killed_at(7), precision="auto")
+    monkeypatch.setattr("ms2sl.devices.supports_bf16", lambda device: False)
+    resumed, _ = run(tmp_path / "killed", precision="auto")
+    for (name, one), other in zip(whole.module.named_parameters(), resumed.module.parameters(), strict=True):
+        assert torch.equal(one, other), name
 
 
 def test_random_numbers_differ_by_seed_step_and_rank_and_repeat_otherwise():

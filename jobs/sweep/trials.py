@@ -19,12 +19,13 @@ from jobs.sweep.search import key
 from jobs.train import fit
 from ms2sl.batching import Plan
 from ms2sl.dataset import Dataset
+from ms2sl.divergence import Diverged
 from ms2sl.evaluation.judged import JudgedTask, Judging
 from ms2sl.evaluation.quality import Quality
 from ms2sl.local import local_batches
 from ms2sl.tracking import git_commit
-from ms2sl.train_state import forget_lowest_loss
-from ms2sl.training import Diverged, Reporter, train
+from ms2sl.train_state import forget_losses
+from ms2sl.training import Reporter, train
 
 DIVERGED = "diverged"  # reported with the reason
 
@@ -32,8 +33,8 @@ DIVERGED = "diverged"  # reported with the reason
 class TuneReporter:
     """A Reporter of one rank that tells Ray Tune.
 
-    start: a checkpoint of an earlier command to go on from. changing: whether settings change in mid-training, so that the lowest loss
-    of before says nothing of divergence.
+    start: a checkpoint of an earlier command to go on from. changing: whether settings change in mid-training, so that the losses
+    of before say nothing of divergence.
     """
 
     rank, world_size = 0, 1
@@ -51,7 +52,7 @@ class TuneReporter:
         self._copy = tempfile.TemporaryDirectory()  # lives as long as the reporter
         folder = Path(checkpoint.to_directory(self._copy.name))
         if self.changing:
-            forget_lowest_loss(folder)
+            forget_losses(folder)
         return folder
 
     def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
