@@ -5,7 +5,6 @@ The same command after an interruption goes on from the last checkpoint.
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,7 @@ from pydantic import Field
 from ray.train.torch import TorchTrainer
 
 from jobs.command import Command, Place, check_resources, main, start_ray
+from jobs.fresh import forget
 from jobs.progress import Progress, shown
 from jobs.reporting import RayReporter, TrackMetrics
 from jobs.streaming import stream
@@ -31,6 +31,7 @@ from ms2sl.hiding import HideConfig
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import ModelConfig
 from ms2sl.model.task import MS2SLTask
+from ms2sl.names import Name
 from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri, flatten, git_commit
 from ms2sl.training import TrainingConfig, train
@@ -43,7 +44,7 @@ class TrainCommand(Command):
     task: Literal["ms2sl", "recogniser", "translator"] = Field(
         "ms2sl", description="the model, or a judge of signing: of letters, of sentences"
     )
-    name: str = Field("ms2sl", pattern=r"^[\w.-]+$", description="name of the run; the same name goes on with it")
+    name: Name = Field("ms2sl", description="name of the run; the same name goes on with it")
     runs: Path = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
     fresh: bool = Field(False, description="forget an earlier run of this name")
     model: ModelConfig = ModelConfig()
@@ -173,7 +174,7 @@ def claim(options: TrainCommand, dataset: Dataset) -> None:
     """Makes the run's folder, or finds that it is this very run's. Raises InputError if it is another's."""
     recipe = options.folder / "recipe.json"
     if options.fresh:
-        shutil.rmtree(options.folder, ignore_errors=True)
+        forget(options)
     now = options.learns | {"dataset": dataset.card.fingerprint}
     if recipe.exists():
         before = json.loads(recipe.read_text())

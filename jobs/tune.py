@@ -5,7 +5,6 @@ The same command after any end goes on: trials that have ended are not run again
 """
 
 import fcntl
-import json
 import logging
 import os
 import random
@@ -52,8 +51,6 @@ def run(options: TuneCommand) -> None:
     dataset = Dataset(options.data)
     check(options, dataset)
     options = options.model_copy(update={"score": options.score or usual_score(backtranslation.load(options.reader))})
-    if options.fresh and (recipe := options.folder / "recipe.json").exists() and "space" not in json.loads(recipe.read_text()):
-        raise InputError(f"{options.folder} holds a training and no sweep, and is not deleted: choose another --name")
     ledger = Ledger(options.folder / "trials")
     together = room(options) if pending(options, space, [] if options.fresh else ledger.trials()) else 0
     with locked(options):

@@ -35,8 +35,8 @@ def explain(error: ValidationError, config: type[BaseModel]) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(f"unknown key '{key}'; allowed here: {', '.join(_siblings(config, problem['loc']))}")
-        elif not key:  # of the whole, of which a validator says what does not go together
-            lines.append(problem["msg"].removeprefix("Value error, "))
+        elif problem["type"] == "value_error":  # of a validator of ours, which says what is wrong with what
+            lines.append(f"{key}: {problem['msg']}".removeprefix(": ").replace("Value error, ", "", 1))
         else:
             lines.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
     return "; ".join(lines)

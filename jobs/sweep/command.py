@@ -15,6 +15,7 @@ from ms2sl.evaluation.quality import ScoreName
 from ms2sl.hiding import HideConfig
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import ModelConfig
+from ms2sl.names import Name
 from ms2sl.producers.sampling import Sampling
 from ms2sl.sweep.ledger import LATENCY, QUALITY
 from ms2sl.tracking import flatten
@@ -32,7 +33,7 @@ class TuneCommand(Command):
 
     data: Place = Field("data/fingerspelling", description="folder of a prepared dataset, local or a URI")
     space: str = Field("loss_weights", description="module of tune_spaces, or the path of a module or YAML file of your own")
-    name: str = Field("sweep", pattern=r"^[\w.-]+$", description="name of the sweep; the same name goes on with it")
+    name: Name = Field("sweep", description="name of the sweep; the same name goes on with it")
     runs: Path = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
     fresh: bool = Field(False, description="forget an earlier sweep of this name")
     search: Literal["random", "grid", "optuna"] | None = Field(
