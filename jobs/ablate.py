@@ -13,7 +13,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from jobs import evaluate, train
-from jobs.command import Command, Place, main
+from jobs.command import Command, main
 from ms2sl import backtranslation
 from ms2sl.clip import Clip
 from ms2sl.dataset import Dataset
@@ -29,6 +29,7 @@ from ms2sl.model.ms2sl import ModelConfig
 from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri
 from ms2sl.training import TrainingConfig
+from ms2sl.uri import LocalPath, Place, Uri
 from tune_spaces.ablations import FULL, SPACE
 
 ABLATIONS = SPACE["variants"]
@@ -40,8 +41,8 @@ class AblateCommand(Command):
     data: Place = Field("data/fingerspelling", description="folder of a prepared dataset; best one whose clips all have text and speech")
     split: str = Field("test", description="split to judge on")
     clips: int = Field(200, gt=1, description="clips to judge on")
-    reader: Path = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
-    runs: Path = Field(Path("runs/ablations"), description="folder for the trained models and the results")
+    reader: LocalPath = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
+    runs: LocalPath = Field(Path("runs/ablations"), description="folder for the trained models and the results")
     only: tuple[str, ...] = Field(tuple(ABLATIONS), description=f"which of: {', '.join(ABLATIONS)}")
     seeds: int = Field(1, gt=0, description="trainings of each; one says nothing of how much is chance")
     sweep: tuple[evaluate.Steps, ...] = Field((1, 2, 4, 8, 16, 50), description="sampling steps of the first full model to compare")
@@ -50,13 +51,13 @@ class AblateCommand(Command):
     training: TrainingConfig = TrainingConfig()
     workers: int = Field(1, gt=0, description="DDP workers of a training")
     gpu: bool = Field(False, description="one GPU a worker")
-    tracking: str | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
+    tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
     experiment: str = Field("ms2sl-ablations", description="MLflow experiment")
 
 
 def run(options: AblateCommand) -> list[Result]:
     options = options.model_copy(
-        update={"data": str(Location(options.data)), "runs": options.runs.absolute(), "reader": options.reader.absolute()}
+        update={"data": Location(options.data).uri, "runs": options.runs.absolute(), "reader": options.reader.absolute()}
     )
     unknown = set(options.only) - set(ABLATIONS)
     if unknown:

@@ -1,19 +1,22 @@
 """What all commands share: flags over a YAML recipe, plain errors, one local Ray or the cluster's."""
 
+import io
 import logging
 import os
 import sys
+import traceback
+from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Annotated, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 from ms2sl.config import explain, read_yaml
 from ms2sl.errors import InputError
+from ms2sl.uri import LocalPath, public
 
 T = TypeVar("T", bound="Command")
-Place = Annotated[str, BeforeValidator(str)]  # a local path or a URI
 
 
 class Command(BaseSettings):
@@ -22,7 +25,7 @@ class Command(BaseSettings):
     interrupted: ClassVar[str] = "run the same command again to go on"  # what a user is told after Ctrl-C
     model_config = SettingsConfigDict(extra="forbid", frozen=True, cli_kebab_case=True, cli_implicit_flags=True, cli_avoid_json=True)
 
-    recipe: Path | None = Field(None, description="YAML file with any of these keys; flags win over it")
+    recipe: LocalPath | None = Field(None, description="YAML file with any of these keys; flags win over it")
 
     @classmethod
     def settings_customise_sources(cls, settings_cls, init_settings, **_):
@@ -31,34 +34,58 @@ class Command(BaseSettings):
     @classmethod
     def parse(cls: type[T], arguments: list[str]) -> T:
         """Raises InputError for a recipe or a value that is wrong; prints usage and exits for an unknown flag."""
-        recipe = _recipe(arguments)
+        recipe, complaint = _recipe(arguments), io.StringIO()
         try:
-            return CliApp.run(cls, cli_args=arguments, **(read_yaml(recipe) if recipe else {}))
+            with redirect_stderr(complaint):  # argparse repeats what it does not know, which may hold a key
+                return CliApp.run(cls, cli_args=arguments, **(read_yaml(recipe) if recipe else {}))
         except ValidationError as error:
             raise InputError(explain(error, cls)) from None
         except SettingsError as error:
             raise InputError(str(error)) from None
+        finally:
+            sys.stderr.write(public(complaint.getvalue()))
 
     def cli_cmd(self) -> None:
         """Parsing alone does nothing."""
 
+    def __repr__(self) -> str:
+        return public(super().__repr__())
+
+    __str__ = __repr__
+
     def options(self) -> dict:
-        """All options as plain data, to be recorded."""
+        """All options as plain data, to be recorded: URIs are without their credentials."""
         return self.model_dump(mode="json", exclude={"recipe"})
 
 
 def _recipe(arguments: list[str]) -> Path | None:
     for i, argument in enumerate(arguments):
         if argument == "--recipe" and i + 1 < len(arguments):
-            return Path(arguments[i + 1])
+            return _local_recipe(arguments[i + 1])
         if argument.startswith("--recipe="):
-            return Path(argument.removeprefix("--recipe="))
+            return _local_recipe(argument.removeprefix("--recipe="))
     return None
+
+
+def _local_recipe(argument: str) -> Path:
+    try:
+        return TypeAdapter(LocalPath).validate_python(argument)
+    except ValidationError as error:
+        raise InputError(f"recipe: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+
+
+class PublicFormatter(logging.Formatter):
+    """Log records without the credentials of the URIs in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return public(super().format(record))
 
 
 def main(command: type[T], run) -> None:
     """Runs a job from the command line. Errors that a user can cause are one line, without a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PublicFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     command.model_config["cli_prog_name"] = f"python -m {sys.modules['__main__'].__spec__.name}"
     try:
         run(command.parse(sys.argv[1:]))
@@ -67,16 +94,14 @@ def main(command: type[T], run) -> None:
         sys.exit(130)
     except Exception as error:
         cause = user_error(error)
-        if cause is None:
-            raise
-        sys.exit(f"error: {cause}")
+        sys.exit(public(traceback.format_exc()) if cause is None else f"error: {cause}")
 
 
 def user_error(error: BaseException | None) -> str | None:
     """What the user did wrong, if that is behind an error; Ray wraps errors of its workers in its own."""
     while error is not None:
         if isinstance(error, InputError):
-            return str(getattr(error, "cause", None) or error)
+            return public(getattr(error, "cause", None) or error)
         failures = getattr(error, "worker_failures", None)
         error = next(iter(failures.values())) if failures else getattr(error, "cause", None) or error.__cause__
     return None

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from jobs.command import Command, Place, check_resources, main, start_ray
+from jobs.command import Command, check_resources, main, start_ray
 from ms2sl import backtranslation, gallery
 from ms2sl.checkpoint import check_skeleton, read_card
 from ms2sl.clip import Clip
@@ -35,6 +35,7 @@ from ms2sl.rendering import strips
 from ms2sl.shards import write_parquet
 from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri
+from ms2sl.uri import LocalPath, PathOrName, Place, Uri
 
 CHUNK = 64  # clips that an actor judges at a time
 MS2SL = "ms2sl"
@@ -51,11 +52,13 @@ class EvaluateCommand(Command):
     interrupted: ClassVar[str] = "nothing of an evaluation is kept until all is measured; run the same command again"
     data: Place = Field("data/fingerspelling", description="folder of the prepared dataset, local or a URI")
     split: str = Field("test", description="split to judge on")
-    model: Path = Field(Path("runs/quickstart/model"), description="folder of the trained model")
-    others: dict[str, Path] = Field({}, description="other trained models to compare with: name=folder")
-    produced: dict[str, Path] = Field({}, description="what other systems produced: name=folder of .pose files named by the ids of clips")
-    reader: Path = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
-    out: Path = Field(Path("runs/quickstart/evaluation"), description="folder for results.md, results.json and gallery.html")
+    model: LocalPath = Field(Path("runs/quickstart/model"), description="folder of the trained model")
+    others: dict[str, LocalPath] = Field({}, description="other trained models to compare with: name=folder")
+    produced: dict[str, LocalPath] = Field(
+        {}, description="what other systems produced: name=folder of .pose files named by the ids of clips"
+    )
+    reader: LocalPath = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
+    out: LocalPath = Field(Path("runs/quickstart/evaluation"), description="folder for results.md, results.json and gallery.html")
     clips: int = Field(200, gt=1, description="clips to judge on, the first of the split")
     shown: int = Field(12, ge=0, description="clips in the gallery: worst, median and best ones")
     steps: Steps = Field(8, description="sampling steps")
@@ -64,16 +67,16 @@ class EvaluateCommand(Command):
     seeds: int = Field(3, gt=0, description="samples of each utterance")
     modalities: tuple[Modality, ...] | None = Field(None, description="of text, speech and both; by default all that model and data know")
     baselines: tuple[BaselineName, ...] = Field(tuple(BASELINES), description="trivial producers to compare with")
-    dictionary: str | None = Field(
+    dictionary: PathOrName | None = Field(
         None, description="dictionary of spoken-to-signed to stitch signs from: a folder, or 'fingerspelling' for letters alone"
     )
-    ear: str | None = Field(
+    ear: PathOrName | None = Field(
         None, description="recogniser of speech for a cascade speech → text → signs: a folder, a name on the hub, or 'own' for the model's"
     )
     sweep: tuple[Steps, ...] = Field((), description="numbers of sampling steps to plot quality and latency against")
     workers: int = Field(1, gt=0, description="actors that produce and judge")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
-    tracking: str | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
+    tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
 
     @property
     def device(self) -> str:
@@ -95,7 +98,7 @@ class JudgeActor:
 
 
 def run(options: EvaluateCommand) -> list[Result]:
-    options = options.model_copy(update={"data": str(Location(options.data)), "model": options.model.absolute()})
+    options = options.model_copy(update={"data": Location(options.data).uri, "model": options.model.absolute()})
     options = options.model_copy(update={"reader": options.reader.absolute()})
     dataset, reader = Dataset(options.data), backtranslation.load(options.reader)
     clips = chosen_clips(dataset, options.split, options.clips)

@@ -14,7 +14,7 @@ import ray
 from pydantic import Field, create_model
 from tqdm import tqdm
 
-from jobs.command import Command, Place, check_resources, main, start_ray
+from jobs.command import Command, check_resources, main, start_ray
 from ms2sl.corpora import CORPORA, Corpus
 from ms2sl.dataset import Dataset, DatasetCard, describe, summary
 from ms2sl.description import write_description
@@ -25,6 +25,7 @@ from ms2sl.fitting import FitConfig
 from ms2sl.preparing import Resplit, ShardPlan, featurize, fingerprint, import_rows, is_done, plan_shards
 from ms2sl.shards import SCHEMA, Rejection, ShardHeader, write_shard
 from ms2sl.storage import Location
+from ms2sl.uri import Place
 
 STAGES, CPUS_PER_STAGE = 3, 0.3  # import, featurize and write together are a worker, and take a CPU
 STAGED = SCHEMA.append(pa.field("file", pa.string())).append(pa.field("error", pa.string()))

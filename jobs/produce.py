@@ -24,16 +24,17 @@ from ms2sl.produced import OutputFolder, Settings, read_utterances
 from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.rendering import gif
 from ms2sl.skeletons import HOLISTIC_178X3
+from ms2sl.uri import LocalPath
 
 
 class ProduceCommand(Command):
     """Signs what is written or spoken: one --text or --speech, or a file or folder of --utterances."""
 
-    model: Path = Field(Path("runs/quickstart/model"), description="folder of a trained model")
+    model: LocalPath = Field(Path("runs/quickstart/model"), description="folder of a trained model")
     text: str | None = Field(None, description="one text to sign")
-    speech: Path | None = Field(None, description="one recording to sign (wav, flac, mp3, ogg)")
-    utterances: Path | None = Field(None, description="a Parquet, CSV or text file of texts, or a folder of recordings")
-    out: Path = Field(Path("produced"), description="folder for .pose files, Parquet and GIF")
+    speech: LocalPath | None = Field(None, description="one recording to sign (wav, flac, mp3, ogg)")
+    utterances: LocalPath | None = Field(None, description="a Parquet, CSV or text file of texts, or a folder of recordings")
+    out: LocalPath = Field(Path("produced"), description="folder for .pose files, Parquet and GIF")
     steps: int = Field(8, gt=0, le=1000, description="sampling steps: more is finer and slower")
     guidance: float = Field(1.0, ge=0, description="how strongly to follow the condition; 1 is plain")
     sampler: SamplerName = Field("ddim", description="ddim (first order) or dpm++ (second order)")

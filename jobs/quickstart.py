@@ -8,11 +8,12 @@ from pathlib import Path
 from pydantic import Field
 
 from jobs import evaluate, prepare, train
-from jobs.command import Command, Place, main, start_ray
+from jobs.command import Command, main, start_ray
 from ms2sl.corpora.fingerspelling import FingerspellingConfig
 from ms2sl.dataset import summary
 from ms2sl.tracking import default_uri
 from ms2sl.training import TrainingConfig
+from ms2sl.uri import LocalPath, Place
 
 
 class QuickstartCommand(Command):
@@ -25,7 +26,7 @@ class QuickstartCommand(Command):
     workers: int = Field(1, gt=0, description="DDP workers")
     gpu: bool = Field(False, description="one GPU a worker")
     data: Place = Field("data/fingerspelling", description="folder for the dataset")
-    runs: Path = Field(Path("runs"), description="folder for the runs")
+    runs: LocalPath = Field(Path("runs"), description="folder for the runs")
 
 
 def run(options: QuickstartCommand) -> None:

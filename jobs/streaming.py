@@ -47,7 +47,7 @@ def read(batch: dict) -> Iterator[pa.Table]:
 def stream(plan: Plan, collate: Collate, start: int, steps: int) -> Iterator[Batch]:
     """The batches of steps ``start`` to ``steps`` of this rank."""
     first, last = start // plan.steps_per_epoch, (steps - 1) // plan.steps_per_epoch
-    items = [{"path": str(path), "epoch": epoch} for epoch in range(first, last + 1) for path in plan.epoch(epoch)]
+    items = [{"path": path.uri, "epoch": epoch} for epoch in range(first, last + 1) for path in plan.epoch(epoch)]
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True

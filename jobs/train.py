@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from ray.train.torch import TorchTrainer
 
-from jobs.command import Command, Place, check_resources, main, start_ray
+from jobs.command import Command, check_resources, main, start_ray
 from jobs.fresh import forget
 from jobs.progress import Progress, shown
 from jobs.reporting import RayReporter, TrackMetrics
@@ -35,6 +35,7 @@ from ms2sl.names import Name
 from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri, flatten, git_commit
 from ms2sl.training import TrainingConfig, train
+from ms2sl.uri import LocalPath, Place, Uri, public
 
 
 class TrainCommand(Command):
@@ -45,7 +46,7 @@ class TrainCommand(Command):
         "ms2sl", description="the model, or a judge of signing: of letters, of sentences"
     )
     name: Name = Field("ms2sl", description="name of the run; the same name goes on with it")
-    runs: Path = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
+    runs: LocalPath = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
     fresh: bool = Field(False, description="forget an earlier run of this name")
     model: ModelConfig = ModelConfig()
     losses: LossWeights = LossWeights()
@@ -56,7 +57,7 @@ class TrainCommand(Command):
     workers: int = Field(1, gt=0, description="DDP workers")
     gpu: bool = Field(False, description="one GPU a worker")
     max_failures: int = Field(3, ge=0, description="how often to go on after a worker died")
-    tracking: str | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
+    tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
     experiment: str = Field("ms2sl", description="MLflow experiment")
     champion: bool = Field(True, description="register the finished model in MLflow as the one to use, models:/ms2sl@champion")
 
@@ -98,7 +99,7 @@ def train_worker(config: dict) -> dict:
 
 def run(options: TrainCommand) -> Path:
     """Trains to the end and returns the folder of the finished model."""
-    options = options.model_copy(update={"data": str(Location(options.data))})
+    options = options.model_copy(update={"data": Location(options.data).uri})
     dataset = Dataset(options.data)
     Plan(dataset.shards("train"), options.training.batch_size, options.training.seed, 0, options.workers)
     dataset.shards(dataset.validation)
@@ -131,7 +132,7 @@ def run(options: TrainCommand) -> Path:
         raise
     finally:
         tracker.finish(status)
-    print(f"model: {finished}\nMLflow: mlflow ui --backend-store-uri {tracker.uri}")
+    print(f"model: {finished}\nMLflow: mlflow ui --backend-store-uri {public(tracker.uri)}")
     return finished
 
 

@@ -47,7 +47,7 @@ ENVIRONMENT = {
 
 def run(options: TuneCommand) -> None:
     space = load_space(options.space)
-    options = options.model_copy(update={"data": str(Location(options.data))}).settled(space)
+    options = options.model_copy(update={"data": Location(options.data).uri}).settled(space)
     dataset = Dataset(options.data)
     check(options, dataset)
     options = options.model_copy(update={"score": options.score or usual_score(backtranslation.load(options.reader))})

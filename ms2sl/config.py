@@ -7,12 +7,18 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ms2sl.errors import InputError
+from ms2sl.uri import public
 
 
 class Config(BaseModel):
     """Base of all configurations: an unknown or ill-typed key is an error, and nothing changes later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __repr__(self) -> str:
+        return public(super().__repr__())
+
+    __str__ = __repr__
 
 
 def read_yaml(path: Path, what: str = "recipe") -> dict:
@@ -33,13 +39,14 @@ def explain(error: ValidationError, config: type[BaseModel]) -> str:
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
+        said = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             lines.append(f"unknown key '{key}'; allowed here: {', '.join(_siblings(config, problem['loc']))}")
         elif problem["type"] == "value_error":  # of a validator of ours, which says what is wrong with what
-            lines.append(f"{key}: {problem['msg']}".removeprefix(": ").replace("Value error, ", "", 1))
+            lines.append(f"{key}: {said}".removeprefix(": "))
         else:
-            lines.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
-    return "; ".join(lines)
+            lines.append(f"{key}: {said} (got {problem['input']!r})")
+    return public("; ".join(lines))
 
 
 def _siblings(config: type[BaseModel], location: tuple) -> Iterator[str]:

@@ -11,36 +11,43 @@ from pyarrow import fs
 
 from ms2sl.errors import InputError
 from ms2sl.files import replacing
+from ms2sl.uri import public, public_uri
 
 
 class Location:
     """A local path, or a URI of pyarrow: ``s3://bucket/folder``, ``gs://…``, ``hdfs://…``.
 
     Options of the store stand in its query, as pyarrow reads them
-    (``s3://bucket/folder?endpoint_override=host:9000&scheme=http``); credentials come from where the store's own tools find them.
+    (``s3://bucket/folder?endpoint_override=host:9000&scheme=http``); credentials come from where the store's own tools find them,
+    or stand in the URI. ``str`` and ``repr`` leave them out; ``uri`` and a pickled copy have them.
     All methods raise InputError where the store cannot be reached or what is asked for is not there.
     """
 
     def __init__(self, where: "str | Path | Location"):
-        text = str(where)
+        text = where.uri if isinstance(where, Location) else str(where)
         self.is_local = "://" not in text
         self.base, _, self.query = (str(Path(text).absolute()), "", "") if self.is_local else text.partition("?")
         self.base = self.base.rstrip("/")
 
-    def __str__(self) -> str:
+    @property
+    def uri(self) -> str:
+        """The absolute path or the whole URI, with the credentials in it: to open, never to show."""
         return f"{self.base}?{self.query}" if self.query else self.base
+
+    def __str__(self) -> str:
+        return self.base if self.is_local else public_uri(self.uri)
 
     def __repr__(self) -> str:
         return f"Location({str(self)!r})"
 
     def __eq__(self, other) -> bool:
-        return isinstance(other, Location) and str(self) == str(other)
+        return isinstance(other, Location) and self.uri == other.uri
 
     def __hash__(self) -> int:
-        return hash(str(self))
+        return hash(self.uri)
 
     def __reduce__(self):
-        return Location, (str(self),)
+        return Location, (self.uri,)
 
     def __truediv__(self, name: str) -> "Location":
         """``name`` within this folder; it may have several parts."""
@@ -61,16 +68,16 @@ class Location:
         if self.is_local:
             return fs.LocalFileSystem(), self.base
         try:
-            return fs.FileSystem.from_uri(str(self))
+            return fs.FileSystem.from_uri(self.uri)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise InputError(f"{self} names no store that pyarrow knows: {_reason(error)}") from None
+            raise InputError(f"{self} names no store that pyarrow knows: {self._reason(error)}") from None
 
     def _info(self) -> fs.FileInfo:
         store, path = self._store
         try:
             return store.get_file_info(path)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{self} cannot be reached: {_reason(error)}") from None
+            raise InputError(f"{self} cannot be reached: {self._reason(error)}") from None
 
     def exists(self) -> bool:
         return self._info().type != fs.FileType.NotFound
@@ -86,14 +93,14 @@ class Location:
         except FileNotFoundError:
             raise InputError(f"{self} does not exist") from None
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{self} cannot be read: {_reason(error)}") from None
+            raise InputError(f"{self} cannot be read: {self._reason(error)}") from None
 
     def read_bytes(self) -> bytes:
         with self.open() as file:
             try:
                 return file.read()
             except (pa.ArrowException, OSError) as error:
-                raise InputError(f"{self} cannot be read: {_reason(error)}") from None
+                raise InputError(f"{self} cannot be read: {self._reason(error)}") from None
 
     def read_text(self) -> str:
         """UTF-8, with or without a byte order mark."""
@@ -113,7 +120,7 @@ class Location:
             with store.open_output_stream(path) as file:
                 file.write(content)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{self} cannot be written: {_reason(error)}") from None
+            raise InputError(f"{self} cannot be written: {self._reason(error)}") from None
 
     def children(self) -> Iterator["Location"]:
         """Files and folders directly in this folder, by name; none if it does not exist."""
@@ -129,9 +136,10 @@ class Location:
         try:
             found = store.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{self} cannot be listed: {_reason(error)}") from None
+            raise InputError(f"{self} cannot be listed: {self._reason(error)}") from None
         return sorted(found, key=lambda info: info.path)
 
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0].removeprefix("[Errno 2] ") if str(error) else type(error).__name__
+    def _reason(self, error: Exception) -> str:
+        """What pyarrow says, in a line; it repeats a URI that it does not understand."""
+        lines = str(error).replace(self.uri, str(self)).splitlines()
+        return public(lines[0]).removeprefix("[Errno 2] ") if lines else type(error).__name__

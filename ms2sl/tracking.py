@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ms2sl.uri import public
+
 log = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).parent
@@ -150,12 +152,12 @@ class Tracker:
 
     @_guarded
     def text(self, content: str, path: str) -> None:
-        self._client.log_text(self.run_id, content, path)
+        self._client.log_text(self.run_id, public(content), path)
 
     @_guarded
     def dictionary(self, values: Mapping[str, Any], path: str) -> None:
         """As YAML where the path ends so, and as JSON otherwise."""
-        self._client.log_dict(self.run_id, dict(values), path)
+        self._client.log_dict(self.run_id, _public(values), path)
 
     @_guarded
     def register(self, checkpoint: Path, name: str, alias: str, tags: Mapping[str, str] | None = None) -> str | None:
@@ -216,7 +218,7 @@ class Tracker:
     def _describe(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
         from mlflow.entities import Param, RunTag
 
-        now = {_name(key): str(value)[:LONGEST_VALUE] for key, value in flatten(params)}
+        now = {_name(key): public(value)[:LONGEST_VALUE] for key, value in flatten(params)}
         before = self._client.get_run(self.run_id).data.params
         changed = {f"resumed.{key}": value for key, value in now.items() if before.get(key, value) != value}
         labels = [RunTag(key, value) for key, value in _labels({**tags, **changed}).items()]
@@ -278,11 +280,6 @@ def _absolute(uri: str) -> str:
     return f"sqlite:///{database.resolve()}" if database else uri
 
 
-def public(text: str) -> str:
-    """Without the user and password that a URI in it may hold."""
-    return re.sub(r"://[^/\s]*@", "://", str(text))
-
-
 def _create_unless_there(create: Callable, *args: Any) -> None:
     from mlflow.exceptions import MlflowException
 
@@ -302,8 +299,17 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
+def _public(value: Any) -> Any:
+    """Nested data with every text in it without credentials: what an earlier version wrote may have some."""
+    if isinstance(value, Mapping):
+        return {key: _public(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_public(inner) for inner in value]
+    return public(value) if isinstance(value, str) else value
+
+
 def _labels(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(value) for key, value in tags.items() if value is not None}
+    return {key: public(value) for key, value in tags.items() if value is not None}
 
 
 def _name(key: str) -> str:

@@ -1,6 +1,5 @@
 """What an operator can choose. Limits stand between the service and whoever sends it something."""
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -10,6 +9,7 @@ from ms2sl.devices import Precision
 from ms2sl.errors import InputError
 from ms2sl.producers.sampling import Sampling
 from ms2sl.producers.windows import LONGEST_SECONDS
+from ms2sl.uri import LocalPath, ModelPlace, Uri
 
 
 def _split(value: object) -> object:
@@ -32,11 +32,11 @@ class Limits(Config):
 class Service(Config):
     """The application's arguments: of ``serve run serve.app:build key=value …``, and ``args`` of a config file."""
 
-    model: str | None = Field(None, description="a checkpoint folder, models:/name@alias or models:/name/version")
-    tracking: str | None = Field(None, description="MLflow's URI, for models:/…; by default the database in runs")
+    model: ModelPlace | None = Field(None, description="a checkpoint folder, models:/name@alias or models:/name/version")
+    tracking: Uri | None = Field(None, description="MLflow's URI, for models:/…; by default the database in runs")
     sampling: Sampling = Field(Sampling(), description="of requests that do not say")
     limits: Limits = Limits()
-    keys: Path | None = Field(None, description="file of API keys, one a line; without it everybody may ask")
+    keys: LocalPath | None = Field(None, description="file of API keys, one a line; without it everybody may ask")
     origins: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
         (), description="other web sites whose pages may ask, such as https://example.org"
     )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from jobs.command import Command, Place
+from jobs.command import Command
 from jobs.train import TrainCommand
 from ms2sl.config import explain
 from ms2sl.errors import InputError
@@ -20,6 +20,7 @@ from ms2sl.producers.sampling import Sampling
 from ms2sl.sweep.ledger import LATENCY, QUALITY
 from ms2sl.tracking import flatten
 from ms2sl.training import TrainingConfig
+from ms2sl.uri import LocalPath, PathOrName, Place, Uri
 from tune_spaces import Space, load_space, nested
 
 RECIPE = ("model", "losses", "hide", "training", "sampling")  # what a space can vary
@@ -32,9 +33,9 @@ class TuneCommand(Command):
     """Searches a space of settings for the best quality, or for the best quality at each latency."""
 
     data: Place = Field("data/fingerspelling", description="folder of a prepared dataset, local or a URI")
-    space: str = Field("loss_weights", description="module of tune_spaces, or the path of a module or YAML file of your own")
+    space: PathOrName = Field("loss_weights", description="module of tune_spaces, or the path of a module or YAML file of your own")
     name: Name = Field("sweep", description="name of the sweep; the same name goes on with it")
-    runs: Path = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
+    runs: LocalPath = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
     fresh: bool = Field(False, description="forget an earlier sweep of this name")
     search: Literal["random", "grid", "optuna"] | None = Field(
         None, description="how settings are chosen; by default grid for variants, optuna for two objectives, random otherwise"
@@ -48,12 +49,12 @@ class TuneCommand(Command):
     trials: int = Field(12, gt=0, description="settings to try, the recipe's own among them; a grid is tried whole")
     minutes: float | None = Field(None, gt=0, description="time after which this command stops; the same command goes on")
     judgements: int = Field(9, gt=0, description="how often a trial is judged on its way, in place of training.validate_every")
-    reader: Path = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
+    reader: LocalPath = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
     score: ScoreName | None = Field(
         None, description="what quality is; by default letter_error of a recogniser, log_likelihood of a back-translator"
     )
     clips: int = Field(64, gt=1, description="dev clips to judge a trial on; the best is then compared on all others")
-    trained: Path | None = Field(None, description="folder of a trained model, for a space of sampling alone")
+    trained: LocalPath | None = Field(None, description="folder of a trained model, for a space of sampling alone")
     model: ModelConfig = ModelConfig()
     losses: LossWeights = LossWeights()
     hide: HideConfig = HideConfig()
@@ -68,7 +69,7 @@ class TuneCommand(Command):
     max_failures: int = Field(1, ge=0, description="how often a trial that crashed goes on from its last checkpoint")
     seed: int = Field(0, ge=0, description="seed of the search")
     alias: str = Field("challenger", pattern=r"^[a-zA-Z][\w-]*$", description="MLflow alias of the best trial's model, models:/ms2sl@alias")
-    tracking: str | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
+    tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
     experiment: str = Field("ms2sl-sweeps", description="MLflow experiment")
 
     @property

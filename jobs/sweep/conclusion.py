@@ -22,6 +22,7 @@ from ms2sl.sweep.plots import changes, importance_plot, learning_curves
 from ms2sl.sweep.report import trials_table
 from ms2sl.sweep.values import judged, shown
 from ms2sl.tracking import Tracker
+from ms2sl.uri import public
 from tune_spaces import Space
 
 
@@ -62,7 +63,7 @@ def conclude(options: TuneCommand, space: Space, trials: Sequence[Trial], tracke
     print("\n\n".join(["", *parts]))
     if options.trains and best.checkpoint:
         keep(options, best, tracker)
-    print(f"sweep: {options.folder / 'sweep.md'}\nMLflow: mlflow ui --backend-store-uri {tracker.uri}")
+    print(f"sweep: {options.folder / 'sweep.md'}\nMLflow: mlflow ui --backend-store-uri {public(tracker.uri)}")
 
 
 def comparable(trials: Sequence[Trial], own: Trial | None, score: str) -> list[Trial]:

@@ -15,6 +15,7 @@ from ms2sl.corpora.records import Record, RecordCorpus, recordings, source
 from ms2sl.corpora.tables import read_table
 from ms2sl.errors import InputError
 from ms2sl.skeletons import OPENPOSE_137X2
+from ms2sl.uri import Place
 
 SPLITS = {"train": "train", "val": "dev", "test": "test"}
 COLUMNS = ("SENTENCE_NAME", "SENTENCE")
@@ -23,7 +24,7 @@ COLUMNS = ("SENTENCE_NAME", "SENTENCE")
 class How2SignConfig(Config):
     """Where How2Sign lies. In patterns, {split} stands for train, val and test."""
 
-    source: str = Field("", description="folder of the corpus, local or a URI")
+    source: Place = Field("", description="folder of the corpus, local or a URI")
     texts: str = Field("how2sign_realigned_{split}.csv", description="tables of texts, tab-separated")
     poses: str = Field("json", description="folders with a folder of OpenPose JSON for each sentence")
     speech: str = Field("", description="folders with recordings, <SENTENCE_NAME>.wav, .flac, .mp3 or .ogg; by default none")
@@ -46,7 +47,7 @@ class How2Sign(RecordCorpus):
         there = [(split, table) for split, table in tables.items() if table.exists()]
         rows = [(split, row) for split, table in there for row in read_table(table, "\t", COLUMNS, csv.QUOTE_NONE)]
         if not rows:
-            raise InputError(f"{config.source} has none of {', '.join(table.name for table in tables.values())}: see --how2sign.texts")
+            raise InputError(f"{folder} has none of {', '.join(table.name for table in tables.values())}: see --how2sign.texts")
         places = {config.poses.format(split=split): split for split in SPLITS}
         posed = {clip.name: (clip, split) for place, split in places.items() for clip in (folder / place).children()}
         spoken = {config.speech.format(split=split) for split in SPLITS} if config.speech else ()

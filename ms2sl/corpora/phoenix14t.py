@@ -16,6 +16,7 @@ from ms2sl.corpora.tables import read_table
 from ms2sl.errors import InputError
 from ms2sl.skeletons import PHOENIX_50X3
 from ms2sl.storage import Location
+from ms2sl.uri import Place
 
 SPLITS = ("train", "dev", "test")
 NUMBERS = 151  # of a frame: 50 joints × 3 and a counter that runs from 0 to 1
@@ -27,7 +28,7 @@ ID, TEXT, GLOSS = ("name", "id"), ("translation",), ("orth", "annotation")
 class Phoenix14TConfig(Config):
     """Where PHOENIX14T lies. In patterns, {split} stands for train, dev and test."""
 
-    source: str = Field("", description="folder of the corpus, local or a URI")
+    source: Place = Field("", description="folder of the corpus, local or a URI")
     files: str = Field("{split}", description="files with the endings .skels, .text, .gloss and .files")
     tables: str = Field("", description="tables separated by |, such as PHOENIX-2014-T.{split}.corpus.csv, instead of .text and .gloss")
     fps: float = Field(25.0, gt=0, description="frames a second of the poses")
@@ -45,7 +46,7 @@ class Phoenix14T(RecordCorpus):
         records = [record for split in SPLITS for record in self._split(folder, split)]
         if not records:
             raise InputError(
-                f"{self.config.source} has neither {self.config.files.format(split='train')}.skels nor a table: see --phoenix14t.files and "
+                f"{folder} has neither {self.config.files.format(split='train')}.skels nor a table: see --phoenix14t.files and "
                 "--phoenix14t.tables"
             )
         return records

@@ -16,6 +16,7 @@ from ms2sl.errors import InputError
 from ms2sl.posefile import from_bytes
 from ms2sl.skeletons import skeleton
 from ms2sl.storage import Location
+from ms2sl.uri import Place
 
 COLUMNS = {"id", "pose", "speech", "text", "gloss", "split", "spoken_language", "signed_language"}
 
@@ -23,7 +24,7 @@ COLUMNS = {"id", "pose", "speech", "text", "gloss", "split", "spoken_language", 
 class PoseFilesConfig(Config):
     """Which files, and to which joints they are reduced."""
 
-    source: str = Field("", description="folder of the files, local or a URI")
+    source: Place = Field("", description="folder of the files, local or a URI")
     table: str = Field("", description="CSV or JSON lines of what is known of each clip; by default every file below the source is a clip")
     skeleton: str = Field("holistic-178x3", description="joints to keep, by the name of a skeleton")
     fps: float = Field(25.0, gt=0, description="frames a second to which clips are resampled unless --poses.fps says otherwise")

@@ -10,6 +10,7 @@ from ms2sl.config import Config
 from ms2sl.errors import InputError
 from ms2sl.skeleton import Skeleton
 from ms2sl.storage import Location
+from ms2sl.uri import public_uri
 
 AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 
@@ -115,7 +116,7 @@ def source(config: Config, name: str) -> Location:
         raise InputError(f"say where the corpus is: --{name}.source FOLDER (a path, or a URI such as s3://bucket/folder)")
     where = Location(config.source)
     if not where.is_folder():
-        raise InputError(f"--{name}.source {config.source} is not a folder that can be found")
+        raise InputError(f"--{name}.source {public_uri(config.source)} is not a folder that can be found")
     return where
 
 

@@ -20,6 +20,7 @@ from ms2sl.errors import InputError
 from ms2sl.files import replacing
 from ms2sl.skeletons import HOLISTIC_178X3
 from ms2sl.storage import Location
+from ms2sl.uri import Place
 
 UNSAFE = torch.serialization.pickle.UnpicklingError  # what torch raises for what is not weights only
 SPLITS = ("train", "dev", "test")
@@ -36,7 +37,7 @@ def joint_order() -> np.ndarray:
 class SlrtpConfig(Config):
     """Where the challenge's files lie. In the pattern, {split} stands for train, dev and test."""
 
-    source: str = Field("", description="folder of the corpus, local or a URI")
+    source: Place = Field("", description="folder of the corpus, local or a URI")
     files: str = Field("{split}.pt", description="files of the splits")
     fps: float = Field(25.0, gt=0, description="frames a second of the poses")
 
@@ -55,7 +56,7 @@ class Slrtp(RecordCorpus):
             if where.exists():
                 records += [_record(name, split, entry) for name, entry in self._entries(split).items()]
         if not records:
-            raise InputError(f"{self.config.source} has no {self.config.files.format(split='train')}: see --slrtp.files")
+            raise InputError(f"{folder} has no {self.config.files.format(split='train')}: see --slrtp.files")
         return records
 
     def read(self, record: Record) -> Signing:

@@ -8,13 +8,14 @@ from pydantic import Field
 
 from ms2sl.config import Config
 from ms2sl.errors import InputError
+from ms2sl.uri import PathOrName
 
 
 class FeaturizerConfig(Config):
     """Which featurizer, of which pretrained weights. Those without weights have none of the options."""
 
     featurizer: str
-    weights: str | None = Field(None, description="hub name or local folder of pretrained weights")
+    weights: PathOrName | None = Field(None, description="hub name or local folder of pretrained weights")
     revision: str | None = Field(None, description="revision of the weights on the hub")
     layer: int = Field(-1, description="hidden state to take; -1 is the last")
     rate: float | None = Field(None, gt=0, description="features a second of speech after pooling in time")

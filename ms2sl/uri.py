@@ -1,0 +1,73 @@
+"""Options that name a place: which of them may be a URI, and how a URI is shown without the credentials in it."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer
+
+URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+# One letter before the colon is no scheme. One slash will do: it is what pathlib makes of two.
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+PORT = r"(?![^/?#@]*:\d+(?:[/?#]|$))"  # host:9000/…, which is no user:password
+# With a password, all up to the last @: a key that should have been percent-encoded may hold any of / ? # @.
+PASSWORD, USER = re.compile(rf"://{PORT}[^/?#@]*:.*@", re.DOTALL), re.compile(r"://[^/?#]*@")
+NAMED_BY_USER = ("abfs:", "abfss:", "hdfs:", "wasb:", "wasbs:")  # whose user is a container or no secret
+# Options in the query of a URI that are shown. Of all others the value may be a secret, whatever they are called.
+SHOWN = {"allow_bucket_creation", "allow_bucket_deletion", "allow_delayed_open", "background_writes", "endpoint_override"}
+SHOWN |= {"project_id", "region", "replication", "retry_limit_seconds", "scheme", "tls_verify_certificates"}
+
+
+def public(text: object) -> str:
+    """A text without the users, passwords, keys and tokens of the URIs in it."""
+    return URI.sub(lambda uri: public_uri(uri[0]), str(text))
+
+
+def public_uri(uri: str) -> str:
+    """The same place without credentials; what is no URI as it is."""
+    if "://" not in uri:
+        return uri
+    uri = PASSWORD.sub("://", uri, count=1)
+    if not uri.startswith(NAMED_BY_USER):
+        uri = USER.sub("://", uri, count=1)
+    base, _, query = uri.partition("?")
+    shown = [option for option in query.split("&") if option.partition("=")[0] in SHOWN and "@" not in unquote(option)]
+    return f"{base}?{'&'.join(shown)}" if shown else base
+
+
+def is_uri(value: object) -> bool:
+    return SCHEME.match(str(value)) is not None
+
+
+def _local(value: object) -> object:
+    """A path as it is, or that of a ``file://`` URI. Raises ValueError for any other, of which pathlib would make a local folder."""
+    parts = urlsplit(str(value)) if is_uri(value) else None
+    if parts and parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return unquote(parts.path)
+    return _no_uri(value)
+
+
+def _place(value: object) -> str:
+    """Raises ValueError for a URI with one slash, which would be taken for a local folder of that name."""
+    if is_uri(value) and "://" not in str(value):
+        raise ValueError("a URI has two slashes after its colon")
+    return str(getattr(value, "uri", value))  # of a Location the whole
+
+
+def _no_uri(value: object) -> object:
+    if is_uri(value):
+        shown = public_uri(str(value) if "://" in str(value) else str(value).replace(":/", "://", 1))
+        raise ValueError(f"{shown} is a URI, but only a path is taken here: of this machine, or of storage that is mounted on all machines")
+    return value
+
+
+def _model(value: str) -> str:
+    return value if value.startswith("models:/") and "://" not in value else _no_uri(value)
+
+
+Uri = Annotated[str, PlainSerializer(public_uri, return_type=str, when_used="json")]  # recorded without its credentials
+Place = Annotated[Uri, BeforeValidator(_place)]  # a local path, or a URI of a store, for Location
+LocalPath = Annotated[Path, BeforeValidator(_local)]  # a path where files are made and read by name
+ModelPlace = Annotated[str, AfterValidator(_model)]  # a folder, or a model that MLflow has registered
+PathOrName = Annotated[str, AfterValidator(_no_uri)]  # a local path, or a name that is looked up elsewhere, such as on a hub
