@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -48,6 +49,34 @@ def test_an_unknown_flag_prints_usage(capsys):
     with pytest.raises(SystemExit):
         PrepareCommand.parse(["--shard-syze", "3"])
     assert "unrecognized arguments: --shard-syze" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        PrepareCommand.parse(["--ot", "s3://AKIA:SECRET@bucket/folder"])
+    assert "unrecognized arguments: --ot s3://bucket/folder" in capsys.readouterr().err
+
+
+CREDENTIALS = """
+import logging
+from jobs.command import main
+from jobs.train import TrainCommand
+
+def run(options):
+    logging.getLogger("some.library").warning("cannot reach %s", options.data)
+    raise RuntimeError(f"unforeseen at {options.data}")
+
+main(TrainCommand, run)
+"""
+
+
+def test_logs_and_tracebacks_are_without_credentials(tmp_path):
+    (tmp_path / "job.py").write_text(CREDENTIALS)
+    command = [sys.executable, "-m", "job", "--data", "s3://AKIA:SECRET@bucket/folder"]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}
+    )
+    assert ended.returncode == 1
+    assert "cannot reach s3://bucket/folder" in ended.stderr
+    assert "RuntimeError: unforeseen at s3://bucket/folder" in ended.stderr
+    assert "SECRET" not in ended.stdout + ended.stderr
 
 
 def test_the_environment_has_no_say(monkeypatch):
