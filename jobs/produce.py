@@ -82,6 +82,7 @@ def produce_one(options: ProduceCommand) -> None:
         utterance = Utterance("--text", text=options.text, seconds=options.duration)
     else:
         utterance = Utterance(options.speech.stem, speech=read_speech(options.speech), seconds=options.duration)
+        print_remarks([utterance])
     poses = producer.produce([utterance], seed=options.seed)[0]
     title = options.text if options.speech is None else options.speech.stem
     name = options.out / "".join(letter if letter.isalnum() else "_" for letter in title)[:60]
@@ -98,6 +99,13 @@ def read_speech(path: Path) -> Speech:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def print_remarks(utterances: list[Utterance]) -> None:
+    """What was odd about their recordings, of the first ten."""
+    remarks = [remark for utterance in utterances if utterance.speech for remark in utterance.speech.remarks]
+    for remark in remarks[:10]:
+        print(f"remark: {remark}")
+
+
 def produce_many(options: ProduceCommand) -> None:
     folder = OutputFolder(options.out)
     card = task.load(options.model)[1]  # a wrong model is an error here, not in the actors
@@ -109,6 +117,7 @@ def produce_many(options: ProduceCommand) -> None:
     folder.claim(Settings.of(options.model, **options.model_dump(include={"steps", "guidance", "sampler", "seed", "duration"})))
     done = folder.done()
     missing = [utterance for utterance in utterances if utterance.id not in done]
+    print_remarks(missing)
     made, failed = 0, dict(unreadable)
     if missing:
         start_ray()

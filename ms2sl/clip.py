@@ -1,18 +1,16 @@
 """The unit of data: a clip is one utterance, in any of its modalities."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import soundfile
 import soxr
 
+from ms2sl.audio import LONGEST, decode
 from ms2sl.errors import InputError
 
 SAMPLE_RATE = 16_000  # samples a second at which speech is kept
-LONGEST_SPEECH = 600.0  # seconds
-DECODED_AT_ONCE = 2**20  # numbers
-STEREO = 2 * 48_000  # numbers a second
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,10 +62,11 @@ class Signing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Speech:
-    """Mono waveform, float32 ``(samples,)`` in [-1, 1], at ``rate`` samples a second."""
+    """Mono waveform, float32 ``(samples,)`` in [-1, 1], at ``rate`` samples a second; what was odd about its file."""
 
     waveform: np.ndarray
     rate: int
+    remarks: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -77,7 +76,7 @@ class Speech:
         """At another sampling rate, by soxr. Raises InputError if its own rate is impossible."""
         if self.rate <= 0:
             raise InputError(f"speech of {self.rate} samples a second is impossible")
-        return self if self.rate == rate else Speech(soxr.resample(self.waveform, self.rate, rate), rate)
+        return self if self.rate == rate else replace(self, waveform=soxr.resample(self.waveform, self.rate, rate), rate=rate)
 
     def to_flac(self) -> bytes:
         buffer = io.BytesIO()
@@ -85,33 +84,9 @@ class Speech:
         return buffer.getvalue()
 
     @classmethod
-    def decode(cls, encoded: bytes, where: str = "speech", longest: float = LONGEST_SPEECH, rate: int | None = None) -> "Speech":
-        """Any format of libsndfile (wav, flac, mp3, ogg); channels are averaged. rate: samples a second to bring it to; None keeps its own.
-
-        It is unpacked piece by piece. Raises InputError if the bytes are no audio, hold no samples, or unpack to more than ``longest``
-        seconds or to more numbers than these have in stereo at 48 kHz.
-        """
-        pieces, samples = [], 0
-        try:
-            with soundfile.SoundFile(io.BytesIO(encoded)) as file:
-                own, channels = file.samplerate, file.channels
-                stream = soxr.ResampleStream(own, rate, 1) if rate not in (None, own) else None
-                for piece in file.blocks(DECODED_AT_ONCE // channels + 1, dtype="float32", always_2d=True):
-                    samples += len(piece)
-                    if samples > longest * own:
-                        raise InputError(f"{where} lasts longer than {longest:.0f} s: cut it into utterances")
-                    if samples * channels > longest * STEREO:
-                        raise InputError(f"{where} holds too many samples: send it in mono, at {SAMPLE_RATE} a second")
-                    mono = piece.mean(axis=1)
-                    pieces.append(mono if stream is None else stream.resample_chunk(mono))
-                if stream is not None:
-                    pieces.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
-        except soundfile.LibsndfileError as error:
-            reason = str(error).rsplit(": ", 1)[-1]
-            raise InputError(f"{where} is not audio that can be read (wav, flac, mp3 or ogg): {reason}") from None
-        if not samples:
-            raise InputError(f"{where} holds no samples: record at least one word")
-        return cls(np.concatenate(pieces), rate or own)
+    def decode(cls, encoded: bytes, where: str = "speech", longest: float = LONGEST, rate: int | None = None) -> "Speech":
+        """Any usual format (wav, flac, mp3, ogg); see ``ms2sl.audio.decode``, whose InputErrors it raises."""
+        return cls(*decode(encoded, where, longest, rate))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

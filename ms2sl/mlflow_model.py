@@ -18,7 +18,7 @@ from ms2sl.clip import Utterance
 
 PARAMS = {"steps": 8, "guidance": 1.0, "sampler": "ddim", "seed": 0}  # of ``predict``, with their defaults
 REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "transformers", "safetensors", "pydantic", "pydantic-settings")
-REQUIREMENTS += ("PyYAML", "soundfile", "soxr", "pose-format", "cachetools")  # of the package, as far as it produces poses; no Ray
+REQUIREMENTS += ("PyYAML", "av", "soundfile", "soxr", "pose-format", "cachetools")  # of the package, as far as it produces poses; no Ray
 
 
 class SignModel(mlflow.pyfunc.PythonModel):

@@ -148,6 +148,30 @@ def test_frames_arrive_before_the_last_ones_are_made(service):
     assert came[0] < came[-1] / 3
 
 
+def test_an_upload_that_broke_off_is_signed_as_far_as_it_came_and_nothing_of_what_others_sent(service, corpus):
+    """Two clients share the process; the recording of one is cut short, and its header promises more than there is."""
+    speeches = [clip.speech for clip in map(corpus.clip, range(12)) if clip.speech]
+    longest, others = max(speeches, key=lambda speech: speech.seconds), []
+    for gain in (1, 0.7, 0.4):
+        loud, content = np.concatenate([speech.waveform for speech in speeches]) * gain, io.BytesIO()
+        soundfile.write(content, loud, 16_000, format="MP3")
+        others.append(content.getvalue())
+    content = io.BytesIO()
+    soundfile.write(content, longest.waveform, longest.rate, format="MP3")
+    cut, there = content.getvalue()[: len(content.getvalue()) * 2 // 5], io.BytesIO()
+    decoded, rate = soundfile.read(io.BytesIO(cut), dtype="float32")  # which knows what it has read, but for the last frame
+    waveform = Speech.decode(cut).waveform
+    assert len(waveform) <= len(decoded) + 1152 < 0.5 * len(longest.waveform)
+    assert np.abs(waveform[: len(decoded)] - decoded).max() < 1e-3
+    soundfile.write(there, waveform, rate, format="WAV", subtype="FLOAT")
+    expected = joints(service.hear(there.getvalue(), headers=JSON, seed=3))
+    for other in others:
+        joints(service.hear(other, headers=JSON, duration=1))
+        found = joints(service.hear(cut, headers=JSON, seed=3))
+        assert found.shape == expected.shape
+        assert np.allclose(found, expected, atol=1e-3)
+
+
 def test_speech_is_streamed_too(service, wav):
     answer = requests.post(f"{service.url}/v1/signs/stream", files={"speech": wav}, data={"seed": 3}, stream=True, timeout=60)
     assert answer.headers["content-type"] == "application/x-ndjson"
