@@ -58,7 +58,7 @@ def on_ray(options: TrainCommand, workers: int) -> tuple[float, float]:
         notes = Path(folder) / "reports.jsonl"
         fit(options.model_copy(update={"runs": Path(folder), "workers": workers}), [TrackMetrics(Notes(notes))])
         frames, wait = speed([json.loads(line) for line in notes.read_text().splitlines()])
-    return frames * workers, wait
+    return frames, wait
 
 
 def main() -> None:
