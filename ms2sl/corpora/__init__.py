@@ -19,12 +19,13 @@ from ms2sl.skeleton import Skeleton
 class Corpus(Protocol):
     """Clips by index, each split a range of them, so that any number of processes can share the work; it is pickled to them.
 
-    Made from its ``Config``, whose fields are the options ``--<name>.…`` of ``jobs.prepare``.
+    Made from its ``Config``, whose fields are the options ``--<name>.…`` of ``jobs.prepare``, and the same in every process.
     skeleton: of all poses. fps: frames a second to which they are brought, unless the user says otherwise.
     """
 
     name: ClassVar[str]
     Config: ClassVar[type[Config]]
+    config: Config
     skeleton: Skeleton
     fps: float
     splits: dict[str, range]

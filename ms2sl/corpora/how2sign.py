@@ -50,7 +50,7 @@ class How2Sign(RecordCorpus):
             raise InputError(f"{folder} has none of {', '.join(table.name for table in tables.values())}: see --how2sign.texts")
         places = {config.poses.format(split=split): split for split in SPLITS}
         posed = {clip.name: (clip, split) for place, split in places.items() for clip in (folder / place).children()}
-        spoken = {config.speech.format(split=split) for split in SPLITS} if config.speech else ()
+        spoken = dict.fromkeys(config.speech.format(split=split) for split in SPLITS) if config.speech else ()
         speech = {name: file for place in spoken for name, file in recordings(folder / place).items()}
         named = {row["SENTENCE_NAME"] for _, row in rows}
         self.without_poses = len(named - posed.keys())

@@ -68,7 +68,8 @@ class Phoenix14T(RecordCorpus):
             text, gloss = texts.get(name, ("", ""))
             problem = None if text else f"it has no text in {table.name if table else base + '.text'}"
             records.append(Record(name, split, text, gloss or None, poses=(skels, *span), problem=problem))
-        return records + [Record(name, split, *texts[name]) for name in texts.keys() - set(names)]
+        there = set(names)  # the rest in the order of the table: that of a set is another in each process
+        return records + [Record(name, split, *texts[name]) for name in texts if name not in there]
 
     def read(self, record: Record) -> Signing:
         skels, start, stop = record.poses

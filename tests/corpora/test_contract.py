@@ -1,22 +1,44 @@
 """Every corpus of the registry keeps to the contract."""
 
+from dataclasses import replace
+
 import pytest
 
 from ms2sl.clip import Clip
 from ms2sl.corpora import CORPORA
 from ms2sl.corpora.contract import check
 from ms2sl.corpora.fingerspelling import FingerspellingConfig
-from ms2sl.corpora.how2sign import How2SignConfig
-from ms2sl.corpora.phoenix14t import Phoenix14TConfig
+from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
+from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig
 from ms2sl.corpora.posefiles import PoseFilesConfig
 from ms2sl.corpora.slrtp import SlrtpConfig
 from ms2sl.skeletons import HOLISTIC_178X3
 from tests.corpora import builders
 
+EXTRA = [f"extra-{number}" for number in (7, 3, 9, 1, 8, 2, 6, 4, 5, 0)]
+
+
+def how2sign(root):
+    """With recordings of one name in the folders of all splits."""
+    builders.how2sign(root)
+    for seconds, split in ((0.5, "train"), (0.75, "val"), (1.0, "test")):
+        builders.speech(root / split / "v0-rgb_front.wav", seconds)
+    return How2SignConfig(source=str(root), speech="{split}")
+
+
+def phoenix14t(root):
+    """With a table that names texts that have no poses."""
+    builders.phoenix14t(root)
+    names = ["train-0", "train-1", "train-2", *EXTRA]
+    rows = [{"name": name, "orth": "WIND", "translation": f"wind {name}"} for name in names]
+    builders.write_table(root / "train.csv", rows, "|")
+    return Phoenix14TConfig(source=str(root), tables="{split}.csv")
+
+
 SMALL = {
     "fingerspelling": lambda root: FingerspellingConfig(train=6, dev=3, test=3),
-    "how2sign": lambda root: How2SignConfig(source=str(builders.how2sign(root))),
-    "phoenix14t": lambda root: Phoenix14TConfig(source=str(builders.phoenix14t(root))),
+    "how2sign": how2sign,
+    "phoenix14t": phoenix14t,
     "slrtp": lambda root: SlrtpConfig(source=str(builders.slrtp(root))),
     "posefiles": lambda root: PoseFilesConfig(source=str(builders.pose_files(root)), table="clips.csv"),
 }
@@ -30,7 +52,10 @@ def test_it_keeps_to_the_contract(name, tmp_path):
 
 
 class Bad:
-    name, skeleton, fps, splits = "bad", HOLISTIC_178X3, 25.0, {"train": range(0, 2)}
+    name, skeleton, fps, splits, Config = "bad", HOLISTIC_178X3, 25.0, {"train": range(0, 2)}, FingerspellingConfig
+
+    def __init__(self, config=None):
+        self.config = config or FingerspellingConfig()
 
     def id(self, index):
         return f"clip-{index}"
@@ -43,6 +68,21 @@ class Bad:
 
     def clip(self, index):
         return Clip(self.id(index), "train", "en", "ase", text="a")
+
+
+class OfASet(Bad):
+    """Its clips and what is in them follow the order of a set."""
+
+    def __init__(self, config=None):
+        super().__init__(config)
+        self.splits = {"train": range(20)}
+        self.names = list({f"clip-{i}" for i in range(20)})
+
+    def id(self, index):
+        return self.names[index]
+
+    def clip(self, index):
+        return replace(super().clip(index), gloss=" ".join(self.names))
 
 
 @pytest.mark.parametrize(
@@ -58,3 +98,24 @@ class Bad:
 def test_what_does_not_keep_to_it_is_told(change, reason):
     with pytest.raises(AssertionError, match=reason):
         check(type("Worse", (Bad,), change)())
+
+
+def test_a_corpus_that_is_another_in_another_process_is_told():
+    with pytest.raises(AssertionError, match="its order of ids, content of clips differ in another process"):
+        check(OfASet())
+
+
+def test_a_corpus_that_does_not_keep_its_options_is_told():
+    corpus = Bad()
+    del corpus.config
+    with pytest.raises(AssertionError, match="it does not keep its options as config"):
+        check(corpus)
+
+
+def test_texts_without_poses_follow_in_the_order_of_their_table(tmp_path):
+    corpus = Phoenix14T(phoenix14t(tmp_path))
+    assert [corpus.id(i) for i in corpus.splits["train"]][3:] == EXTRA
+
+
+def test_of_recordings_of_one_name_that_of_the_last_split_is_taken(tmp_path):
+    assert How2Sign(how2sign(tmp_path)).clip(0).speech.seconds == pytest.approx(1.0, abs=0.01)
