@@ -28,7 +28,7 @@ from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.showing import remade, worst_median_best
 from ms2sl.evaluation.steps import Point, latency
 from ms2sl.evaluation.summary import Result, summarise
-from ms2sl.files import replacing
+from ms2sl.files import replacing, write_files
 from ms2sl.producers.cascade import OWN
 from ms2sl.producers.dictionary import FINGERSPELLING
 from ms2sl.rendering import strips
@@ -237,7 +237,7 @@ def write(options: EvaluateCommand, report: Report, entries: list[Entry], rows: 
         for clip in clips[:2]
         for entry, poses in remade(judge, entries[:3], clip)
     ]
-    (options.out / "samples.png").write_bytes(strips(strip, judge.dataset.skeleton))
+    write_files(options.out, {"samples.png": strips(strip, judge.dataset.skeleton)})
 
 
 def track(options: EvaluateCommand, report: Report) -> None:

@@ -3,7 +3,6 @@
 The same command after an interruption goes on from the last checkpoint.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import Literal
@@ -14,26 +13,28 @@ from pydantic import Field
 from ray.train.torch import TorchTrainer
 
 from jobs.command import Command, check_resources, main, start_ray
-from jobs.fresh import forget
 from jobs.progress import Progress, shown
 from jobs.reporting import RayReporter, TrackMetrics
+from jobs.runs import MODEL, claim, held, reached, trained_to
 from jobs.streaming import stream
 from ms2sl.backtranslation.recogniser import RecogniserConfig, RecogniserTask
 from ms2sl.backtranslation.translation_task import TranslationTask
 from ms2sl.backtranslation.translator import TranslatorConfig
 from ms2sl.batching import Plan
 from ms2sl.checkpoint import ModelCard, publish
+from ms2sl.config import CHANGEABLE, changeable
 from ms2sl.dataset import Dataset
 from ms2sl.divergence import Diverged
 from ms2sl.errors import InputError
 from ms2sl.evaluation.judged import JudgedTask, Judging
+from ms2sl.files import write_files
 from ms2sl.hiding import HideConfig
 from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import ModelConfig
 from ms2sl.model.task import MS2SLTask
 from ms2sl.names import Name
 from ms2sl.storage import Location
-from ms2sl.tracking import Tracker, default_uri, flatten, git_commit
+from ms2sl.tracking import Tracker, default_uri, git_commit
 from ms2sl.training import TrainingConfig, train
 from ms2sl.uri import LocalPath, Place, Uri, public
 
@@ -54,7 +55,7 @@ class TrainCommand(Command):
     recogniser: RecogniserConfig = RecogniserConfig()
     translator: TranslatorConfig = TranslatorConfig()
     training: TrainingConfig = TrainingConfig()
-    workers: int = Field(1, gt=0, description="DDP workers")
+    workers: int = Field(1, gt=0, description="DDP workers", json_schema_extra=CHANGEABLE)
     gpu: bool = Field(False, description="one GPU a worker")
     max_failures: int = Field(3, ge=0, description="how often to go on after a worker died")
     tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
@@ -67,9 +68,14 @@ class TrainCommand(Command):
 
     @property
     def learns(self) -> dict:
-        """The options that decide what is learned: a run can be resumed only with the same."""
+        """The options to record: a run can be resumed only with the same, but for those in ``changeable``."""
         shape = {"model", "losses", "hide"} if self.task == "ms2sl" else {self.task}
         return self.model_dump(mode="json", include={"task", "training", "workers"} | shape)
+
+    @property
+    def changeable(self) -> set[str]:
+        """Names of the options that may change within a run."""
+        return changeable(type(self))
 
     def make_task(self, dataset: Dataset, commit: str | None) -> MS2SLTask | RecogniserTask | TranslationTask:
         torch.manual_seed(self.training.seed)  # the same first weights in every run of these options
@@ -105,12 +111,21 @@ def run(options: TrainCommand) -> Path:
     dataset.shards(dataset.validation)
     if dataset.validation == "train":
         print("there is no dev split: dev_… are figures of the training clips")
-    claim(options, dataset)
-    finished = options.folder / "model"
-    if finished.exists():
-        print(f"{options.name} is trained already; model: {finished}")
-        return finished
+    with held(options):
+        claim(options, dataset)
+        finished = options.folder / MODEL
+        if trained_to(options.folder) == options.training.steps:
+            print(f"{options.name} is trained already; model: {finished}")
+            return finished
+        if finished.exists() and not reached(options.folder):
+            raise InputError(
+                f"{options.folder} has lost its checkpoints, so it cannot go on: choose another --name, or --fresh to start again"
+            )
+        return run_alone(options, dataset, finished)
 
+
+def run_alone(options: TrainCommand, dataset: Dataset, finished: Path) -> Path:
+    """Trains from the last checkpoint to the end, and publishes the model."""
     start_ray()
     check_resources(options.workers, gpus=1 if options.gpu else 0)
     tracker = open_tracker(options, dataset)
@@ -171,26 +186,6 @@ def fit(
         raise KeyboardInterrupt from None
 
 
-def claim(options: TrainCommand, dataset: Dataset) -> None:
-    """Makes the run's folder, or finds that it is this very run's. Raises InputError if it is another's."""
-    recipe = options.folder / "recipe.json"
-    if options.fresh:
-        forget(options)
-    now = options.learns | {"dataset": dataset.card.fingerprint}
-    if recipe.exists():
-        before = json.loads(recipe.read_text())
-        now, before = (dict(flatten(recipe)) for recipe in (now, before))
-        changed = sorted(key for key in now | before if now.get(key) != before.get(key))
-        if changed:
-            raise InputError(
-                f"{options.folder} holds a run with other settings ({', '.join(changed)}): "
-                f"choose another name or folder of runs, or delete {options.folder} to start it again (--fresh does that)"
-            )
-        return
-    options.folder.mkdir(parents=True, exist_ok=True)
-    recipe.write_text(json.dumps(now, indent=1))
-
-
 def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:
     """One MLflow run for the whole training, however often it is interrupted."""
     known = options.folder / "mlflow_run_id"
@@ -203,7 +198,7 @@ def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:
         tags={"git_commit": git_commit(), "dataset": dataset.card.fingerprint, "task": options.task},
     )
     if tracker.run_id:
-        known.write_text(tracker.run_id)
+        write_files(options.folder, {known.name: tracker.run_id.encode()})
     tracker.dictionary(options.options(), "recipe.yaml")
     tracker.dictionary(dataset.card.model_dump(mode="json"), "dataset.json")
     return tracker

@@ -4,33 +4,30 @@ a space holds choices of sampling alone, one trained model that is sampled in an
 The same command after any end goes on: trials that have ended are not run again.
 """
 
-import fcntl
 import logging
 import os
 import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ray import tune
 
 from jobs.command import main, start_ray
 from jobs.evaluate import check_reader
+from jobs.runs import claim, held
 from jobs.sweep.bookkeeping import Bookkeeper
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.conclusion import conclude
 from jobs.sweep.room import concurrency
 from jobs.sweep.search import Pending, key, pending, scheduler, searcher
 from jobs.sweep.trials import trainable
-from jobs.train import claim, open_tracker
+from jobs.train import open_tracker
 from ms2sl import backtranslation
 from ms2sl.batching import Plan
 from ms2sl.checkpoint import check_skeleton, read_card
 from ms2sl.dataset import Dataset
-from ms2sl.errors import InputError
 from ms2sl.evaluation.quality import usual_score
 from ms2sl.storage import Location
 from ms2sl.sweep.ledger import Ledger
@@ -53,21 +50,9 @@ def run(options: TuneCommand) -> None:
     options = options.model_copy(update={"score": options.score or usual_score(backtranslation.load(options.reader))})
     ledger = Ledger(options.folder / "trials")
     together = room(options) if pending(options, space, [] if options.fresh else ledger.trials()) else 0
-    with locked(options):
+    with held(options):
         claim(options, dataset)
         run_alone(options, space, dataset, ledger, together)
-
-
-@contextmanager
-def locked(options: TuneCommand) -> Iterator[None]:
-    """Raises InputError if another command runs this sweep; a lock ends with its process."""
-    options.runs.mkdir(parents=True, exist_ok=True)
-    with (options.runs / f".{options.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"another command runs the sweep in {options.folder}: wait for it, or choose another --name") from None
-        yield
 
 
 def run_alone(options: TuneCommand, space: Space, dataset: Dataset, ledger: Ledger, together: int) -> None:

@@ -6,6 +6,7 @@ Nothing in it is unpickled. ``model.safetensors`` holds the averaged (EMA) weigh
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import TypeVar
@@ -138,10 +139,16 @@ def check_skeleton(card: ModelCard, skeleton: Skeleton, folder: Path) -> None:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Copies the two files of a checkpoint to the new folder ``target``, which is there whole or not at all."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for name in (CONFIG, WEIGHTS):
-        shutil.copyfile(source / name, temporary / name)
-    os.replace(temporary, target)
+    """Copies the two files of a checkpoint to the folder ``target``, in the place of what it held; it is there whole or not at all."""
+    temporary, earlier = (target.with_name(f".{target.name}.{secrets.token_hex(4)}") for _ in range(2))
+    try:
+        temporary.mkdir(parents=True)
+        for name in (CONFIG, WEIGHTS):
+            shutil.copyfile(source / name, temporary / name)
+        if target.exists():
+            os.replace(target, earlier)
+        os.replace(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)

@@ -21,6 +21,20 @@ class Config(BaseModel):
     __str__ = __repr__
 
 
+CHANGEABLE = {"identity": False}  # ``json_schema_extra`` of a field that may change within a run, since it does not decide what is learned
+
+
+def changeable(config: type[BaseModel]) -> set[str]:
+    """Dotted names of the fields that are marked so, those of nested configurations too."""
+    names = set()
+    for name, field in config.model_fields.items():
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.items() >= CHANGEABLE.items():
+            names.add(name)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names |= {f"{name}.{nested}" for nested in changeable(field.annotation)}
+    return names
+
+
 def read_yaml(path: Path, what: str = "recipe") -> dict:
     """The mapping in a file. Raises InputError if the file is missing, broken or no mapping."""
     try:

@@ -19,7 +19,7 @@ from ms2sl.clip import Clip, Poses, Speech, Utterance
 from ms2sl.config import Config
 from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
-from ms2sl.files import replacing
+from ms2sl.files import replacing, write_files
 from ms2sl.posefile import to_bytes
 from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.shards import decode_poses, encode_confidence, encode_poses, write_parquet
@@ -59,7 +59,7 @@ class OutputFolder:
             if not record.exists():
                 if any(self.path.iterdir()):
                     raise InputError(f"{self.path} is not empty and holds no production: choose another --out")
-                record.write_text(settings.model_dump_json(indent=1))
+                write_files(self.path, {record.name: settings.model_dump_json(indent=1).encode()})
         except OSError as error:
             raise InputError(f"{self.path} cannot be used for output: {error.strerror}") from None
         before, now = json.loads(record.read_text()), settings.model_dump(mode="json")

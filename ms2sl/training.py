@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ms2sl.collate import Batch
-from ms2sl.config import Config
+from ms2sl.config import CHANGEABLE, Config
 from ms2sl.devices import Precision, uses_bf16
 from ms2sl.distributed import all_sum
 from ms2sl.train_state import TrainState
@@ -26,10 +26,13 @@ Batches = Callable[[int], Iterator[Batch]]
 class TrainingConfig(Config):
     """How long and how fast to learn."""
 
-    steps: int = Field(1500, gt=0, description="optimizer steps")
+    steps: int = Field(1500, gt=0, description="optimizer steps", json_schema_extra=CHANGEABLE)
     batch_size: int = Field(64, gt=0, description="clips a step and worker")
     max_frames: int = Field(
-        32_768, gt=0, description="padded frames (clips x the longest) a forward pass; gradients of a larger batch are accumulated in parts"
+        32_768,
+        gt=0,
+        description="padded frames (clips x the longest) a forward pass; gradients of a larger batch are accumulated in parts",
+        json_schema_extra=CHANGEABLE,
     )
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW; cosine decay to 0")
     warmup: int = Field(50, ge=0, description="steps of linear warm-up")
@@ -37,9 +40,9 @@ class TrainingConfig(Config):
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights")
     precision: Precision = Field("auto", description="auto is bf16 autocast where the run begins on processors that all have it")
-    log_every: int = Field(20, gt=0, description="steps between reports")
-    validate_every: int = Field(500, gt=0, description="steps between validations on the whole dev split")
-    checkpoint_every: int = Field(250, gt=0, description="steps between checkpoints")
+    log_every: int = Field(20, gt=0, description="steps between reports", json_schema_extra=CHANGEABLE)
+    validate_every: int = Field(500, gt=0, description="steps between validations on the whole dev split", json_schema_extra=CHANGEABLE)
+    checkpoint_every: int = Field(250, gt=0, description="steps between checkpoints", json_schema_extra=CHANGEABLE)
     seed: int = Field(0, ge=0, description="seed of weights, order and noise")
 
 

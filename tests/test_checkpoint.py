@@ -34,13 +34,19 @@ def test_a_model_of_before_there_was_an_objective_predicts_the_clean_pose(folder
     assert task.load(folder)[0].config == tiny_model
 
 
-def test_publishing_leaves_the_training_state_behind_and_never_touches_a_model_that_is_there(folder, tmp_path):
+def test_publishing_leaves_the_training_state_behind_and_puts_a_whole_model_in_the_place_of_another(folder, tmp_path):
     (folder / "training.safetensors").write_bytes(b"state")
     target = tmp_path / "published"
     checkpoint.publish(folder, target)
     assert sorted(path.name for path in target.iterdir()) == ["config.json", "model.safetensors"]
-    with pytest.raises(OSError, match="not empty"):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError):
         checkpoint.publish(folder, target)
+    assert (target / "model.safetensors").exists(), "what cannot be published whole leaves the other there"
+    (folder / "model.safetensors").write_bytes(b"weights")
+    checkpoint.publish(folder, target)
+    assert (target / "model.safetensors").read_bytes() == b"weights"
+    assert {path.name for path in tmp_path.iterdir()} <= {"published", folder.name}, "and nothing beside it"
 
 
 def test_a_folder_that_is_no_checkpoint(tmp_path):

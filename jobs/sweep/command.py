@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from jobs.command import Command
 from jobs.train import TrainCommand
-from ms2sl.config import explain
+from ms2sl.config import changeable, explain
 from ms2sl.errors import InputError
 from ms2sl.evaluation.judged import Judging
 from ms2sl.evaluation.quality import ScoreName
@@ -82,10 +82,15 @@ class TuneCommand(Command):
 
     @property
     def learns(self) -> dict:
-        """What decides what is tried and how it is judged: a sweep can go on only with the same."""
+        """What decides what is tried and how it is judged: a sweep can go on only with the same, but for what is ``changeable``."""
         decisive = {"search", "scheduler", "objectives", "judgements", "reader", "score", "clips", "trained", "seed", "workers_per_trial"}
         decisive |= {"cpus_per_trial", "gpus_per_trial"} if "latency" in self.objectives else set()
         return self.model_dump(mode="json", include={*RECIPE, *decisive}) | {"space": load_space(self.space).content}
+
+    @property
+    def changeable(self) -> set[str]:
+        """Names of the options that may change within a sweep; its trials are compared at the same step."""
+        return changeable(type(self)) - {"training.steps"}
 
     @property
     def metrics(self) -> list[str]:

@@ -1,7 +1,6 @@
 """What a sweep found: the best settings, whether they are surely better than the recipe's own, tables, plots, and the best model."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -139,7 +138,6 @@ def keep(options: TuneCommand, best: Trial, tracker: Tracker) -> None:
     before = json.loads(known.read_text()) if known.exists() and folder.exists() else {}
     version = before.get("version")
     if now != {name: before.get(name) for name in now}:
-        shutil.rmtree(folder, ignore_errors=True)
         publish(Path(best.checkpoint), folder)
         version = None
     if version is None and best.outcome == "finished":

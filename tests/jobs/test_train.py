@@ -1,10 +1,14 @@
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 
+import mlflow
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -33,6 +37,10 @@ def whole(tiny_dataset, runs, ray_cluster):
     return run(command(tiny_dataset, runs, "whole", workers=2))
 
 
+def tracking(runs) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{runs}/mlflow.db", registry_uri=f"sqlite:///{runs}/mlflow.db")
+
+
 def test_two_workers_train_one_model_that_loads_without_ray(whole):
     model, card = task.load(whole)
     assert card.recipe["workers"] == 2
@@ -40,9 +48,7 @@ def test_two_workers_train_one_model_that_loads_without_ray(whole):
 
 
 def test_the_run_is_in_mlflow_with_metrics_recipe_dataset_and_a_registered_model(whole, runs):
-    import mlflow
-
-    client = mlflow.MlflowClient(f"sqlite:///{runs}/mlflow.db", registry_uri=f"sqlite:///{runs}/mlflow.db")
+    client = tracking(runs)
     tracked = client.get_run((runs / "whole" / "mlflow_run_id").read_text())
     assert tracked.info.status == "FINISHED"
     assert {"loss", "denoise", "frames_per_second", "data_wait_share", "dev_amplitude_text"} <= tracked.data.metrics.keys()
@@ -74,10 +80,31 @@ def test_a_worker_killed_in_mid_training_costs_no_more_than_an_interval(whole, t
 
 
 def kill_a_worker_after_the_first_checkpoint(folder) -> None:
+    """A worker of this very cluster, whose processes are below this one: others may train on this machine too."""
     while not list(folder.glob("train/step-*/model.safetensors")):
         time.sleep(0.01)
-    victims = subprocess.run(["pgrep", "-f", "ray::RayTrainWorker"], capture_output=True, text=True, check=True).stdout.split()
-    os.kill(int(victims[0]), signal.SIGKILL)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # one that ended just now
+            if "ray::RayTrainWorker" in " ".join(process.cmdline()):
+                process.kill()
+                return
+
+
+def test_a_finished_run_goes_on_to_more_steps_and_with_other_workers(whole, tiny_dataset, runs, capsys):
+    shutil.copytree(runs / "whole", runs / "longer", ignore=shutil.ignore_patterns("mlflow_run_id"))
+    longer = command(tiny_dataset, runs, "longer", training={"steps": 10, "log_every": 1}, workers=1)
+    model = run(longer)
+    said = capsys.readouterr().out
+    assert "longer goes on with training.steps 10 (8 before); the learning rate follows the schedule of that many steps" in said
+    assert "longer goes on with training.log_every 1 (2 before)\n" in said
+    assert "longer goes on with workers 1 (2 before); what is learned from here on is not bit for bit" in said
+    assert task.load(model)[1].recipe == longer.learns
+    before, after = load_file(whole / "model.safetensors"), load_file(model / "model.safetensors")
+    assert any(not torch.equal(after[name], before[name]) for name in before)
+    history = tracking(runs).get_metric_history((runs / "longer" / "mlflow_run_id").read_text(), "loss")
+    assert [metric.step for metric in history] == [9, 10], "it went on, and did not begin again"
+    run(longer)
+    assert "longer is trained already" in capsys.readouterr().out
 
 
 def assert_same_weights(one, other) -> None:

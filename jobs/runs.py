@@ -1,0 +1,146 @@
+"""The folder of a run: what it was begun with, what may change when it goes on, and who works in it.
+
+Options of a run have ``name``, ``runs``, ``folder`` and ``fresh``; ``learns``, the options to record, which decide what is learned or
+found; and ``changeable``, the names of those that do not (``ms2sl.config.changeable``).
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jobs.command import Command
+from jobs.fresh import forget
+from ms2sl.checkpoint import CONFIG
+from ms2sl.dataset import Dataset
+from ms2sl.errors import InputError
+from ms2sl.files import write_files
+from ms2sl.tracking import flatten, git_commit
+from ms2sl.train_state import PROGRESS
+
+RECIPE, MODEL = "recipe.json", "model"
+CHOSEN, CHANGES = "chosen", "changes"  # in recipe.json, beside the options: names of those not at their default; what changed, and when
+STEPS = "training.steps"
+LONGEST = 40  # characters of a value in a message
+REMARKS = {
+    STEPS: "; the learning rate follows the schedule of that many steps from here on",
+    "training.max_frames": "; what is learned from here on is not bit for bit what would have been learned before",
+    "workers": "; what is learned from here on is not bit for bit what the former number would have learned",
+}
+
+
+@contextmanager
+def held(options: Command) -> Iterator[None]:
+    """Keeps the run for this process. The lock ends with the process, however that ends.
+
+    Raises InputError if another command works on it, and says which.
+    """
+    options.runs.mkdir(parents=True, exist_ok=True)
+    path = options.runs / f".{options.name}.lock"
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            other = f"another command works in {options.folder} ({file.read()})"
+            raise InputError(f"{other}: wait for it, or choose another --name") from None
+        except OSError as error:
+            print(f"{path} cannot be locked ({error.strerror}): take care that no other command works in {options.folder}")
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        yield
+
+
+def claim(options: Command, dataset: Dataset) -> None:
+    """Makes the run's folder, or finds that it is this very run's; what changed and may change is recorded there and printed.
+
+    Raises InputError if the folder is another run's.
+    """
+    now = options.learns | {"dataset": dataset.card.fingerprint}
+    if options.fresh:
+        forget(options)
+    before = read_recipe(options.folder)
+    values, defaults = dict(flatten(now)), dict(flatten(type(options).model_construct().model_dump(mode="json")))
+    changes = []
+    if before is not None:
+        changes, changed = before.get(CHANGES, []), differences(before, values, defaults)
+        refuse_other(options, {name: pair for name, pair in changed.items() if name not in options.changeable})
+        if STEPS in changed:
+            refuse_fewer(options, *changed[STEPS])
+        for name, (old, new) in changed.items():
+            print(f"{options.name} goes on with {name} {new} ({old} before){REMARKS.get(name, '')}")
+        if changed:
+            when = {"time": time.strftime("%Y-%m-%d %H:%M:%S%z"), "commit": git_commit(), "step": reached(options.folder)}
+            changes = [*changes, when | {"from": {name: old for name, (old, _) in changed.items()}}]
+    chosen = sorted(name for name, value in values.items() if value != defaults.get(name))
+    write_files(options.folder, {RECIPE: json.dumps(now | {CHOSEN: chosen, CHANGES: changes}, indent=1).encode()})
+
+
+def read_recipe(folder: Path) -> dict | None:
+    """What a run was begun with, and how that changed; None if there is no such run. Raises InputError if it cannot be read."""
+    path = folder / RECIPE
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): restore it, or delete {folder} to start the run again") from None
+
+
+def differences(before: Mapping[str, Any], values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Names and both values of what is not as it was recorded.
+
+    before: what was recorded; values: today's, by dotted name. An option that the record lacks was at its default, and one that this
+    version lacks does not count if it was.
+    """
+    recorded = dict(flatten({name: value for name, value in before.items() if name not in (CHOSEN, CHANGES)}))
+    recorded = {name: defaults[name] for name in values if name in defaults} | recorded
+    gone = {name for name in recorded.keys() - values.keys() if CHOSEN in before and name not in before[CHOSEN]}
+    names = sorted((values.keys() | recorded.keys()) - gone)
+    return {name: (recorded.get(name), values.get(name)) for name in names if recorded.get(name) != values.get(name)}
+
+
+def refuse_other(options: Command, changed: Mapping[str, tuple[Any, Any]]) -> None:
+    """Raises InputError if anything changed that may not."""
+    if not changed:
+        return
+    changed = {"task": changed["task"]} if "task" in changed else changed
+    other = ", ".join(name + _values(*pair) for name, pair in changed.items())
+    raise InputError(
+        f"{options.folder} holds a run with other settings ({other}): "
+        f"choose another name or folder of runs, or delete {options.folder} to start it again (--fresh does that)"
+    )
+
+
+def _values(old: Any, new: Any) -> str:
+    if new is None:
+        return f" {old} there, and unknown here"
+    return f" {old} there, {new} here" if len(f"{old}{new}") < LONGEST else ""
+
+
+def refuse_fewer(options: Command, before: int, now: int) -> None:
+    """Raises InputError if a run is to end before the step that it has come to."""
+    step = max(reached(options.folder), trained_to(options.folder))
+    if now < before and now <= step and now != trained_to(options.folder):
+        raise InputError(
+            f"{options.folder} has come to step {step} already: ask for more than {step} {STEPS}, or choose another --name to stop at {now}"
+        )
+
+
+def reached(folder: Path) -> int:
+    """The step of the last checkpoint from which a run can go on, 0 without one."""
+    return max((int(path.parent.name.removeprefix("step-")) for path in folder.glob(f"train/step-*/{PROGRESS}")), default=0)
+
+
+def trained_to(folder: Path) -> int:
+    """The steps that the finished model of a run was trained for, 0 where that cannot be told."""
+    try:
+        return json.loads((folder / MODEL / CONFIG).read_text(encoding="utf-8"))["recipe"]["training"]["steps"]
+    except (OSError, ValueError, KeyError):
+        return 0
