@@ -1,6 +1,7 @@
 """Shards: Parquet, one row a clip, readable by plain pyarrow, pandas or DuckDB.
 
-Ragged arrays are flattened into binary columns (a ``list<float>`` column decodes 30–60 times slower):
+Ragged arrays are flattened into binary columns (a ``list<float>`` column decodes 30–60 times slower). These are ``large_binary``,
+since the offsets of ``binary`` end at 2 GiB, and some of pyarrow's functions fail on a column that holds more:
 
 =================  =======================================================================
 column             content
@@ -41,7 +42,7 @@ SCHEMA = pa.schema(
         ("signed_language", pa.string()),
         ("text", pa.string()),
         ("gloss", pa.string()),
-        ("speech", pa.binary()),
+        ("speech", pa.large_binary()),
         ("speech_source", pa.string()),
         ("fps", pa.float32()),
         ("source_fps", pa.float32()),
@@ -50,12 +51,12 @@ SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("n_frames", pa.int32()),
-        ("poses", pa.binary()),
-        ("confidence", pa.binary()),
+        ("poses", pa.large_binary()),
+        ("confidence", pa.large_binary()),
         ("n_text", pa.int32()),
-        ("text_features", pa.binary()),
+        ("text_features", pa.large_binary()),
         ("n_speech", pa.int32()),
-        ("speech_features", pa.binary()),
+        ("speech_features", pa.large_binary()),
         ("remarks", pa.string()),
     ]
 )
@@ -203,9 +204,14 @@ def read_header(where: Location | Path) -> ShardHeader:
 
 
 def read_shard(where: Location | Path, columns: list[str] | None = None) -> pa.Table:
-    """All rows of a shard. Raises InputError if it is missing or damaged."""
+    """All rows of a shard, whose binary columns are ``large_binary`` even where the file says ``binary``.
+
+    Raises InputError if it is missing or damaged.
+    """
     file = open_shard(where)
     try:
-        return file.read(columns=columns)
+        table = file.read(columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"shard {where} is damaged ({error}): delete it and prepare the data again") from None
+    wide = [field.with_type(pa.large_binary()) if pa.types.is_binary(field.type) else field for field in table.schema]
+    return table.cast(pa.schema(wide, table.schema.metadata))

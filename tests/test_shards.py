@@ -40,11 +40,22 @@ def test_a_clip_comes_back_within_a_tenth_of_a_pixel(corpus, shard):
 
 
 def test_anyone_can_read_it(shard):
-    assert pq.read_schema(shard).field("poses").type == pa.binary()
+    assert pq.read_schema(shard).field("poses").type == pa.large_binary()
     frame = pd.read_parquet(shard)
     first = frame.iloc[0]
     steps = np.frombuffer(first.poses, np.int16).reshape(first.n_frames, 49, 2)
     assert np.array_equal(steps.cumsum(axis=0) / 1024, decode_joints(first.poses, (49, 2)))
+
+
+def test_a_shard_written_with_binary_columns_reads_the_same(shard):
+    written, columns = read_shard(shard), ["speech", "poses", "confidence", "text_features", "speech_features"]
+    narrow = [field.with_type(pa.binary()) if field.name in columns else field for field in written.schema]
+    earlier = shard.with_name("earlier.parquet")
+    pq.write_table(written.cast(pa.schema(narrow, written.schema.metadata)), earlier)
+    assert pq.read_schema(earlier).field("poses").type == pa.binary()
+    assert read_shard(earlier).equals(written, check_metadata=True)
+    assert {read_shard(earlier).schema.field(name).type for name in columns} == {pa.large_binary()}
+    assert read_header(earlier) == read_header(shard)
 
 
 def test_its_header_tells_what_it_is(shard, header):
