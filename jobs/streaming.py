@@ -15,9 +15,8 @@ import pyarrow as pa
 import ray
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-from ms2sl.batching import COLUMNS, Plan, cut
+from ms2sl.batching import Plan, Rows, cut
 from ms2sl.collate import Batch, Collate
-from ms2sl.shards import read_shard
 from ms2sl.storage import Location
 
 SHARDS_PER_TASK = 4
@@ -39,15 +38,15 @@ class Unhurried(ExecutionCallback):
 
 def read(batch: dict) -> Iterator[pa.Table]:
     """The rows of some shards, each marked with its epoch."""
-    for path, epoch in zip(batch["path"], batch["epoch"], strict=True):
-        table = read_shard(Location(path), COLUMNS)
+    for shard, clips, start, stop, epoch in zip(*(batch[name] for name in (*Rows._fields, "epoch")), strict=True):
+        table = Rows(Location(shard), clips, start, stop).read()
         yield table.append_column("epoch", pa.array([epoch] * len(table), pa.int64()))
 
 
 def stream(plan: Plan, collate: Collate, start: int, steps: int) -> Iterator[Batch]:
     """The batches of steps ``start`` to ``steps`` of this rank."""
     first, last = start // plan.steps_per_epoch, (steps - 1) // plan.steps_per_epoch
-    items = [{"path": path.uri, "epoch": epoch} for epoch in range(first, last + 1) for path in plan.epoch(epoch)]
+    items = [rows._asdict() | {"shard": rows.shard.uri, "epoch": epoch} for epoch in range(first, last + 1) for rows in plan.epoch(epoch)]
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True

@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ms2sl.batching import COLUMNS, Plan, cut
+from ms2sl.batching import Plan, cut
 from ms2sl.collate import Batch, Collate
-from ms2sl.shards import read_shard
 
 
 class LocalReporter:
@@ -44,6 +43,6 @@ def local_batches(plan: Plan, collate: Collate, start: int) -> Iterator[Batch]:
     """The batches of this rank from step ``start`` on, for ever; the same as those that Ray streams."""
     epoch, skip = divmod(start, plan.steps_per_epoch)
     while True:
-        blocks = (read_shard(path, COLUMNS) for path in plan.epoch(epoch))
+        blocks = (rows.read() for rows in plan.epoch(epoch))
         yield from map(collate, islice(cut(blocks, plan, epoch), skip, None))
         epoch, skip = epoch + 1, 0

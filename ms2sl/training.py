@@ -27,7 +27,7 @@ class TrainingConfig(Config):
     """How long and how fast to learn."""
 
     steps: int = Field(1500, gt=0, description="optimizer steps", json_schema_extra=CHANGEABLE)
-    batch_size: int = Field(64, gt=0, description="clips a step and worker")
+    batch_size: int = Field(64, gt=0, description="clips a step and worker, at most")
     max_frames: int = Field(
         32_768,
         gt=0,

@@ -24,13 +24,23 @@ def plan(n: int, batch: int = 32, shards: int = 4, **options) -> Plan:
     return Plan([(f"shard-{i}", n // shards) for i in range(shards)], batch, **{"seed": 0} | options)
 
 
+def dealt(sizes: list[int], batch: int, world_size: int, epoch: int, seed: int = 0) -> list[list[list[str]]]:
+    """Of each rank, the ids of each of its batches of one epoch of shards of these sizes."""
+    shards = [(f"shard-{i}", clips) for i, clips in enumerate(sizes)]
+    tables = {name: rows(clips, seed=i) for i, (name, clips) in enumerate(shards)}
+    plans = [Plan(shards, batch, seed, rank, world_size) for rank in range(world_size)]
+    read = [[tables[part.shard].slice(part.start, part.stop - part.start) for part in each.epoch(epoch)] for each in plans]
+    return [ids(cut(blocks, each, epoch, pool_batches=3)) for each, blocks in zip(plans, read, strict=True)]
+
+
 def ids(batches) -> list[list[str]]:
     return [batch["id"].to_pylist() for batch in batches]
 
 
-def test_no_clip_comes_twice_in_an_epoch():
-    seen = [name for batch in ids(cut([rows(1000)], plan(1000), 0)) for name in batch]
-    assert len(seen) == len(set(seen)) == 1000 // 32 * 32
+def test_every_clip_comes_once_in_an_epoch_and_no_batch_is_larger_than_asked_for():
+    batches = ids(cut([rows(1000)], plan(1000), 0))
+    assert sorted(name for batch in batches for name in batch) == sorted(rows(1000)["id"].to_pylist())
+    assert {len(batch) for batch in batches} == {31, 32}
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_epoch_others():
@@ -59,25 +69,58 @@ def test_long_and_short_batches_come_in_no_order():
     assert lengths != sorted(lengths)
 
 
-def test_ranks_share_the_shards_and_make_the_same_number_of_steps():
-    shards = [(f"shard-{i}", 10 + i) for i in range(7)]
-    plans = [Plan(shards, 4, seed=0, rank=rank, world_size=3) for rank in range(3)]
-    for epoch in range(5):
-        read = [path for each in plans for path in each.epoch(epoch)]
-        assert len(read) == len(set(read)) == 6
-    assert len({each.steps_per_epoch for each in plans}) == 1
-    sizes = dict(shards)
-    for epoch in range(5):
-        for each in plans:
-            blocks = [rows(sizes[path], seed=int(path[6:])) for path in each.epoch(epoch)]
-            assert len(list(cut(blocks, each, epoch))) == each.steps_per_epoch
+SIZES = {
+    "as prepared": [10, 10, 10, 4],
+    "a short last shard": [256, 44],
+    "one clip in a shard": [1] * 9,
+    "unequal": [3, 50, 0, 7, 1, 0, 21],
+    "one": [37],
+    "a few": [2, 3],
+}
 
 
-def test_too_few_shards_and_too_few_clips_are_explained():
-    with pytest.raises(InputError, match="smaller --shard-size"):
-        plan(100, shards=1, rank=0, world_size=2)
-    with pytest.raises(InputError, match="lower the batch size"):
-        plan(20, batch=32)
+@pytest.mark.parametrize(
+    ("shards", "world_size"), [(name, n) for name, sizes in SIZES.items() for n in (1, 2, 3, 5, 8, 37) if n <= sum(sizes)]
+)
+@pytest.mark.parametrize("batch", [1, 4, 64])
+def test_ranks_share_all_clips_of_every_epoch_and_make_the_same_number_of_steps(shards, world_size, batch):
+    sizes = SIZES[shards]
+    everyone = sorted(name for i, clips in enumerate(sizes) for name in rows(clips, seed=i)["id"].to_pylist())
+    for epoch in range(3):
+        ranks = dealt(sizes, batch, world_size, epoch)
+        assert sorted(name for batches in ranks for each in batches for name in each) == everyone
+        assert len({len(batches) for batches in ranks}) == 1
+        for at_one_step in zip(*ranks, strict=True):
+            lengths = [len(each) for each in at_one_step]
+            assert max(lengths) - min(lengths) <= 1
+            assert 1 <= min(lengths) <= max(lengths) <= max(batch, 2)
+
+
+@pytest.mark.parametrize(("sizes", "workers", "steps"), [([256, 44], 2, 3), ([256] * 11 + [184], 8, 6), ([256] * 121 + [70], 64, 8)])
+def test_a_short_last_shard_starves_nobody(sizes, workers, steps):
+    plans = [Plan([(f"shard-{i}", n) for i, n in enumerate(sizes)], 64, 0, rank, workers) for rank in range(workers)]
+    assert [each.steps_per_epoch for each in plans] == [steps] * workers
+    assert sum(sum(each.batch_sizes) for each in plans) == sum(sizes)
+
+
+def test_a_rank_reads_other_rows_in_another_epoch_and_the_same_in_the_same():
+    sizes = [40] * 6
+    assert dealt(sizes, 8, 4, epoch=1) == dealt(sizes, 8, 4, epoch=1)
+    first, second = ({name for batch in dealt(sizes, 8, 4, epoch)[0] for name in batch} for epoch in (0, 1))
+    assert first != second
+
+
+def test_fewer_clips_than_workers_are_refused():
+    assert plan(8, world_size=8).steps_per_epoch == 1
+    with pytest.raises(InputError, match="8 training clips cannot feed 9 workers: use at most 8"):
+        plan(8, world_size=9)
+
+
+def test_a_shard_of_another_number_of_clips_than_described_is_refused(tiny_dataset):
+    (place, clips), *_ = Dataset(tiny_dataset).shards("train")
+    [part] = Plan([(place, clips + 1)], 4, seed=0).epoch(0)
+    with pytest.raises(InputError, match=rf"train-00000\.parquet has {clips} clips, and {clips + 1} by the description"):
+        part.read()
 
 
 def test_a_batch_holds_what_the_rows_hold(tiny_dataset):
@@ -100,8 +143,39 @@ def test_neither_blocks_nor_empty_blocks_matter_over_many_pools():
     pieces.insert(3, table.slice(0, 0))
     one, other = (ids(cut(blocks, plan(1000, batch=16), 0, pool_batches=4)) for blocks in ([table], pieces))
     assert one == other
-    assert len(one) == 1000 // 16
-    assert len({name for batch in one for name in batch}) == 1000 // 16 * 16
+    assert sorted(name for batch in one for name in batch) == sorted(table["id"].to_pylist())
+
+
+def features(n: int, size: int, kind: pa.DataType) -> pa.Table:
+    """Rows of ``size`` bytes of zeros each, in chunks of 100 that share one buffer."""
+    zeros = pa.py_buffer(bytes(100 * size))
+    offsets = pa.py_buffer((np.arange(101, dtype=np.int64 if kind == pa.large_binary() else np.int32) * size).tobytes())
+    chunks = [pa.Array.from_buffers(kind, 100, [None, offsets, zeros])] * (n // 100)
+    return rows(n).append_column("speech_features", pa.chunked_array(chunks))
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()], ids=str)
+def test_a_pool_may_hold_more_than_2_gib_and_its_rows_are_not_copied(kind):
+    table = features(2000, 2**31 // 1900, kind)
+    assert table["speech_features"].nbytes > 2**31
+    before = pa.total_allocated_bytes()
+    batches = list(cut([table], plan(2000, batch=64), 0, pool_bytes=2**40))
+    assert sorted(name for batch in ids(batches) for name in batch) == sorted(table["id"].to_pylist())
+    assert pa.total_allocated_bytes() - before < 2**24
+
+
+def test_a_pool_is_bounded_by_bytes_wherever_blocks_begin():
+    table = features(1000, 1000, pa.large_binary())
+    pieces = [table.slice(start, 77) for start in range(0, 1000, 77)]
+
+    def pools(blocks, **bounds):
+        batches = ids(cut(blocks, plan(1000, batch=10), 0, **bounds))
+        return [{name for batch in batches[start : start + 4] for name in batch} for start in range(0, 100, 4)]
+
+    by_bytes = pools([table], pool_bytes=31_000)  # a batch has 10,000
+    assert by_bytes == pools(pieces, pool_bytes=31_000)
+    assert by_bytes == [{f"0-{i}" for i in range(start, start + 40)} for start in range(0, 1000, 40)]
+    assert by_bytes != pools([table])
 
 
 def test_training_that_starts_in_the_middle_goes_on_with_the_next_batch(tiny_dataset):
