@@ -4,10 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import Context
 
 from ray import serve
-from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 from ray.util.metrics import Counter, Gauge, Histogram
 
@@ -18,7 +17,7 @@ from serve.asking import Ask
 from serve.formats import DRAWN, FORMATS
 from serve.sampler import Served
 from serve.settings import Service
-from serve.signing import Samplers, busy, restarting, sign
+from serve.signing import Lost, Samplers, answer, busy, restarting, sign
 
 FRESH, PATIENCE = 1.0, 15.0  # seconds for which what is known of the model holds, and after which nobody will tell
 
@@ -33,7 +32,8 @@ class Frontend:
         self.keys = service.api_keys()
         self.working = 0
         self._served: Served | None = None
-        self._told, self._asking = 0.0, asyncio.Lock()
+        self._told = 0.0
+        self._asking: asyncio.Task[Served] | None = None
         self.requests = Counter("ms2sl_requests", "requests by what they ask for and how they end", tag_keys=("route", "status"))
         self.first_frame = Histogram(
             "ms2sl_first_frame_seconds", "from the request to its first frame", boundaries=[0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10]
@@ -46,14 +46,19 @@ class Frontend:
 
     async def served(self) -> Served:
         """The model that is served now, or was a moment ago. Raises Problem if no sampler says so in time."""
-        async with self._asking:
-            if self._served is None or time.monotonic() - self._told > FRESH:
-                try:
-                    self._served = await asyncio.wait_for(self.samplers.served(), PATIENCE)
-                except TimeoutError:
-                    raise restarting() from None
-                self._told = time.monotonic()
+        if self._served is not None and time.monotonic() - self._told <= FRESH:
             return self._served
+        if self._asking is None or self._asking.done():  # asked once for all who wait, so in the context of none (``serve.batcher``)
+            self._asking = asyncio.create_task(self._ask(), context=Context())
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> Served:
+        try:
+            self._served = await asyncio.wait_for(self.samplers.served(), PATIENCE)
+        except TimeoutError:
+            raise restarting() from None
+        self._told = time.monotonic()
+        return self._served
 
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
@@ -82,9 +87,7 @@ class Frontend:
     async def encode(self, poses: Poses, skeleton: Skeleton, kind: str) -> bytes:
         if kind in DRAWN:
             try:
-                return await self.renderer.draw.remote(poses, skeleton, kind)
-            except BackPressureError:
-                raise busy() from None
-            except RayActorError:  # not again: it may be what the renderer died of
+                return await answer(lambda: self.renderer.draw.remote(poses, skeleton, kind))
+            except Lost:  # not again: it may be what the renderer died of
                 raise restarting() from None
         return await asyncio.to_thread(FORMATS[kind], poses, skeleton)

@@ -1,6 +1,7 @@
 """The deployment that draws, in a process of its own: pictures take long, and frames must not wait for them."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 from ms2sl.clip import Poses
 from ms2sl.skeleton import Skeleton
@@ -8,7 +9,10 @@ from serve.formats import FORMATS
 
 
 class Renderer:
-    """Poses → GIF or MP4."""
+    """Poses → GIF or MP4, one after another: a thread goes on though its client has left."""
+
+    def __init__(self):
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="drawing")
 
     async def draw(self, poses: Poses, skeleton: Skeleton, kind: str) -> bytes:
-        return await asyncio.to_thread(FORMATS[kind], poses, skeleton)
+        return await asyncio.get_running_loop().run_in_executor(self.thread, FORMATS[kind], poses, skeleton)

@@ -77,6 +77,7 @@ class Sampler:
         self.producers: dict[str, MS2SLProducer] = {}
         self.failure = ""
         self._loading: asyncio.Task | None = None
+        self._wanted: dict[str, str | None] | None = None  # to be loaded next
         self.batches = Batcher(in_thread(self._together), batch)  # one at a time, since they share what a model remembers
         self.windows = Histogram("ms2sl_batch_windows", "windows sampled together", boundaries=[1, 2, 4, 8, 16, 32, 64])
         self.frames = Counter("ms2sl_frames", "frames sampled")
@@ -84,21 +85,28 @@ class Sampler:
 
     async def reconfigure(self, wanted: dict[str, str | None]) -> None:
         """wanted: ``model`` and ``tracking`` as in ``Service``. The first one is there at the end; another is loaded while this one serves
-        on, and one that cannot be loaded leaves it serving."""
+        on, and one that cannot be loaded leaves it serving. One is loaded at a time, since each takes memory: what is wanted while another
+        is loaded has its turn next, or never if something newer is wanted by then."""
         if not self.producers:
             self._serve(*await asyncio.to_thread(self._load, wanted))
             return
-        if self._loading is not None:
-            self._loading.cancel()
-        self._loading = asyncio.create_task(self._replace(wanted))
+        self._wanted = wanted
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.create_task(self._replace())
 
-    async def _replace(self, wanted: dict[str, str | None]) -> None:
-        try:
-            self._serve(*await asyncio.to_thread(self._load, wanted))
-        except Exception as error:
-            self.failure = f"the model that was deployed last could not be loaded; still serving {self.version}"
-            log.error("%s: %s", self.failure, error)
-        self.failures.set(bool(self.failure))
+    async def _replace(self) -> None:
+        while self._wanted is not None:
+            wanted, self._wanted = self._wanted, None
+            try:
+                version, producer = await asyncio.to_thread(self._load, wanted)
+                if self._wanted is None:
+                    self._serve(version, producer)
+                del producer
+            except Exception as error:
+                log.error("%s cannot be loaded; still serving %s: %s", wanted["model"], self.version, error)
+                if self._wanted is None:
+                    self.failure = f"the model that was deployed last could not be loaded; still serving {self.version}"
+            self.failures.set(bool(self.failure))
 
     def _serve(self, version: str, producer: MS2SLProducer) -> None:
         before = [(known, loaded) for known, loaded in self.producers.items() if known != version][-1:]
@@ -109,6 +117,7 @@ class Sampler:
         if pinned.version in self.producers:
             return pinned.version, self.producers[pinned.version]
         with pinned.folder() as folder:
+            self.producers = dict(list(self.producers.items())[-1:])  # no more than two of them in memory
             producer = MS2SLProducer.load(folder, device=self.device, precision=self.precision)
         warm_up(producer, self.most)
         return pinned.version, producer

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from grpc.aio import AioRpcError
+from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
 from ms2sl.clip import Poses, Utterance
@@ -16,12 +17,18 @@ from ms2sl.producers.sampling import Sampling
 from ms2sl.producers.windows import ASKED, Signing, Window
 from ms2sl.resampling import Resampler
 from serve.asking import Ask
-from serve.batcher import Batcher
+from serve.batcher import Abandoned, Batcher
 from serve.problems import Problem, unknown
 from serve.sampler import Failure, Opened, Opening, Refusal, Replaced, Served
 
 log = logging.getLogger("ray.serve")
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds
+# A call between replicas that died, left or was cancelled on its way; behind HAProxy calls go by gRPC.
+UNANSWERED = (RayActorError, DeploymentUnavailableError, AioRpcError, TaskCancelledError, RequestCancelledError, Abandoned)
+
+
+class Lost(Exception):
+    """Nobody will answer this call; it says why."""
 
 
 class Samplers:
@@ -121,13 +128,25 @@ async def again_if_lost(call: Callable[[], Awaitable]) -> Any:
     """What the call returns; it is made again where the replica that had it in hand died. Raises Problem if it is in vain."""
     for pause in PAUSES:
         try:
-            return await call()
-        except BackPressureError:
-            raise busy() from None
-        except (RayActorError, DeploymentUnavailableError) as error:
-            log.warning("asked for again: %s", type(error).__name__)
+            return await answer(call)
+        except Lost as lost:
+            log.warning("asked for again: %s", lost)
             await asyncio.sleep(pause)
     raise restarting()
+
+
+async def answer(call: Callable[[], Awaitable]) -> Any:
+    """What the call of a handle returns. Raises Lost, and Problem if there is no room for it."""
+    try:
+        return await call()
+    except BackPressureError:
+        raise busy() from None
+    except UNANSWERED as error:
+        raise Lost(type(error).__name__) from None
+    except asyncio.CancelledError:
+        if asyncio.current_task().cancelling():
+            raise
+        raise Lost("cancelled, and not by us") from None
 
 
 def restarting() -> Problem:

@@ -3,10 +3,13 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
-from serve.batcher import Batcher, in_thread
+from serve.batcher import MOMENT, Abandoned, Batcher, in_thread
+
+REQUEST = ContextVar("request", default="none")  # as Ray keeps what request is worked on
 
 
 class Runner:
@@ -186,6 +189,79 @@ def test_a_caller_that_leaves_while_its_batch_is_at_work_does_not_disturb_the_ot
         return await tasks[1], await batcher("key", 1, 3)
 
     assert within_seconds(ask()) == (4, 6)
+
+
+def test_a_batch_runs_in_the_context_of_none_of_its_callers():
+    """Neither the first one, nor one that begins as another ends, nor one that begins after its moment."""
+    seen = []
+
+    async def run(key: object, items: Sequence[int]) -> Sequence[int]:
+        seen.append((sorted(items), REQUEST.get()))
+        await asyncio.sleep(MOMENT / 3)
+        return items
+
+    async def ask():
+        batcher = Batcher(run, 4)
+
+        async def request(item: int, after: float) -> int:
+            REQUEST.set(f"request {item}")
+            await asyncio.sleep(after)
+            return await batcher("key", 1, item)
+
+        came = await asyncio.gather(
+            *(request(item, after) for item, after in [(1, 0), (2, 0), (3, MOMENT / 6), (4, MOMENT / 2), (5, MOMENT)])
+        )
+        assert REQUEST.get() == "none"
+        return came
+
+    assert within_seconds(ask()) == [1, 2, 3, 4, 5]
+    assert len(seen) >= 2
+    assert {context for _, context in seen} == {"none"}
+
+
+class EarlyLoop(asyncio.SelectorEventLoop):
+    """Its timers are early, as those of uvloop sometimes are, which counts in milliseconds."""
+
+    def call_at(self, when: float, *arguments, **more) -> asyncio.TimerHandle:
+        return super().call_at(when - 0.001, *arguments, **more)
+
+
+def test_one_of_those_who_were_answered_together_is_answered_though_nobody_else_comes_back(runner):
+    async def ask():
+        batcher = Batcher(in_thread(runner), 8)
+        await asyncio.gather(*(batcher("key", 1, item) for item in (1, 2, 3)))
+        return await asyncio.wait_for(batcher("key", 1, 4), 5)
+
+    with asyncio.Runner(loop_factory=EarlyLoop) as loop:
+        assert loop.run(ask()) == 8
+
+
+@pytest.mark.parametrize("cancel", ["within", "task"])
+def test_all_callers_of_a_cancelled_batch_hear_of_it_and_the_next_batch_begins(cancel):
+    """As when what ``run`` awaits is cancelled elsewhere, or the batch itself is."""
+    begun = asyncio.Event()
+
+    async def run(key: object, items: Sequence[int]) -> Sequence[int]:
+        if 0 in items:
+            begun.set()
+            if cancel == "within":
+                raise asyncio.CancelledError
+            await asyncio.sleep(60)
+        return items
+
+    async def ask():
+        batcher = Batcher(run, 8)
+        tasks = [asyncio.create_task(batcher("key", 1, item)) for item in (0, 1, 2)]
+        others = set(asyncio.all_tasks())
+        await begun.wait()
+        if cancel == "task":
+            (batch,) = asyncio.all_tasks() - others
+            batch.cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True), await batcher("key", 1, 3)
+
+    heard, after = within_seconds(ask())
+    assert [type(each) for each in heard] == [Abandoned] * 3
+    assert after == 3
 
 
 def test_nothing_is_run_when_all_have_left(runner):
