@@ -22,10 +22,12 @@ from ms2sl.errors import InputError
 
 TRIES = 4
 AGAIN = (429, 503)  # the service is busy, or restarts
+PROBLEM = "application/problem+json"
 
 
 class Client:
-    """Of one service. Each request is tried again while the service is busy, restarts, or cannot be reached.
+    """Of one service. Each request is tried again while the service is busy, restarts, or cannot be reached, and where the proxy before it
+    answers that the replica died: the same request gives the same signing.
 
     url: where it answers; key: an API key, if it asks for one; timeout: seconds without a byte after which a request is given up.
     """
@@ -84,19 +86,24 @@ class Client:
                 answer = self.session.request(method, self.url + path, timeout=self.timeout, **content)
             except requests.ReadTimeout:
                 raise ConnectionError(f"{self.url} did not answer in {self.timeout:g} s") from None
-            except requests.ConnectionError as error:
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
                 if last:
                     raise ConnectionError(f"no service answers at {self.url}: {error}") from None
                 time.sleep(2**attempt)
                 continue
             if answer.ok:
                 return answer
-            if answer.status_code not in AGAIN or last:
+            if last or (not _lost(answer) and answer.status_code not in AGAIN):
                 break
             after = answer.headers.get("Retry-After", "")
             time.sleep(int(after) if after.isdecimal() else 1)
         reason = _detail(answer)
         raise InputError(reason) if answer.status_code < 500 else ConnectionError(reason)
+
+
+def _lost(answer: requests.Response) -> bool:
+    """Whether a proxy answers in the place of a replica that died: what the service says itself is a problem."""
+    return answer.status_code >= 500 and not answer.headers.get("Content-Type", "").startswith(PROBLEM)
 
 
 def _poses(head: dict, frames: list) -> Poses:

@@ -1,8 +1,14 @@
 """The client, and what the documentation shows, against the service as it runs."""
 
+import http.server
 import io
+import json
 import re
+import socket
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +19,6 @@ from ms2sl.client import Client
 from ms2sl.errors import InputError
 from ms2sl.posefile import from_bytes
 from ms2sl.skeletons import HOLISTIC_49X2
-from tests.serve.conftest import free_port
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "serving.md"
 SENTENCE = "cab bead face deaf " * 10
@@ -68,8 +73,51 @@ def test_what_is_refused_is_an_input_error_that_says_why(client):
 
 def test_a_service_that_is_not_there_is_said_to_be_so(monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    with pytest.raises(ConnectionError, match="no service answers"):
-        Client(f"http://127.0.0.1:{free_port()}").model()
+    with socket.socket() as bound:  # and not listening, so that nobody else does
+        bound.bind(("127.0.0.1", 0))
+        with pytest.raises(ConnectionError, match="no service answers"):
+            Client(f"http://127.0.0.1:{bound.getsockname()[1]}").model()
+
+
+@contextmanager
+def answering(*answers: tuple[int, str, str]) -> Iterator[tuple[str, list]]:
+    """A server that gives these answers (status, content type, body), the last one again and again; its URL, and those that were given."""
+    given = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, kind, body = answers[min(len(given), len(answers) - 1)]
+            given.append(status)
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", given
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_what_a_proxy_says_of_a_replica_that_died_is_asked_again(monkeypatch, status):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with answering((status, "text/plain", "Internal Server Error"), (200, "application/json", '{"version": "1"}')) as (url, given):
+        assert Client(url).model() == {"version": "1"}
+    assert given == [status, 200]
+
+
+def test_what_the_service_says_went_wrong_is_not_asked_again():
+    problem = (500, "application/problem+json", json.dumps({"detail": "something went wrong here"}))
+    with answering(problem) as (url, given), pytest.raises(ConnectionError, match="something went wrong here"):
+        Client(url).model()
+    assert given == [500]
 
 
 def blocks(language: str) -> list[str]:
