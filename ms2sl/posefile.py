@@ -20,6 +20,8 @@ COMPONENTS = {
     "right_hand": ("right_hand", "RIGHT_HAND_LANDMARKS", "hand_right_keypoints_2d", "HAND_RIGHT"),
     "face": ("face", "FACE_LANDMARKS", "face_keypoints_2d", "FACE"),
 }
+FLAT = 0.05  # of the breadth: whoever is flatter has depth in another unit
+NO_DEPTH = (0, 1000)  # what pose-format writes as depth where it was told none
 CANVAS = Placement(origin=(256.0, 240.0, 0.0), unit=150.0, width=512, height=512)
 
 
@@ -63,7 +65,34 @@ def from_bytes(encoded: bytes, skeleton: Skeleton) -> Signing:
     confidence = confidence[:, person, chosen]
     joints = np.where(confidence[..., None] > 0, joints[:, person, chosen, : skeleton.dims], 0)
     size = pose.header.dimensions
+    if skeleton.dims == 3 and pose.header.components[0].name.endswith("_LANDMARKS"):
+        joints = _with_depth(joints, confidence, size.width if size.depth in NO_DEPTH else size.depth, skeleton)
     return Signing(Poses(joints, confidence.clip(0, 1), float(pose.body.fps)), size.width, size.height, remarks)
+
+
+def _with_depth(joints: np.ndarray, confidence: np.ndarray, width: int, skeleton: Skeleton) -> np.ndarray:
+    """Poses of MediaPipe ``(frames, joints, 3)`` with z in the unit of x, from one origin.
+
+    MediaPipe gives z as a fraction of the width of the film, and pose-format writes it so beside x and y in pixels; where a pose was
+    scaled later, the header still has the film's width as ``depth``. z of the body begins at the hips, of a hand at its wrist, of the face
+    at the head: hands are put to their wrists, and the face over the shoulders. Poses that are no flatter than people are stay as they are.
+    """
+    seen = (confidence > 0)[..., None]
+    spread = np.where(seen, joints, -np.inf).max(axis=1) - np.where(seen, joints, np.inf).min(axis=1)
+    breadth, _, depth = np.median(spread[seen.any(axis=(1, 2))], axis=0) if seen.any() else (0, 0, 0)
+    if depth > FLAT * breadth:
+        return joints
+    z = joints[..., 2] * width
+    shoulders = [skeleton.index(joint) for joint in skeleton.shoulders]
+    anchors = {part: ([skeleton.index(wrist)], [skeleton.part(part).start]) for part, wrist in skeleton.wrists.items()}
+    if any(part.name == "face" for part in skeleton.parts):
+        anchors["face"] = (shoulders, [])
+    for part, (body, own) in anchors.items():
+        frames = np.flatnonzero((confidence[:, body + own] > 0).all(axis=1))
+        if len(frames):
+            apart = z[frames][:, body].mean(axis=1) - (z[frames][:, own].mean(axis=1) if own else 0)
+            z[:, skeleton.part(part)] += np.interp(np.arange(len(z)), frames, apart)[:, None]
+    return np.where(seen, np.concatenate([joints[..., :2], z[..., None]], axis=2), 0).astype(np.float32)
 
 
 def _columns(header: PoseHeader, skeleton: Skeleton) -> list[int]:

@@ -13,7 +13,7 @@ from ms2sl.fitting import FitConfig, fit
 from ms2sl.shards import Rejection, add_features, read_header, to_row
 from ms2sl.storage import Location
 
-FORMAT = 3
+FORMAT = 4  # another where a file is decoded otherwise than before
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,16 @@
+import io
+
 import numpy as np
 import pytest
 from pose_format import Pose
+from pose_format.numpy import NumPyPoseBody
+from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
 
 from ms2sl.clip import Poses
 from ms2sl.posefile import CANVAS, from_bytes, to_bytes
 from ms2sl.skeleton import Part, Skeleton
 from ms2sl.skeletons import HOLISTIC_49X2 as SKELETON
+from ms2sl.skeletons import HOLISTIC_178X3
 
 LEFT, RIGHT = (SKELETON.index(joint) for joint in SKELETON.shoulders)
 
@@ -71,3 +76,47 @@ def test_depth_is_kept_where_a_skeleton_has_it():
     joints = np.random.default_rng(0).normal(size=(4, 3, 3)).astype(np.float32)
     back = read(to_bytes(Poses(joints, np.ones((4, 3), np.float32), 25.0), deep), deep)
     assert np.abs(back.joints - joints).max() < 1e-4
+
+
+def mediapipe(joints: np.ndarray, width: int, depth: int, scale: float = 1.0) -> bytes:
+    """As pose-format's own writer has it: x and y in pixels, z as MediaPipe says it; then scaled, as tools do it with all three."""
+    names = {"body": "POSE", "left_hand": "LEFT_HAND", "right_hand": "RIGHT_HAND", "face": "FACE"}
+    parts = [
+        PoseHeaderComponent(f"{names[part.name]}_LANDMARKS", list(part.joints), list(part.limbs), [(0, 0, 0)], "XYZC")
+        for part in HOLISTIC_178X3.parts
+    ]
+    size = PoseHeaderDimensions(round(width * scale), round(width * scale), depth)
+    pixels, buffer = (joints * [width, width, 1] * scale).astype(np.float32), io.BytesIO()
+    confidence = np.ones((len(joints), 1, HOLISTIC_178X3.n_joints), np.float32)
+    Pose(PoseHeader(version=0.2, dimensions=size, components=parts), NumPyPoseBody(25.0, pixels[:, None], confidence)).write(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("width", "depth", "scale"), [(640, 640, 1.0), (500, 0, 1.0), (640, 640, 0.8), (640, 640, 1.953125)])
+def test_depth_of_mediapipe_is_as_large_as_breadth_and_height(width, depth, scale):
+    """A hand turns about its wrist: in depth its fingers are as long as across. MediaPipe puts it at z = 0, and the wrist of the body
+    before the hips."""
+    skeleton, frames = HOLISTIC_178X3, 12
+    joints = np.random.default_rng(0).uniform(0.3, 0.7, (frames, skeleton.n_joints, 3))
+    joints[..., 2] = -0.3
+    hand, wrist = skeleton.part("left_hand"), skeleton.index("body/LEFT_WRIST")
+    left, right = (skeleton.index(joint) for joint in skeleton.shoulders)
+    joints[:, left], joints[:, right] = (0.6, 0.3, -0.2), (0.4, 0.3, -0.2)
+    angle, reach = np.linspace(0, np.pi / 2, frames), np.linspace(0, 0.1, 21)
+    joints[:, hand, 0] = 0.5 + np.cos(angle)[:, None] * reach
+    joints[:, hand, 1] = 0.5
+    joints[:, hand, 2] = -np.sin(angle)[:, None] * reach
+    joints[:, wrist] = (0.5, 0.5, -0.4)
+    joints[:, skeleton.part("face"), 2] = 0.0
+    poses = skeleton.normalise(from_bytes(mediapipe(joints, width, depth, scale), skeleton).poses)
+    fingers = poses.joints[:, hand] - poses.joints[:, [wrist]]
+    expected = np.broadcast_to(reach / 0.2, (frames, 21))  # shoulders are 0.2 of the width apart
+    assert np.linalg.norm(fingers, axis=-1) == pytest.approx(expected, abs=1e-3)
+    assert poses.joints[:, wrist, 2] == pytest.approx(-1.0, abs=1e-3)
+    assert poses.joints[:, skeleton.part("face"), 2] == pytest.approx(0.0, abs=1e-3)  # over the shoulders
+
+
+def test_depth_that_is_in_pixels_stays_as_it_is():
+    joints = np.random.default_rng(0).uniform(0, 1, (4, HOLISTIC_178X3.n_joints, 3))
+    found = from_bytes(mediapipe(joints * [1, 1, 500], 500, 500), HOLISTIC_178X3).poses
+    assert found.joints == pytest.approx(joints * 500, rel=1e-5)

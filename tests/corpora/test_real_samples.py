@@ -1,5 +1,6 @@
 """Small pieces of the real corpora, which cannot be distributed: MS2SL_SAMPLES names the folder that holds them."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -16,6 +17,7 @@ from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
 from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
 from ms2sl.dataset import Dataset
+from ms2sl.errors import InputError
 from ms2sl.local import LocalReporter, local_batches
 from ms2sl.metrics.motion import movement
 from ms2sl.model.losses import LossWeights
@@ -78,6 +80,25 @@ def files(name: str):
 def test_every_sample_keeps_to_the_contract(make, good, bad, tmp_path):
     found, rejected = check(make(tmp_path))
     assert (found, len(rejected)) == (good, bad), rejected
+
+
+@pytest.mark.parametrize("make", [dgs, files("pose-unlabelled"), files("pose-versions")])
+def test_hands_of_mediapipe_are_more_rigid_in_space_than_in_the_picture(make, tmp_path):
+    """The palm, from the wrist to the root of the middle finger, turns; it does not become shorter."""
+    corpus, ratios = make(tmp_path), []
+    for index in range(len(corpus.index)):
+        with contextlib.suppress(InputError):
+            poses = corpus.skeleton.normalise(corpus.clip(index).poses)
+            for hand in map(corpus.skeleton.part, corpus.skeleton.wrists):
+                seen = (poses.confidence[:, hand] > 0).all(axis=1)
+                if seen.sum() > 10:
+                    palm = poses.joints[seen, hand.start + 9] - poses.joints[seen, hand.start]
+                    lengths = [np.linalg.norm(palm[:, :dims], axis=1) for dims in (2, 3)]
+                    flat, deep = (length.std() / length.mean() for length in lengths)
+                    ratios.append(deep / flat)
+    assert len(ratios) >= 3
+    assert np.mean(ratios) < 0.97
+    assert max(ratios) < 1.05
 
 
 @pytest.mark.parametrize("make", [phoenix, how2sign, dgs])
