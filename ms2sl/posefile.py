@@ -74,8 +74,9 @@ def _with_depth(joints: np.ndarray, confidence: np.ndarray, width: int, skeleton
     """Poses of MediaPipe ``(frames, joints, 3)`` with z in the unit of x, from one origin.
 
     MediaPipe gives z as a fraction of the width of the film, and pose-format writes it so beside x and y in pixels; where a pose was
-    scaled later, the header still has the film's width as ``depth``. z of the body begins at the hips, of a hand at its wrist, of the face
-    at the head: hands are put to their wrists, and the face over the shoulders. Poses that are no flatter than people are stay as they are.
+    scaled or moved later, the header still has the film's width as ``depth``. z of the body begins at the hips, of a hand at its wrist,
+    of the face at the head: hands are put to their wrists, and the face over the shoulders. Poses that are no flatter than people are
+    stay as they are.
     """
     seen = (confidence > 0)[..., None]
     spread = np.where(seen, joints, -np.inf).max(axis=1) - np.where(seen, joints, np.inf).min(axis=1)
@@ -86,11 +87,11 @@ def _with_depth(joints: np.ndarray, confidence: np.ndarray, width: int, skeleton
     shoulders = [skeleton.index(joint) for joint in skeleton.shoulders]
     anchors = {part: ([skeleton.index(wrist)], [skeleton.part(part).start]) for part, wrist in skeleton.wrists.items()}
     if any(part.name == "face" for part in skeleton.parts):
-        anchors["face"] = (shoulders, [])
+        anchors["face"] = (shoulders, list(range(skeleton.n_joints))[skeleton.part("face")])
     for part, (body, own) in anchors.items():
         frames = np.flatnonzero((confidence[:, body + own] > 0).all(axis=1))
         if len(frames):
-            apart = z[frames][:, body].mean(axis=1) - (z[frames][:, own].mean(axis=1) if own else 0)
+            apart = z[frames][:, body].mean(axis=1) - z[frames][:, own].mean(axis=1)
             z[:, skeleton.part(part)] += np.interp(np.arange(len(z)), frames, apart)[:, None]
     return np.where(seen, np.concatenate([joints[..., :2], z[..., None]], axis=2), 0).astype(np.float32)
 

@@ -78,22 +78,25 @@ def test_depth_is_kept_where_a_skeleton_has_it():
     assert np.abs(back.joints - joints).max() < 1e-4
 
 
-def mediapipe(joints: np.ndarray, width: int, depth: int, scale: float = 1.0) -> bytes:
-    """As pose-format's own writer has it: x and y in pixels, z as MediaPipe says it; then scaled, as tools do it with all three."""
+def mediapipe(joints: np.ndarray, width: int, depth: int, scale: float = 1.0, shift: float = 0.0) -> bytes:
+    """As pose-format's own writer has it: x and y in pixels, z as MediaPipe says it; then scaled and moved, all three."""
     names = {"body": "POSE", "left_hand": "LEFT_HAND", "right_hand": "RIGHT_HAND", "face": "FACE"}
     parts = [
         PoseHeaderComponent(f"{names[part.name]}_LANDMARKS", list(part.joints), list(part.limbs), [(0, 0, 0)], "XYZC")
         for part in HOLISTIC_178X3.parts
     ]
     size = PoseHeaderDimensions(round(width * scale), round(width * scale), depth)
-    pixels, buffer = (joints * [width, width, 1] * scale).astype(np.float32), io.BytesIO()
+    pixels, buffer = (joints * [width, width, 1] * scale + shift).astype(np.float32), io.BytesIO()
     confidence = np.ones((len(joints), 1, HOLISTIC_178X3.n_joints), np.float32)
     Pose(PoseHeader(version=0.2, dimensions=size, components=parts), NumPyPoseBody(25.0, pixels[:, None], confidence)).write(buffer)
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(("width", "depth", "scale"), [(640, 640, 1.0), (500, 0, 1.0), (640, 640, 0.8), (640, 640, 1.953125)])
-def test_depth_of_mediapipe_is_as_large_as_breadth_and_height(width, depth, scale):
+@pytest.mark.parametrize(
+    ("width", "depth", "scale", "shift"),
+    [(640, 640, 1.0, 0), (500, 0, 1.0, 0), (640, 640, 0.8, 256), (640, 640, 1.953125, 0), (500, 1000, 1.0, 0)],
+)
+def test_depth_of_mediapipe_is_as_large_as_breadth_and_height(width, depth, scale, shift):
     """A hand turns about its wrist: in depth its fingers are as long as across. MediaPipe puts it at z = 0, and the wrist of the body
     before the hips."""
     skeleton, frames = HOLISTIC_178X3, 12
@@ -108,7 +111,7 @@ def test_depth_of_mediapipe_is_as_large_as_breadth_and_height(width, depth, scal
     joints[:, hand, 2] = -np.sin(angle)[:, None] * reach
     joints[:, wrist] = (0.5, 0.5, -0.4)
     joints[:, skeleton.part("face"), 2] = 0.0
-    poses = skeleton.normalise(from_bytes(mediapipe(joints, width, depth, scale), skeleton).poses)
+    poses = skeleton.normalise(from_bytes(mediapipe(joints, width, depth, scale, shift), skeleton).poses)
     fingers = poses.joints[:, hand] - poses.joints[:, [wrist]]
     expected = np.broadcast_to(reach / 0.2, (frames, 21))  # shoulders are 0.2 of the width apart
     assert np.linalg.norm(fingers, axis=-1) == pytest.approx(expected, abs=1e-3)

@@ -18,6 +18,7 @@ from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
+from ms2sl.fitting import without_outliers
 from ms2sl.local import LocalReporter, local_batches
 from ms2sl.metrics.motion import movement
 from ms2sl.model.losses import LossWeights
@@ -89,6 +90,7 @@ def test_hands_of_mediapipe_are_more_rigid_in_space_than_in_the_picture(make, tm
     for index in range(len(corpus.index)):
         with contextlib.suppress(InputError):
             poses = corpus.skeleton.normalise(corpus.clip(index).poses)
+            assert without_outliers(poses)[1].mean() < 0.01
             for hand in map(corpus.skeleton.part, corpus.skeleton.wrists):
                 seen = (poses.confidence[:, hand] > 0).all(axis=1)
                 if seen.sum() > 10:
