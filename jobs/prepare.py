@@ -22,6 +22,7 @@ from ms2sl.errors import InputError
 from ms2sl.features import featurizer, same_featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
 from ms2sl.fitting import FitConfig
+from ms2sl.names import SplitName
 from ms2sl.preparing import Resplit, ShardPlan, featurize, fingerprint, import_rows, is_done, plan_shards
 from ms2sl.shards import SCHEMA, Rejection, ShardHeader, write_shard
 from ms2sl.storage import Location
@@ -39,7 +40,7 @@ class PrepareOptions(Command):
     text: TextConfig = TextConfig()
     speech: SpeechConfig = SpeechConfig()
     poses: FitConfig = FitConfig()
-    split: str | None = Field(None, pattern=r"^[a-z]+$", description="put all clips in this split, whatever the corpus says")
+    split: SplitName | None = Field(None, description="put all clips in this split, whatever the corpus says")
     synthesise_speech: bool = Field(False, description="speak texts that have no recording with espeak-ng, marked as synthesised")
     describe: bool = Field(False, description="print what is in the dataset, and write it as description.json and description.png")
     shard_size: int = Field(256, gt=0, description="clips a shard")

@@ -19,6 +19,7 @@ from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
 from ms2sl.files import replacing
 from ms2sl.model import task
+from ms2sl.names import file_name
 from ms2sl.posefile import to_bytes
 from ms2sl.produced import OutputFolder, Settings, read_utterances
 from ms2sl.producers.ms2sl import MS2SLProducer
@@ -85,7 +86,7 @@ def produce_one(options: ProduceCommand) -> None:
         print_remarks([utterance])
     poses = producer.produce([utterance], seed=options.seed)[0]
     title = options.text if options.speech is None else options.speech.stem
-    name = options.out / "".join(letter if letter.isalnum() else "_" for letter in title)[:60]
+    name = options.out / file_name(title)
     for suffix, content in ((".pose", to_bytes(poses, producer.skeleton)), (".gif", gif(poses, producer.skeleton))):
         with replacing(name.with_suffix(suffix)) as temporary:
             temporary.write_bytes(content)

@@ -14,6 +14,7 @@ from ms2sl.config import Config
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features
 from ms2sl.features.text_bytes import plain
+from ms2sl.names import split_name
 from ms2sl.pose_space import PoseStatistics
 from ms2sl.shards import read_header, read_shard, to_clip, write_parquet
 from ms2sl.skeleton import Skeleton
@@ -88,6 +89,7 @@ class Dataset:
 
     def shards(self, split: str) -> list[tuple[Location, int]]:
         """Places of the split's shards with their numbers of clips, each checked to be there, whole and of this dataset."""
+        split = split if split in self.card.splits else split_name(split)
         if split not in self.card.splits:
             raise InputError(f"{self.folder} has no split '{split}'; it has: {', '.join(self.card.splits)}")
         shards = [(self.folder / shard.file, shard.clips) for shard in self.card.splits[split].shards]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ms2sl.errors import InputError
+from ms2sl.names import check_name
 
 
 @contextmanager
@@ -29,8 +30,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Writes each, by its name, into the folder; returns their paths. Raises InputError as ``replacing`` does."""
-    for name, content in files.items():
-        with replacing(folder / name) as temporary:
+    """Writes each, by its name, into the folder; returns their paths. Raises InputError as ``check_name`` and ``replacing`` do."""
+    paths = {folder / check_name(name): content for name, content in files.items()}
+    for path, content in paths.items():
+        with replacing(path) as temporary:
             temporary.write_bytes(content)
-    return [folder / name for name in files]
+    return list(paths)

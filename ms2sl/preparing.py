@@ -10,6 +10,7 @@ from ms2sl.corpora import Corpus, espeak
 from ms2sl.errors import InputError
 from ms2sl.features.base import Featurizer
 from ms2sl.fitting import FitConfig, fit
+from ms2sl.names import check_name
 from ms2sl.shards import Rejection, add_features, read_header, to_row
 from ms2sl.storage import Location
 
@@ -38,9 +39,12 @@ class Resplit:
 
 
 def plan_shards(corpus: Corpus, shard_size: int) -> list[ShardPlan]:
-    """Splits the corpus into shards of at most ``shard_size`` clips, never across splits."""
+    """Splits the corpus into shards of at most ``shard_size`` clips, never across splits.
+
+    Raises InputError if the name of a split cannot be part of a file's name.
+    """
     return [
-        ShardPlan(f"{split}-{number:05d}.parquet", start, min(start + shard_size, span.stop))
+        ShardPlan(f"{check_name(split, 'the split')}-{number:05d}.parquet", start, min(start + shard_size, span.stop))
         for split, span in corpus.splits.items()
         for number, start in enumerate(range(span.start, span.stop, shard_size))
     ]

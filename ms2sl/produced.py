@@ -7,7 +7,6 @@ written after its files, whole or not at all, and is the proof that its utteranc
 import csv
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from ms2sl.config import Config
 from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
 from ms2sl.files import replacing, write_files
+from ms2sl.names import check_name
 from ms2sl.posefile import to_bytes
 from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.shards import decode_poses, encode_confidence, encode_poses, write_parquet
@@ -97,7 +97,7 @@ class OutputFolder:
 
     def _write(self, utterances: Sequence[Utterance], produced: Sequence[Poses], producer: MS2SLProducer) -> None:
         for utterance, poses in zip(utterances, produced, strict=True):
-            with replacing(self.path / "poses" / f"{utterance.id}.pose") as temporary:
+            with replacing(self.path / "poses" / f"{check_name(utterance.id, 'the id')}.pose") as temporary:
                 temporary.write_bytes(to_bytes(poses, producer.skeleton))
         rows = [
             {
@@ -137,8 +137,7 @@ def read_utterances(path: Path, seconds: float | None = None) -> tuple[list[Utte
         raise InputError(f"{path} holds no utterance")
     seen: set[str] = set()
     for utterance in utterances:
-        if not re.fullmatch(r"[\w.-]{1,100}", utterance.id):
-            raise InputError(f"{path}: the id '{utterance.id}' cannot name a file; use letters, digits, '.', '_' and '-'")
+        check_name(utterance.id, f"{path}: the id")
         if utterance.id in seen:
             raise InputError(f"{path}: the id '{utterance.id}' stands there twice")
         seen.add(utterance.id)

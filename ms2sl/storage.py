@@ -11,6 +11,7 @@ from pyarrow import fs
 
 from ms2sl.errors import InputError
 from ms2sl.files import replacing
+from ms2sl.names import check_inside
 from ms2sl.uri import public, public_uri
 
 
@@ -50,9 +51,18 @@ class Location:
         return Location, (self.uri,)
 
     def __truediv__(self, name: str) -> "Location":
-        """``name`` within this folder; it may have several parts."""
-        joined = posixpath.normpath(f"{self.base}/{name}") if self.is_local else f"{self.base}/{quote(name)}"
+        """``name`` within this folder; it may have several parts. Raises InputError for one that would lead out of it."""
+        inside = check_inside(name, self)
+        joined = f"{self.base}/{inside if self.is_local else quote(inside)}"
         return Location(f"{joined}?{self.query}" if self.query else joined)
+
+    def resolve(self, path: str) -> "Location":
+        """What a user's own option names, seen from this folder: it may lead out of it, or be absolute or a URI."""
+        if "://" in path:
+            return Location(path)
+        if not self.is_local:
+            return self / path if path else self
+        return Location(posixpath.normpath(posixpath.join(self.base, path)))
 
     @property
     def name(self) -> str:

@@ -313,8 +313,9 @@ def _labels(tags: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _name(key: str) -> str:
-    """A name that MLflow accepts (``R@5`` becomes ``R_5``), since one that it refuses would take the whole batch with it."""
-    return re.sub(r"[^\w./: -]", "_", key)[:250]
+    """A name that MLflow accepts (``R@5`` becomes ``R_5``), since one that it refuses would take the whole batch with it; to MLflow it is a
+    path, of which no part may be empty or dots alone."""
+    return "/".join(part if part.strip(".") else "_" for part in re.sub(r"[^\w./: -]", "_", key)[:250].split("/"))
 
 
 def _number(value: Any) -> float | None:

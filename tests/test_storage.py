@@ -57,7 +57,19 @@ def test_names_and_stems(folder):
 
 def test_local_paths_are_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(Location("data") / "../other") == str(tmp_path / "other")
+    assert str(Location("data") / "other") == str(tmp_path / "data" / "other")
+    assert str(Location("data").resolve("../other")) == str(tmp_path / "other")
+    assert str(Location("data").resolve("/other")) == "/other"
+
+
+def test_what_leads_out_of_a_folder_is_not_in_it(folder):
+    (folder / "inside" / "a.txt").write(b"x")
+    for name in ("../a.txt", "/a.txt", "b/../../a.txt", "", "."):
+        with pytest.raises(InputError, match="names nothing within"):
+            folder / "inside" / name
+    assert (folder / "inside" / "b/../a.txt").read_bytes() == b"x"
+    assert (folder / "inside").resolve("./a.txt").read_bytes() == b"x"
+    assert (folder / "other").resolve(str(folder / "inside/a.txt")).read_bytes() == b"x"
 
 
 def test_text_may_have_a_byte_order_mark_and_must_be_utf8(tmp_path):

@@ -51,12 +51,12 @@ def folder_of(uri):
 
 
 def test_a_run_arrives(tracker, warnings):
-    tracker.metrics({"loss": 0.5, "R@5": np.float32(0.25), "val": {"dtw": 2}}, step=3)
+    tracker.metrics({"loss": 0.5, "R@5": np.float32(0.25), "val": {"dtw": 2}, "../a//b": 1}, step=3)
     tracker.finish()
     run = run_of(tracker)
     assert (run.info.run_name, run.info.status) == ("first", "FINISHED")
     assert run.data.params == {"model.width": "64", "seed": "0"}
-    assert run.data.metrics == {"loss": 0.5, "R_5": 0.25, "val.dtw": 2.0}
+    assert run.data.metrics == {"loss": 0.5, "R_5": 0.25, "val.dtw": 2.0, "_/a/_/b": 1.0}
     assert client(tracker.uri).get_metric_history(tracker.run_id, "loss")[0].step == 3
     assert run.data.tags["commit"] == "abc"
     assert "gpu" not in run.data.tags

@@ -15,6 +15,7 @@ from ms2sl.clip import Clip
 from ms2sl.corpora import Corpus
 from ms2sl.errors import InputError
 from ms2sl.fitting import FitConfig, fit
+from ms2sl.names import split_name
 
 PROGRAM = "from ms2sl.corpora.contract import main; main()"
 
@@ -26,6 +27,8 @@ def check(corpus: Corpus, most: int = 50) -> tuple[int, dict[str, str]]:
     order of a set differs there. The corpus must be defined in a module that can be imported, and keep its options as ``config``.
     Returns how many clips are fit for learning, and of the others id and reason.
     """
+    for split in corpus.splits:
+        assert split == split_name(split), f"its split '{split}' is called {split_name(split)} here"
     other = _in_another_process(corpus, most)
     try:
         found = _check_here(corpus, most)

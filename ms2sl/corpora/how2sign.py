@@ -43,15 +43,15 @@ class How2Sign(RecordCorpus):
 
     def records(self) -> list[Record]:
         folder, config = source(self.config, self.name), self.config
-        tables = {split: folder / config.texts.format(split=split) for split in SPLITS}
+        tables = {split: folder.resolve(config.texts.format(split=split)) for split in SPLITS}
         there = [(split, table) for split, table in tables.items() if table.exists()]
         rows = [(split, row) for split, table in there for row in read_table(table, "\t", COLUMNS, csv.QUOTE_NONE)]
         if not rows:
             raise InputError(f"{folder} has none of {', '.join(table.name for table in tables.values())}: see --how2sign.texts")
         places = {config.poses.format(split=split): split for split in SPLITS}
-        posed = {clip.name: (clip, split) for place, split in places.items() for clip in (folder / place).children()}
+        posed = {clip.name: (clip, split) for place, split in places.items() for clip in folder.resolve(place).children()}
         spoken = dict.fromkeys(config.speech.format(split=split) for split in SPLITS) if config.speech else ()
-        speech = {name: file for place in spoken for name, file in recordings(folder / place).items()}
+        speech = {name: file for place in spoken for name, file in recordings(folder.resolve(place)).items()}
         named = {row["SENTENCE_NAME"] for _, row in rows}
         self.without_poses = len(named - posed.keys())
         records = []
@@ -72,7 +72,7 @@ class How2Sign(RecordCorpus):
         if not self.config.videos:
             return self.config.fps
         split = next(theirs for theirs, ours in SPLITS.items() if ours == record.split)
-        file = source(self.config, self.name) / self.config.videos.format(split=split) / f"{record.id}.mp4"
+        file = source(self.config, self.name).resolve(self.config.videos.format(split=split)) / f"{record.id}.mp4"
         fps = cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FPS)
         if not fps > 0:
             raise InputError(f"its frames a second cannot be told: {file} is missing or no video")

@@ -53,15 +53,15 @@ class Phoenix14T(RecordCorpus):
 
     def _split(self, folder: Location, split: str) -> list[Record]:
         base = self.config.files.format(split=split)
-        table = folder / self.config.tables.format(split=split) if self.config.tables else None
+        table = folder.resolve(self.config.tables.format(split=split)) if self.config.tables else None
         texts = _texts(table) if table and table.exists() else {}
-        skels = folder / f"{base}.skels"
+        skels = folder.resolve(f"{base}.skels")
         if not skels.exists():
             return [Record(name, split, text, gloss) for name, (text, gloss) in texts.items()]
         lines = list(line_spans(skels))
-        names = [line.split("/")[-1] for line in _lines(folder / f"{base}.files", len(lines))]
+        names = [line.split("/")[-1] for line in _lines(folder.resolve(f"{base}.files"), len(lines))]
         if not texts:
-            pairs = zip(*(_lines(folder / f"{base}.{kind}", len(lines)) for kind in ("text", "gloss")), strict=True)
+            pairs = zip(*(_lines(folder.resolve(f"{base}.{kind}"), len(lines)) for kind in ("text", "gloss")), strict=True)
             texts = dict(zip(names, pairs, strict=True))
         records = []
         for name, span in zip(names, lines, strict=True):

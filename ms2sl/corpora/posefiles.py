@@ -5,6 +5,7 @@ The table is CSV or JSON lines with the columns ``id``, ``pose``, ``speech`` (fi
 """
 
 import hashlib
+from pathlib import PurePosixPath
 
 from pydantic import Field
 
@@ -46,7 +47,7 @@ class PoseFiles(RecordCorpus):
 
     def records(self) -> list[Record]:
         folder = source(self.config, self.name)
-        rows = self._rows(folder / self.config.table) if self.config.table else _files(folder)
+        rows = self._rows(folder.resolve(self.config.table)) if self.config.table else _files(folder)
         return [self._record(folder, row) for row in rows]
 
     def _rows(self, table: Location) -> list[dict]:
@@ -61,11 +62,14 @@ class PoseFiles(RecordCorpus):
 
     def _record(self, folder: Location, row: dict) -> Record:
         row = {key: str(value).strip() or None for key, value in row.items() if value is not None}
-        files = {key: folder / row[key] if row.get(key) else None for key in ("pose", "speech")}
-        named = next((file.stem for file in files.values() if file), None)
+        named = next((PurePosixPath(row[key]).stem or row[key] for key in ("pose", "speech") if row.get(key)), None)
         name = row.get("id") or named or "text-" + hashlib.blake2b(row["text"].encode(), digest_size=6).hexdigest()
         rest = {key: row.get(key) for key in ("text", "gloss", "spoken_language", "signed_language")}
-        return Record(name, row.get("split") or self._split(name), poses=files["pose"], speech=files["speech"], **rest)
+        try:
+            rest |= {where: folder / row[key] for key, where in (("pose", "poses"), ("speech", "speech")) if row.get(key)}
+        except InputError as error:
+            rest |= {"problem": str(error)}
+        return Record(name, row.get("split") or self._split(name), **rest)
 
     def _split(self, name: str) -> str:
         """By the name alone, so that a corpus that grows keeps its test clips."""

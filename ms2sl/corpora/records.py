@@ -2,12 +2,13 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ms2sl.clip import Clip, Placement, Signing, Speech
 from ms2sl.config import Config
 from ms2sl.errors import InputError
+from ms2sl.names import split_name
 from ms2sl.skeleton import Skeleton
 from ms2sl.storage import Location
 from ms2sl.uri import public_uri
@@ -19,7 +20,8 @@ AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 class Record:
     """What is known of a clip before its poses are read.
 
-    poses: where they are, in whatever way the corpus knows it; problem: why it cannot be used, if that is known already.
+    split: in any spelling that ``split_name`` knows. poses: where they are, in whatever way the corpus knows it; problem: why it cannot be
+    used, if that is known already.
     """
 
     id: str
@@ -59,7 +61,7 @@ class RecordCorpus(ABC):
 
     @cached_property
     def index(self) -> list[Record]:
-        records = self.records()
+        records = [replace(each, split=split_name(each.split, f"{each.id}: the split")) for each in self.records()]
         if not records:
             raise InputError(f"{self.name}: no clip was found")
         splits = list(dict.fromkeys(record.split for record in records))

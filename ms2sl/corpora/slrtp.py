@@ -52,7 +52,7 @@ class Slrtp(RecordCorpus):
     def records(self) -> list[Record]:
         folder, records = source(self.config, self.name), []
         for split in SPLITS:
-            where = folder / self.config.files.format(split=split)
+            where = folder.resolve(self.config.files.format(split=split))
             if where.exists():
                 records += [_record(name, split, entry) for name, entry in self._entries(split).items()]
         if not records:
@@ -71,7 +71,7 @@ class Slrtp(RecordCorpus):
     def _entries(self, split: str) -> dict[str, dict]:
         opened = self.__dict__.setdefault("_opened", {})
         if split not in opened:
-            opened[split] = load(source(self.config, self.name) / self.config.files.format(split=split))
+            opened[split] = load(source(self.config, self.name).resolve(self.config.files.format(split=split)))
         return opened[split]
 
     def __getstate__(self) -> dict:

@@ -19,6 +19,7 @@ from ms2sl.corpora.letters import only_seen_wrists
 from ms2sl.errors import InputError
 from ms2sl.features.text_bytes import plain
 from ms2sl.metrics.text import words
+from ms2sl.names import check_inside
 from ms2sl.posefile import from_bytes
 from ms2sl.producers.baselines import fit_length
 from ms2sl.resampling import resample
@@ -74,11 +75,18 @@ class Dictionary:
         return from_bytes(buffer.getvalue(), self.skeleton).poses
 
 
+class _Folder(CSVPoseLookup):
+    """Its index may name recordings below the folder, or in the store ``gs://`` that the package knows, and no others."""
+
+    def read_pose(self, pose_path: str) -> Pose:
+        return super().read_pose(pose_path if pose_path.startswith("gs://") else check_inside(pose_path, self.directory))
+
+
 def _open(source: str) -> PoseLookup:
     letters = FingerspellingPoseLookup()
     if source == FINGERSPELLING:
         return letters
     try:
-        return CSVPoseLookup(str(Path(source)), backup=letters)
+        return _Folder(str(Path(source)), backup=letters)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{source} is no dictionary of spoken-to-signed, a folder with index.csv and .pose files ({error!r})") from None
