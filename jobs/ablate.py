@@ -138,7 +138,7 @@ def trained(options: AblateCommand, name: str, seed: int) -> Path:
             gpu=options.gpu,
             tracking=options.tracking,
             experiment=options.experiment,
-            champion=False,
+            candidate=False,
             **recipe,
             hide=changed.get("hide", {}),
         )

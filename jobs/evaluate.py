@@ -16,6 +16,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from jobs.command import Command, check_resources, main, start_ray
+from jobs.promotion import Promotion
 from ms2sl import backtranslation, gallery
 from ms2sl.checkpoint import check_skeleton, read_card
 from ms2sl.clip import Clip
@@ -23,6 +24,8 @@ from ms2sl.dataset import Dataset
 from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
 from ms2sl.evaluation.judge import BASELINES, DRAWN, BaselineName, Entry, Judge, Modality, chosen_clips, columns, real_signing
+from ms2sl.evaluation.promotion import MARGINS
+from ms2sl.evaluation.quality import usual_score
 from ms2sl.evaluation.report import Report
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.showing import remade, worst_median_best
@@ -31,6 +34,7 @@ from ms2sl.evaluation.summary import Result, summarise
 from ms2sl.files import replacing, write_files
 from ms2sl.producers.cascade import OWN
 from ms2sl.producers.dictionary import FINGERSPELLING
+from ms2sl.registry import CHAMPION
 from ms2sl.rendering import strips
 from ms2sl.shards import write_parquet
 from ms2sl.storage import Location
@@ -74,6 +78,13 @@ class EvaluateCommand(Command):
         None, description="recogniser of speech for a cascade speech → text → signs: a folder, a name on the hub, or 'own' for the model's"
     )
     sweep: tuple[Steps, ...] = Field((), description="numbers of sampling steps to plot quality and latency against")
+    promote: bool = Field(
+        False,
+        description="make the model models:/ms2sl@champion if it is surely not worse than the present one, judged on the same clips",
+    )
+    margin: float | None = Field(
+        None, ge=0, description="how much worse counts as not worse; by default 1 point of letter error, or 0.05 of log-likelihood"
+    )
     workers: int = Field(1, gt=0, description="actors that produce and judge")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
     tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
@@ -100,6 +111,28 @@ class JudgeActor:
 def run(options: EvaluateCommand) -> list[Result]:
     options = options.model_copy(update={"data": Location(options.data).uri, "model": options.model.absolute()})
     options = options.model_copy(update={"reader": options.reader.absolute()})
+    return promoted(options) if options.promote else evaluated(options)
+
+
+def promoted(options: EvaluateCommand) -> list[Result]:
+    """Evaluates the model beside the present champion, whose place it takes if it is surely not worse."""
+    if options.split == "train":
+        raise InputError("the models have met the clips of split 'train': --promote needs another --split")
+    if CHAMPION in options.others:
+        raise InputError(f"with --promote '{CHAMPION}' is the present one: choose another name in --others")
+    score = usual_score(backtranslation.load(options.reader))
+    uri, run_id = tracked(options)
+    promotion = Promotion(options.model, uri, run_id)
+    with promotion.champion(Dataset(options.data).skeleton, options.out) as champion:
+        rival = {CHAMPION: champion} if champion else {}
+        results = evaluated(options.model_copy(update={"others": options.others | rival}))
+    model, other = ([result for result in results if result.name == name] for name in (MS2SL, CHAMPION))
+    print(promotion.decide(model, other, score, MARGINS[score] if options.margin is None else options.margin))
+    return results
+
+
+def evaluated(options: EvaluateCommand) -> list[Result]:
+    """Judges everybody, and writes and prints what was found."""
     dataset, reader = Dataset(options.data), backtranslation.load(options.reader)
     clips = chosen_clips(dataset, options.split, options.clips)
     if not clips:
@@ -240,13 +273,21 @@ def write(options: EvaluateCommand, report: Report, entries: list[Entry], rows: 
     write_files(options.out, {"samples.png": strips(strip, judge.dataset.skeleton)})
 
 
-def track(options: EvaluateCommand, report: Report) -> None:
-    """Adds the scores to the MLflow run of the training, if this model comes from one."""
+def tracked(options: EvaluateCommand) -> tuple[str, str | None]:
+    """URI of MLflow, and the id there of the run that trained the model, None if it comes from none."""
     folder = options.model.parent
     known = folder / "mlflow_run_id"
     if not known.exists():
+        return options.tracking or default_uri(Path("runs")), None
+    return options.tracking or default_uri(folder.parent), known.read_text()
+
+
+def track(options: EvaluateCommand, report: Report) -> None:
+    """Adds the scores to the MLflow run of the training, if this model comes from one."""
+    uri, run_id = tracked(options)
+    if run_id is None:
         return
-    tracker = Tracker(options.tracking or default_uri(folder.parent), known.read_text())
+    tracker = Tracker(uri, run_id)
     tracker.metrics({f"{options.split}/{key}": value for key, value in report.flat().items()}, 0)
     for point in report.points:
         scores = {key: score.value for key, score in point.result.scores.items()} | {"latency": point.latency}

@@ -43,9 +43,9 @@ def run(options: QuickstartCommand) -> None:
     print("3/4  MS2SL: text and speech → signing")
     learning = TrainingConfig(steps=options.steps, checkpoint_every=100)
     model = train.run(train.TrainCommand(name="quickstart", training=learning, **shared))
-    print("4/4  what it says, beside real signing and trivial producers")
+    print("4/4  what it says, beside real signing, trivial producers and the present champion")
     out = options.runs / "quickstart" / "evaluation"
-    evaluate.run(evaluate.EvaluateCommand(data=options.data, model=model, reader=judge, out=out))
+    evaluate.run(evaluate.EvaluateCommand(data=options.data, model=model, reader=judge, out=out, promote=True))
     print(f"look at it:        {out.absolute() / 'gallery.html'}")
     print(f"browse the runs:   .venv/bin/mlflow ui --backend-store-uri {default_uri(options.runs)}")
     print("try it in a browser: make serve")

@@ -9,7 +9,7 @@ from typing import Literal
 
 import ray.train
 import torch
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from ray.train.torch import TorchTrainer
 
 from jobs.command import Command, check_resources, main, start_ray
@@ -33,6 +33,7 @@ from ms2sl.model.losses import LossWeights
 from ms2sl.model.ms2sl import ModelConfig
 from ms2sl.model.task import MS2SLTask
 from ms2sl.names import Name
+from ms2sl.registry import CANDIDATE, NAME
 from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri, git_commit
 from ms2sl.training import TrainingConfig, train
@@ -60,7 +61,11 @@ class TrainCommand(Command):
     max_failures: int = Field(3, ge=0, description="how often to go on after a worker died")
     tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
     experiment: str = Field("ms2sl", description="MLflow experiment")
-    champion: bool = Field(True, description="register the finished model in MLflow as the one to use, models:/ms2sl@champion")
+    candidate: bool = Field(
+        True,
+        validation_alias=AliasChoices("candidate", "champion"),  # the second is its former name
+        description="register the finished model in MLflow as models:/ms2sl@candidate, which jobs.evaluate --promote makes the champion",
+    )
 
     @property
     def folder(self) -> Path:
@@ -139,8 +144,8 @@ def run_alone(options: TrainCommand, dataset: Dataset, finished: Path) -> Path:
         with result.checkpoint.as_directory() as folder:
             publish(Path(folder), finished)
         tracker.artifact(finished, "checkpoint")
-        if options.task == "ms2sl" and options.champion:
-            tracker.register(finished, "ms2sl", "champion")
+        if options.task == "ms2sl" and options.candidate:
+            tracker.register(finished, NAME, CANDIDATE)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"

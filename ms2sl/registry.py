@@ -13,6 +13,7 @@ from ms2sl.tracking import connect, default_uri
 from ms2sl.uri import public
 
 SCHEME = "models:/"
+NAME, CHAMPION, CANDIDATE = "ms2sl", "champion", "candidate"  # the registered model; aliases: what is served, what was trained last
 
 
 @dataclass(frozen=True, slots=True)

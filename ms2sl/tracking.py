@@ -25,6 +25,7 @@ PATIENCE = 3  # failures in a row after which MLflow is left alone ...
 PAUSE = 300.0  # ... for so many seconds
 LONGEST_VALUE = 6000  # characters of a parameter that MLflow accepts
 PARENT = "mlflow.parentRunId"  # tag of a run under another
+WEIGHTS = "ms2sl.weights"  # tag of a registered model: fingerprint of its checkpoint
 BATCH = 100  # parameters that MLflow accepts at once
 ENVIRONMENT = {  # defaults of ours; what the user has set stands
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -167,6 +168,7 @@ class Tracker:
         """
         from mlflow.entities import LoggedModelOutput
 
+        from ms2sl.checkpoint import fingerprint
         from ms2sl.mlflow_model import save
 
         client = self._client
@@ -179,7 +181,11 @@ class Tracker:
         _create_unless_there(client.create_registered_model, name)
         # The place and not models:/<id>, which MLflow would look up at its global tracking URI.
         version = client.create_model_version(
-            name, model.artifact_location, self.run_id, tags=dict(tags or {}), model_id=model.model_id
+            name,
+            model.artifact_location,
+            self.run_id,
+            tags={**(tags or {}), WEIGHTS: fingerprint(Path(checkpoint))},
+            model_id=model.model_id,
         ).version
         client.set_registered_model_alias(name, alias, version)
         return str(version)

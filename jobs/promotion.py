@@ -1,0 +1,94 @@
+"""Makes a model the champion of MLflow's registry (``models:/ms2sl@champion``) if it is surely not worse than the present one."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ms2sl.checkpoint import fingerprint, publish, read_card
+from ms2sl.errors import InputError
+from ms2sl.evaluation.promotion import Verdict, compare
+from ms2sl.evaluation.quality import ScoreName
+from ms2sl.evaluation.summary import Result
+from ms2sl.registry import CANDIDATE, CHAMPION, NAME, SCHEME, pin
+from ms2sl.skeleton import Skeleton
+from ms2sl.tracking import WEIGHTS, Tracker, connect, public
+
+T = TypeVar("T")
+ALIAS = f"{SCHEME}{NAME}@{CHAMPION}"
+
+
+class Promotion:
+    """From the moment before a model is evaluated, when it is registered if it is not, to the verdict on it.
+
+    version: of the model. present: version of the champion, None if there is none. All raises InputError where MLflow cannot be reached.
+    """
+
+    def __init__(self, model: Path, uri: str, run_id: str | None):
+        """model: folder of a checkpoint. run_id: of its training in MLflow, if that is known."""
+        read_card(model, "ms2sl")
+        self.uri = uri
+        self.present = self._champion()
+        self.version = self._version(fingerprint(model)) or self._register(model, run_id)
+
+    @contextmanager
+    def champion(self, skeleton: Skeleton, out: Path) -> Iterator[Path | None]:
+        """Folder of the present champion, below ``out``, which all machines share; None if there is none, or it is this model itself.
+
+        Raises InputError if it cannot be fetched or is of another skeleton.
+        """
+        if self.present in (None, self.version):
+            yield None
+            return
+        place = f"{SCHEME}{NAME}/{self.present}"
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".champion-") as temporary, pin(place, self.uri).folder() as folder:
+            if read_card(folder, "ms2sl").skeleton != skeleton:
+                raise InputError(
+                    f"{place}, the present champion, is of another skeleton than the data, so the model cannot be compared with it: "
+                    f"leave out --promote, or point {ALIAS} to the model yourself"
+                )
+            copy = Path(temporary) / f"{NAME}-{self.present}"
+            publish(folder, copy)
+            yield copy
+
+    def decide(self, model: Sequence[Result], champion: Sequence[Result], score: ScoreName, margin: float) -> str:
+        """Moves the alias if the verdict is so, keeps the verdict in tags of the version (``promotion``: ``promoted`` or ``refused``;
+        ``promotion.reason``), and returns it as a line."""
+        if self.version == self.present:
+            return f"{ALIAS} is version {self.version} already, which is this model"
+        verdict = compare(model, champion, score, margin) if self.present else Verdict(True, "there was no champion")
+        if (now := self._champion()) != self.present:
+            verdict = Verdict(False, f"version {now} became the champion in the meantime: evaluate again")
+        if verdict.promoted:
+            self._ask(lambda client: client.set_registered_model_alias(NAME, CHAMPION, self.version))
+        for key, value in {"promotion": "promoted" if verdict.promoted else "refused", "promotion.reason": verdict.reason}.items():
+            self._ask(lambda client, key=key, value=value: client.set_model_version_tag(NAME, self.version, key, value))
+        said = f"is now version {self.version}" if verdict.promoted else f"stays version {now}, and version {self.version} a candidate"
+        return f"{ALIAS} {said}: {verdict.reason}"
+
+    def _champion(self) -> str | None:
+        found = self._ask(lambda client: client.search_registered_models(f"name = '{NAME}'"))
+        return str(found[0].aliases[CHAMPION]) if found and CHAMPION in found[0].aliases else None
+
+    def _version(self, weights: str) -> str | None:
+        """The newest with these weights."""
+        found = self._ask(lambda client: client.search_model_versions(f"name = '{NAME}' and tags.`{WEIGHTS}` = '{weights}'"))
+        return str(max(int(version.version) for version in found)) if found else None
+
+    def _register(self, model: Path, run_id: str | None) -> str:
+        tracker = Tracker(self.uri, run_id) if run_id else Tracker.open(self.uri, NAME, model.parent.name)
+        version = tracker.register(model, NAME, CANDIDATE)
+        if not run_id:
+            tracker.finish()
+        if version is None:
+            raise InputError(f"{model} cannot be registered at {public(self.uri)}, and so it cannot be promoted")
+        return version
+
+    def _ask(self, function: Callable[[Any], T]) -> T:
+        try:
+            return function(connect(self.uri))
+        except Exception as error:  # of MLflow, of its store, of the network
+            reason = public((str(error) or repr(error)).splitlines()[0])
+            raise InputError(f"MLflow at {public(self.uri)} does not tell of {ALIAS}: {reason}") from None
