@@ -55,7 +55,13 @@ def stream(plan: Plan, collate: Collate, start: int, steps: int) -> Iterator[Bat
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(object_store_memory=AHEAD)
     blocks = (
         ray.data.from_items(items, override_num_blocks=-(-len(items) // SHARDS_PER_TASK))
-        .map_batches(read, batch_size=SHARDS_PER_TASK, num_cpus=0.25, compute=ray.data.TaskPoolStrategy(size=READERS))
+        .map_batches(
+            read,
+            batch_size=SHARDS_PER_TASK,
+            compute=ray.data.TaskPoolStrategy(size=READERS),
+            num_cpus=0,  # the workers may have taken every CPU of the cluster, and would wait for ever for a part of one
+            label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},  # where the batches are learned from
+        )
         .iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)
     )
     tables = (table for epoch, group in groupby(blocks_by_epoch(blocks), key=epoch_of) for table in cut(group, plan, epoch))

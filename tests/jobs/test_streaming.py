@@ -1,11 +1,17 @@
+import queue
+import threading
+
 import pytest
+import ray
 import torch
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from jobs.streaming import stream
 from ms2sl.batching import Plan
 from ms2sl.collate import Collate
 from ms2sl.dataset import Dataset
 from ms2sl.local import local_batches
+from ms2sl.storage import Location
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -35,6 +41,22 @@ def test_ray_streams_the_very_batches_that_are_read_without_it(dataset, collate,
 
 
 def test_a_broken_shard_stops_the_stream_with_its_name(dataset, collate, tmp_path):
-    plan = Plan([(tmp_path / "train-00000.parquet", 8)], 4, seed=0)
+    plan = Plan([(Location(tmp_path / "train-00000.parquet"), 8)], 4, seed=0)
     with pytest.raises(Exception, match=r"train-00000\.parquet is missing"):
         next(stream(plan, collate, 0, 2))
+
+
+@pytest.fixture
+def no_cpu_left():
+    """Every CPU of the cluster is taken, as training workers may take them."""
+    group = placement_group([{"CPU": 1}] * int(ray.cluster_resources()["CPU"]))
+    ray.get(group.ready(), timeout=120)
+    yield
+    remove_placement_group(group)
+
+
+@pytest.mark.usefixtures("no_cpu_left")
+def test_reading_needs_no_cpu_that_training_took(dataset, collate):
+    plan, read = Plan(dataset.shards("train"), 4, seed=3), queue.Queue()
+    threading.Thread(target=lambda: read.put(list(stream(plan, collate, 0, 12))), daemon=True).start()
+    assert len(read.get(timeout=120)) >= 12

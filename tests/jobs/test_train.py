@@ -47,6 +47,25 @@ def test_two_workers_train_one_model_that_loads_without_ray(whole):
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
+TWO_MACHINES = """
+import os, sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+for _ in range(2):
+    cluster.add_node(num_cpus=1)
+os.environ["RAY_ADDRESS"] = cluster.address
+from jobs.train import TrainCommand, run
+run(TrainCommand.parse(sys.argv[1:]))
+"""
+
+
+def test_workers_may_take_every_cpu_of_every_machine(tiny_dataset, runs):
+    recipe = runs / "full.yaml"
+    recipe.write_text(command(tiny_dataset, runs, "full", workers=2, champion=False).model_dump_json(exclude={"recipe"}))
+    subprocess.run([sys.executable, "-c", TWO_MACHINES, "--recipe", str(recipe)], timeout=240, check=True)
+    assert task.load(runs / "full" / "model")[1].recipe["workers"] == 2
+
+
 def test_the_run_is_in_mlflow_with_metrics_recipe_dataset_and_a_registered_model(whole, runs):
     client = tracking(runs)
     tracked = client.get_run((runs / "whole" / "mlflow_run_id").read_text())

@@ -120,7 +120,7 @@ def test_a_sweep_that_no_trial_survived_is_an_error_with_the_reason(options):
 def test_more_than_the_cluster_has_is_refused_at_once(options):
     with pytest.raises(InputError, match="a trial needs 64 CPUs, but one machine of the cluster has at most 4"):
         run(options(cpus_per_trial=64))
-    with pytest.raises(InputError, match=r"a trial needs 3\.01 CPUs and 2 GPUs, but the cluster has 4 and 0"):
+    with pytest.raises(InputError, match=r"a trial needs 2 workers of 1 CPUs and 1 GPUs each, .* have room for 0"):
         run(options(workers_per_trial=2, gpus_per_trial=1))
     assert not options().folder.exists()
 
@@ -163,7 +163,7 @@ def test_trials_of_several_workers_give_all_they_took_back(options, ray_cluster)
     assert (other.outcome, other.step) == ("stopped", 2)
     assert all(Path(trial.checkpoint, "model.safetensors").exists() for trial in (own, other))
     everything = ray_cluster.cluster_resources()["CPU"]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while ray_cluster.available_resources().get("CPU", 0) < everything and time.monotonic() < deadline:
         time.sleep(0.5)
     assert ray_cluster.available_resources()["CPU"] == everything
