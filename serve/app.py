@@ -6,6 +6,7 @@ curl -X POST localhost:8000/v1/signs -H 'content-type: application/json' -d '{"t
 
 from pathlib import Path
 
+import ray
 from click import ClickException
 from ray import serve
 
@@ -40,10 +41,11 @@ def build(arguments: dict) -> serve.Application:
 
 def application(service: Service, model: dict) -> serve.Application:
     """model: what the samplers load, until a config file says otherwise: that restarts nothing."""
+    number = frontends(service)
     sampler = serve.deployment(Sampler).options(
         user_config=model,
         ray_actor_options={"num_cpus": service.cpus, "num_gpus": service.gpus},
-        max_ongoing_requests=8 * service.frontends * service.sampler_limit,  # calls, of which a frontend makes two a sampler
+        max_ongoing_requests=8 * number * service.sampler_limit,  # calls, of which a frontend makes two a sampler
         max_constructor_retry_count=3,
         **LASTING,
         **replicas(service),
@@ -55,7 +57,7 @@ def application(service: Service, model: dict) -> serve.Application:
         .bind()
     )
     frontend = serve.deployment(Frontend).options(
-        num_replicas=service.frontends,
+        num_replicas=number,
         ray_actor_options={"num_cpus": 0.1},
         max_ongoing_requests=2 * service.at_once,  # room to say that there is none
         max_queued_requests=-1,
@@ -70,6 +72,14 @@ def model(service: Service) -> dict:
         return {"model": str(Path(DEFAULT_MODEL).absolute()), "tracking": service.tracking}
     pinned = pin(service.model, service.tracking)
     return {"model": pinned.place, "tracking": pinned.tracking}
+
+
+def frontends(service: Service) -> int:
+    """How many there are: by default two where there are two nodes, so that one is left when a node is lost. Ray starts the replicas of a
+    deployment on one node after another, if there is room. ``serve run`` builds before it joins a cluster: then there is one."""
+    if service.frontends is not None or not ray.is_initialized():
+        return service.frontends or 1
+    return max(1, min(2, sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())))
 
 
 def replicas(service: Service) -> dict:

@@ -46,7 +46,7 @@ class Service(Config):
     gpus: float = Field(0, ge=0, description="GPUs of each, or a share of one")
     precision: Precision = Field("auto", description="auto is bf16 where the processor has it")
     batch: int = Field(16, gt=0, description="windows that are sampled together, at most")
-    frontends: int = Field(1, gt=0, description="replicas that speak HTTP")
+    frontends: int | None = Field(None, gt=0, description="replicas that speak HTTP; by default two where there are two nodes")
     at_once: int = Field(64, gt=0, description="requests that each of them works on at once; more are told to come back later")
     seconds: float = Field(120, gt=0, description="seconds after which a request is given up, unless it is streamed")
     stream_seconds: float = Field(1800, gt=0, description="seconds after which a stream is given up")
