@@ -3,6 +3,7 @@
 import logging
 import traceback
 
+from ray.exceptions import TaskCancelledError
 from ray.util.metrics import Counter
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -49,7 +50,7 @@ class Answers:
             return
         try:
             await self.app(scope, receive, answer)
-        except ClientDisconnect:
+        except (ClientDisconnect, TaskCancelledError):  # the second is how Ray tells it in the middle of a stream
             self.requests.inc(tags={"route": getattr(scope.get("route"), "path", "none"), "status": "left"})
         except Exception as error:
             log_fault(error)

@@ -9,10 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ray.exceptions import TaskCancelledError
+from starlette.requests import ClientDisconnect
 
 from ms2sl.checkpoint import read_card
 from ms2sl.clip import Poses
 from ms2sl.skeletons import HOLISTIC_49X2
+from serve.answers import Answers
 from serve.api import make
 from serve.problems import Problem
 from serve.settings import Service
@@ -264,3 +267,14 @@ def test_answers_are_counted_by_route_and_status(card):
     for path in ("/v1/signs", "/nowhere/at/all"):
         sign(imitation, path)
     assert imitation.requests == [{"route": "/v1/signs", "status": "500"}, {"route": "none", "status": "404"}]
+
+
+@pytest.mark.parametrize("told", [ClientDisconnect, TaskCancelledError])
+def test_a_client_that_leaves_is_counted_and_is_no_fault_in_the_log(told, caplog):
+    async def leaving(scope, receive, send):
+        raise told
+
+    counted = Counted()
+    asyncio.run(Answers(leaving, counted)({"type": "http"}, None, None))
+    assert counted == [{"route": "none", "status": "left"}]
+    assert not caplog.records
