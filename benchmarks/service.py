@@ -18,20 +18,23 @@ PATIENCE = 120  # seconds
 HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port that Ray Serve can listen on and that nobody else is given meanwhile: it is bound, as Ray binds it, and does not listen."""
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(("", 0))
+        yield bound.getsockname()[1]
 
 
 @contextmanager
 def running(model: Path, environment: Mapping[str, str] | None = None, **options) -> Iterator[str]:
     """Yields the URL of the application, which has these options."""
-    port, every = free_port(), "RAY_SERVE_ENABLE_HA_PROXY" in (environment or {})
+    every = "RAY_SERVE_ENABLE_HA_PROXY" in (environment or {})
     application = {"name": "ms2sl", "import_path": "serve.app:build", "args": {"model": str(model.absolute())} | options}
-    # Behind HAProxy Ray binds to all interfaces and refuses anything else.
-    config = {"http_options": {"port": port, "host": "0.0.0.0" if every else "127.0.0.1"}, "applications": [application]}
-    with tempfile.TemporaryDirectory() as folder:
+    with reserved_port() as port, tempfile.TemporaryDirectory() as folder:
+        # Behind HAProxy Ray binds to all interfaces and refuses anything else.
+        config = {"http_options": {"port": port, "host": "0.0.0.0" if every else "127.0.0.1"}, "applications": [application]}
         path = Path(folder) / "config.yaml"
         path.write_text(yaml.safe_dump(config))
         with (Path(folder) / "log").open("w") as log:
@@ -40,7 +43,7 @@ def running(model: Path, environment: Mapping[str, str] | None = None, **options
                 [serve, "run", str(path)],
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"} | (environment or {}),
+                env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"} | (environment or {}),
                 start_new_session=True,
             )
         url = f"http://127.0.0.1:{port}"

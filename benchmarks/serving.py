@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import machine, save
-from benchmarks.service import HAPROXY, free_port, running, until_ready
+from benchmarks.service import HAPROXY, reserved_port, running, until_ready
 from ms2sl.clip import Utterance
 from ms2sl.producers.ms2sl import MS2SLProducer
 
@@ -52,7 +52,8 @@ def direct(model: Path, batch: int, steps: int, seconds: float) -> float:
 
 @contextmanager
 def litserve(model: Path, batch: int) -> Iterator[str]:
-    port = free_port()
+    with reserved_port() as port:
+        pass  # LitServe binds otherwise than Ray, so it is not kept
     log = Path(tempfile.gettempdir()) / f"litserve-{port}.log"
     with log.open("w") as out:
         command = [sys.executable, "-m", "benchmarks.litserve_app", str(model.absolute()), str(port), str(batch)]

@@ -1,7 +1,6 @@
 """The service as it runs, with a tiny model of random weights."""
 
 import os
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import requests
+
+from benchmarks.service import reserved_port
 
 os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")  # so that tests need not wait for metrics
 
@@ -28,21 +29,15 @@ class Running:
         return requests.post(f"{self.url}/v1/signs", files={"speech": recording}, data=options, headers=headers, timeout=60)
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 @pytest.fixture(scope="session")
 def serving(ray_cluster):
     """Ray Serve on a free port; yields its URL."""
     from ray import serve
 
-    port = free_port()
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    yield f"http://127.0.0.1:{port}"
-    serve.shutdown()
+    with reserved_port() as port:
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        yield f"http://127.0.0.1:{port}"
+        serve.shutdown()
 
 
 @pytest.fixture(scope="session")

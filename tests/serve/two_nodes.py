@@ -40,7 +40,6 @@ def main() -> None:
         client.sign("cab")
         took.append(time.monotonic() - began)
     print(json.dumps({"before": before, "lost": before[0], "after": frontends(), "answered": len(took), "slowest": max(took)}))
-    serve.shutdown()
     ray.shutdown()
     cluster.shutdown()
 
