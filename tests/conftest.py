@@ -1,10 +1,8 @@
 """Small real things for all tests: a prepared dataset, checkpoints, one Ray cluster."""
 
 import os
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 
 for name, value in {
@@ -115,20 +113,22 @@ def ray_cluster():
     ray.shutdown()
 
 
+S3_SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)  # a port that the system chooses as it binds
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()  # until whoever started it is gone
+"""
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory):
     """A bucket in a local server that speaks S3; yields the URI of a folder in it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/bucket", method="PUT"), timeout=5)
-            break
-        except OSError:
-            time.sleep(0.1)
+    server = subprocess.Popen([sys.executable, "-c", S3_SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    port = int(server.stdout.readline())
+    urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/bucket", method="PUT"), timeout=60)
     yield f"s3://bucket/folder?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
-    server.terminate()
+    server.kill()
+    server.wait()
