@@ -17,6 +17,7 @@ from ms2sl.errors import InputError
 from ms2sl.uri import LocalPath, public
 
 T = TypeVar("T", bound="Command")
+NOTHING_DONE, SOME_FAILED = 1, 3  # statuses of a command that works on many things; 2 is that of a wrong flag
 
 
 class Command(BaseSettings):
@@ -82,19 +83,23 @@ class PublicFormatter(logging.Formatter):
 
 
 def main(command: type[T], run) -> None:
-    """Runs a job from the command line. Errors that a user can cause are one line, without a traceback."""
+    """Runs a job from the command line. Errors that a user can cause are one line, without a traceback.
+
+    The command ends with status 0, with 1 after an error, with 130 after Ctrl-C, or with the number that ``run`` returns (``SOME_FAILED``).
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(PublicFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     command.model_config["cli_prog_name"] = f"python -m {sys.modules['__main__'].__spec__.name}"
     try:
-        run(command.parse(sys.argv[1:]))
+        status = run(command.parse(sys.argv[1:]))
     except KeyboardInterrupt:
         print(f"\ninterrupted: {command.interrupted}", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         cause = user_error(error)
         sys.exit(public(traceback.format_exc()) if cause is None else f"error: {cause}")
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 def user_error(error: BaseException | None) -> str | None:

@@ -168,7 +168,14 @@ def evaluated(options: EvaluateCommand) -> list[Result]:
     write(options, report, entries, measured, clips, judge)
     track(options, report)
     print(f"\n{report.markdown()}\n")
+    check_made([results[entry] for entry in own], len(clips))
     return report.results
+
+
+def check_made(results: list[Result], clips: int) -> None:
+    """Raises InputError if the model could produce none of so many clips, so that all of its rows are of the mean pose."""
+    if all(len(result.failed) == clips for result in results):
+        raise InputError(f"{results[0].name} could produce none of the {clips} clips; the first: {results[0].failed[0]}")
 
 
 def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[Entry]:

@@ -3,7 +3,7 @@
     python -m jobs.produce --model runs/quickstart/model --text hello
     python -m jobs.produce --model runs/quickstart/model --utterances words.csv --out signed
 
-Run again, it makes only what is missing.
+Run again, it makes only what is missing. Status: 0 if all is there, 3 if some utterances could not be produced, 1 if none could.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import ray
 from pydantic import Field
 from tqdm import tqdm
 
-from jobs.command import Command, check_resources, main, start_ray
+from jobs.command import NOTHING_DONE, SOME_FAILED, Command, check_resources, main, start_ray
 from ms2sl.clip import Speech, Utterance
 from ms2sl.corpora.slrtp import export
 from ms2sl.diffusion import SamplerName
@@ -64,17 +64,18 @@ def load(options: ProduceCommand) -> MS2SLProducer:
     return MS2SLProducer.load(options.model, **options.model_dump(include={"steps", "guidance", "sampler"}), device=device)
 
 
-def run(options: ProduceCommand) -> None:
+def run(options: ProduceCommand) -> int:
+    """The status of the command."""
     options = options.model_copy(update={"model": options.model.absolute(), "out": options.out.absolute()})
     given = [name for name in ("text", "speech", "utterances") if getattr(options, name) is not None]
     if len(given) != 1:
         raise InputError("give one of --text, --speech and --utterances")
     if options.slrtp and options.utterances is None:
         raise InputError("--slrtp writes a file of many utterances: give --utterances")
-    if options.utterances is None:
-        produce_one(options)
-    else:
-        produce_many(options)
+    if options.utterances is not None:
+        return produce_many(options)
+    produce_one(options)
+    return 0
 
 
 def produce_one(options: ProduceCommand) -> None:
@@ -107,7 +108,7 @@ def print_remarks(utterances: list[Utterance]) -> None:
         print(f"remark: {remark}")
 
 
-def produce_many(options: ProduceCommand) -> None:
+def produce_many(options: ProduceCommand) -> int:
     folder = OutputFolder(options.out)
     card = task.load(options.model)[1]  # a wrong model is an error here, not in the actors
     if options.slrtp and card.skeleton != HOLISTIC_178X3:
@@ -146,6 +147,9 @@ def produce_many(options: ProduceCommand) -> None:
         if failed:
             print(f"slrtp.pt lacks {len(failed)} utterances; the challenge's evaluation wants all of its test set")
     print(f"{made} produced, {len(utterances) - len(missing)} were there already, {len(failed)} failed: {options.out}")
+    if not failed:
+        return 0
+    return SOME_FAILED if made or len(missing) < len(utterances) else NOTHING_DONE
 
 
 if __name__ == "__main__":

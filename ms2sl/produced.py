@@ -21,6 +21,7 @@ from ms2sl.errors import InputError
 from ms2sl.files import replacing, write_files
 from ms2sl.names import check_name
 from ms2sl.posefile import to_bytes
+from ms2sl.producers.each import produce_each
 from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.shards import decode_poses, encode_confidence, encode_poses, write_parquet
 from ms2sl.skeleton import Skeleton
@@ -84,20 +85,22 @@ class OutputFolder:
 
     def produce(self, producer: MS2SLProducer, utterances: Sequence[Utterance], *, seed: int) -> tuple[int, list[tuple[str, str]]]:
         """Produces and writes a batch; returns how many were made, and ids and reasons of those that could not be."""
-        good, failed = [], []
-        for utterance in utterances:
+        made, failed = [], []
+        for utterance, result in zip(utterances, produce_each(producer, utterances, seed=seed), strict=True):
             try:
-                producer.features(utterance)
-                good.append(utterance)
+                check_name(utterance.id, "the id")
+                if isinstance(result, InputError):
+                    raise result
+                made.append((utterance, result))
             except InputError as error:
                 failed.append((utterance.id, str(error)))
-        if good:
-            self._write(good, producer.produce(good, seed=seed), producer)
-        return len(good), failed
+        if made:
+            self._write(*zip(*made, strict=True), producer)
+        return len(made), failed
 
     def _write(self, utterances: Sequence[Utterance], produced: Sequence[Poses], producer: MS2SLProducer) -> None:
         for utterance, poses in zip(utterances, produced, strict=True):
-            with replacing(self.path / "poses" / f"{check_name(utterance.id, 'the id')}.pose") as temporary:
+            with replacing(self.path / "poses" / f"{utterance.id}.pose") as temporary:
                 temporary.write_bytes(to_bytes(poses, producer.skeleton))
         rows = [
             {

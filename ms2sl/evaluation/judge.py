@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ms2sl.backtranslation import Reader
-from ms2sl.clip import Clip, Poses, Utterance
+from ms2sl.clip import Clip, Poses
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
 from ms2sl.evaluation.measures import measure
@@ -18,6 +18,7 @@ from ms2sl.producers import Producer
 from ms2sl.producers.baselines import MeanPose, NearestText, RandomClip, StaticPose, Training
 from ms2sl.producers.cascade import Cascade, open_ear
 from ms2sl.producers.dictionary import Dictionary
+from ms2sl.producers.each import produce_each
 from ms2sl.producers.folder import PoseFolder
 from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.producers.sampling import Sampling
@@ -83,19 +84,13 @@ class Judge:
         if entry.kind == "real":
             return [clip.poses for clip in clips], {}
         utterances = [clip.utterance(entry.modality) for clip in clips]
-        try:
-            produced, failed = self.producer(entry).produce(utterances, seed=seed), {}
-        except InputError:
-            each = [self._produce_one(entry, utterance, seed) for utterance in utterances]
-            produced = [poses for poses, _ in each]
-            failed = {utterance.id: reason for utterance, (_, reason) in zip(utterances, each, strict=True) if reason}
+        results = produce_each(self.producer(entry), utterances, seed=seed)
+        failed = {each.id: str(error) for each, error in zip(utterances, results, strict=True) if isinstance(error, InputError)}
+        produced = [
+            MeanPose(self.training).produce([each], seed=seed)[0] if isinstance(result, InputError) else result
+            for each, result in zip(utterances, results, strict=True)
+        ]
         return [resample(poses, self.dataset.card.fps) for poses in produced], failed
-
-    def _produce_one(self, entry: Entry, utterance: Utterance, seed: int) -> tuple[Poses, str]:
-        try:
-            return self.producer(entry).produce([utterance], seed=seed)[0], ""
-        except InputError as error:
-            return MeanPose(self.training).produce([utterance], seed=seed)[0], str(error)
 
     def producer(self, entry: Entry) -> Producer:
         """Raises InputError if it cannot be made."""

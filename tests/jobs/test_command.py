@@ -4,10 +4,12 @@ import sys
 
 import pytest
 
-from jobs.command import user_error
+from jobs.command import NOTHING_DONE, SOME_FAILED, main, user_error
+from jobs.evaluate import check_made
 from jobs.prepare import PrepareCommand
 from jobs.train import TrainCommand
 from ms2sl.errors import InputError
+from ms2sl.evaluation.summary import Result
 
 
 def recipe(tmp_path, content: str) -> str:
@@ -105,3 +107,38 @@ def test_an_error_is_one_line_without_a_traceback():
     assert ended.returncode == 1
     assert "error: /nowhere holds no dataset" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), ([], 0), (0, 0), (SOME_FAILED, 3), (NOTHING_DONE, 1)])
+def test_the_status_says_how_much_was_done(returned, status, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train"])
+    with pytest.raises(SystemExit) as ended:
+        main(TrainCommand, lambda options: returned)
+    assert ended.value.code == status
+
+
+def test_an_interrupted_job_ends_with_130(monkeypatch, capsys):
+    def run(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["train"])
+    with pytest.raises(SystemExit) as ended:
+        main(TrainCommand, run)
+    assert ended.value.code == 130
+    assert "interrupted: run the same command again" in capsys.readouterr().err
+
+
+def test_a_production_of_nothing_does_not_end_well(tiny_checkpoint, tmp_path):
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "broken.wav").write_bytes(b"no audio at all")
+    options = ["--model", tiny_checkpoint, "--utterances", tmp_path / "audio", "--out", tmp_path / "out"]
+    ended = subprocess.run([sys.executable, "-m", "jobs.produce", *map(str, options)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert "0 produced, 0 were there already, 1 failed" in ended.stdout
+
+
+def test_an_evaluation_of_a_model_that_makes_nothing_is_an_error():
+    some, none = Result("ms2sl", "text", {}, ("a: too long",)), Result("ms2sl", "speech", {}, ("a: too long", "b: empty"))
+    check_made([some, none], 2)
+    with pytest.raises(InputError, match="ms2sl could produce none of the 2 clips; the first: a: too long"):
+        check_made([none], 2)

@@ -12,6 +12,7 @@ import soundfile
 import torch
 from PIL import Image
 
+from jobs.command import NOTHING_DONE, SOME_FAILED
 from jobs.produce import ProduceCommand, run
 from ms2sl.checkpoint import ModelCard
 from ms2sl.corpora.slrtp import Slrtp, SlrtpConfig
@@ -50,7 +51,7 @@ def test_a_file_of_texts_becomes_pose_files_and_parquet(tiny_checkpoint, words, 
 
 def test_run_again_it_makes_only_what_is_missing(tiny_checkpoint, words, tmp_path, capsys):
     options = ProduceCommand(model=tiny_checkpoint, utterances=words, out=tmp_path / "out", steps=1)
-    run(options)
+    assert run(options) == 0
     words.write_text(words.read_text() + "ace\n")
     run(options)
     assert "1 produced, 8 were there already" in capsys.readouterr().out
@@ -60,10 +61,25 @@ def test_run_again_it_makes_only_what_is_missing(tiny_checkpoint, words, tmp_pat
 def test_what_cannot_be_said_is_counted_and_the_rest_is_made(tiny_checkpoint, tmp_path, capsys):
     path = tmp_path / "words.csv"
     path.write_text("id,text\ngood,cab\nempty,\nforeign,caß\n")
-    run(ProduceCommand(model=tiny_checkpoint, utterances=path, out=tmp_path / "out", steps=1))
+    options = ProduceCommand(model=tiny_checkpoint, utterances=path, out=tmp_path / "out", steps=1)
+    assert run(options) == SOME_FAILED
     assert produced_ids(tmp_path / "out") == ["good"]
     assert set(json.loads((tmp_path / "out" / "failed.json").read_text())) == {"empty", "foreign"}
     assert "1 produced, 0 were there already, 2 failed" in capsys.readouterr().out
+    assert run(options) == SOME_FAILED
+    path.write_text("id,text\nempty,\nforeign,caß\n")
+    assert run(options.model_copy(update={"out": tmp_path / "other"})) == NOTHING_DONE
+
+
+def test_sentences_of_any_length_are_signed_as_one_by_one(tiny_checkpoint, tmp_path):
+    path, out = tmp_path / "words.csv", tmp_path / "out"
+    path.write_text('id,text\nspaces,cab bad\nmarks,"Cab, dab!"\nforeign,caß\nlong,' + "bad dad " * 100 + "\n")
+    assert run(ProduceCommand(model=tiny_checkpoint, utterances=path, out=out, steps=1)) == SOME_FAILED
+    assert produced_ids(out) == ["long", "marks", "spaces"]
+    assert run(ProduceCommand(model=tiny_checkpoint, text="cab bad", out=tmp_path / "one", steps=1)) == 0
+    batch, single = ((tmp_path / name).read_bytes() for name in ("out/poses/spaces.pose", "one/cab_bad.pose"))
+    one, other = (from_bytes(content, HOLISTIC_49X2).poses for content in (batch, single))
+    assert np.allclose(one.joints, other.joints, atol=1e-3)
 
 
 def test_what_is_produced_can_be_read_by_the_slrtp_challenge(tiny_model, tiny_checkpoint, words, tmp_path):
