@@ -11,6 +11,7 @@ from ms2sl.audio import LONGEST, decode
 from ms2sl.errors import InputError
 
 SAMPLE_RATE = 16_000  # samples a second at which speech is kept
+PARTS = ("text", "speech", "poses")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,3 +131,20 @@ class Clip:
         """Its ``text`` or its ``speech`` alone, ``both`` of them, or with "" neither, as a producer may see it."""
         heard = {"": (), "both": ("text", "speech")}.get(modality, (modality,))
         return Utterance(self.id, **{name: getattr(self, name) for name in heard})
+
+    def without(self, part: str, reason: object) -> "Clip":
+        """Without its ``text``, ``speech`` or ``poses``, which cannot be used, and with a remark that says why.
+
+        Raises InputError with the reasons if no other part is left.
+        """
+        belongs = {"speech": ("speech_source",), "poses": ("source_fps", "placement")}.get(part, ())
+        left = replace(self, **dict.fromkeys((part, *belongs)), remarks=(*self.remarks, left_out(part) + str(reason)))
+        if left.text is None and left.speech is None and left.poses is None:
+            before = [remark for remark in self.remarks if any(remark.startswith(left_out(each)) for each in PARTS)]
+            raise InputError("; ".join([*before, str(reason)]))
+        return left
+
+
+def left_out(part: str) -> str:
+    """How the remark on a part that cannot be used begins."""
+    return f"{part} left out: "

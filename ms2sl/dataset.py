@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from ms2sl.clip import Clip, Placement
+from ms2sl.clip import PARTS, Clip, Placement, left_out
 from ms2sl.config import Config
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features
@@ -22,7 +22,7 @@ from ms2sl.storage import Location
 
 CARD, REJECTED = "dataset.json", "rejected.parquet"
 REJECTIONS = pa.schema([("id", pa.string()), ("reason", pa.string())])
-COUNTED = ["split", "spoken_language", "signed_language", "text", "n_frames", "n_speech", "fps", "remarks", "origin", "unit"]
+COUNTED = ["id", "split", "spoken_language", "signed_language", "text", "n_frames", "n_speech", "fps", "remarks", "origin", "unit"]
 
 
 class Shard(Config):
@@ -33,7 +33,8 @@ class Shard(Config):
 
 
 class Split(Config):
-    """Counts of a split; ``with_…`` are clips that have the modality, or a remark on what was mended."""
+    """Counts of a split; ``with_…`` are clips that have the modality, or a remark on what was mended; left_out: clips whose text, speech
+    or poses could not be used."""
 
     shards: tuple[Shard, ...]
     clips: int
@@ -44,6 +45,7 @@ class Split(Config):
     with_poses: int
     with_remarks: int
     longest: int
+    left_out: dict[str, int] = Field(default_factory=dict)
 
 
 class DatasetCard(Config):
@@ -137,6 +139,7 @@ def describe(name: str, folder: Location | Path, files: list[str], fps: float, c
     if "train" not in by_split:
         reason = f"{len(rejected)} rejected; the first: {rejected[0].id}: {rejected[0].reason}" if rejected else "it has none"
         raise InputError(f"no training clip of {name} could be used ({reason}); --split train makes all clips training clips")
+    _check_poses(name, pa.concat_tables([tables[file] for file in by_split["train"]]))
     header, *others = (headers[file] for file in by_split["train"])
     card = DatasetCard(
         name=name,
@@ -158,6 +161,19 @@ def describe(name: str, folder: Location | Path, files: list[str], fps: float, c
     return card
 
 
+def _check_poses(name: str, table: pa.Table) -> None:
+    """Raises InputError if all poses of training were left out, as they are where the skeleton is another."""
+    lost = table.filter(_lost(table, "poses"))
+    if len(lost) and not (table["n_frames"].to_numpy() > 0).any():
+        first = f"{lost['id'][0]}: {lost['remarks'][0]}"
+        raise InputError(f"no poses of a training clip of {name} could be used ({len(lost)}; the first: {first})")
+
+
+def _lost(table: pa.Table, part: str) -> pa.ChunkedArray:
+    """bool ``(clips,)``: whether the part could not be used."""
+    return pc.match_substring(pc.fill_null(table["remarks"], ""), left_out(part))
+
+
 def _count(files: list[str], tables: dict[str, pa.Table]) -> Split:
     table = pa.concat_tables([tables[file] for file in files])
     frames, fps = table["n_frames"].to_numpy(), table["fps"].to_numpy()
@@ -172,6 +188,7 @@ def _count(files: list[str], tables: dict[str, pa.Table]) -> Split:
         with_poses=int(posed.sum()),
         with_remarks=len(table) - table["remarks"].null_count,
         longest=int(frames.max()),
+        left_out={part: count for part in PARTS if (count := pc.sum(_lost(table, part)).as_py())},
     )
 
 
@@ -200,6 +217,10 @@ def summary(card: DatasetCard) -> list[str]:
     ]
     mended = sum(counts.with_remarks for counts in card.splits.values())
     lines += [f"mended: {mended} clips; the column 'remarks' of the shards says how"] if mended else []
+    lost = {part: sum(counts.left_out.get(part, 0) for counts in card.splits.values()) for part in PARTS}
+    if any(lost.values()):
+        told = ", ".join(f"{part} of {count} clips" for part, count in lost.items() if count)
+        lines.append(f"left out: {told}; the column 'remarks' of the shards says why")
     return lines + ([f"rejected: {card.rejected} clips; {REJECTED} says which and why"] if card.rejected else [])
 
 

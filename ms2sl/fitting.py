@@ -27,20 +27,32 @@ class FitConfig(Config):
 def fit(clip: Clip, skeleton: Skeleton, config: FitConfig, fps: float) -> Clip:
     """A raw clip with its poses normalised, mended and resampled to ``fps``, its speech at 16 kHz, and a remark on what was mended.
 
-    Raises InputError if there is nothing in it or what there is cannot be used.
+    Poses and speech that cannot be used are left out with a remark. Raises InputError if nothing is left, or the clip is too long.
     """
     if clip.text is None and clip.speech is None and clip.poses is None:
         raise InputError("it has neither text nor speech nor poses")
-    if clip.poses is not None:
-        skeleton.check(clip.poses)
+    if clip.speech is not None:
+        try:
+            speech = clip.speech.resampled(SAMPLE_RATE)
+            if not np.isfinite(speech.waveform).all():
+                raise InputError("the speech holds NaN or infinite samples")
+            clip = replace(clip, speech=speech, speech_source=clip.speech_source or "recorded")
+        except InputError as error:
+            clip = clip.without("speech", error)
+    try:
+        if clip.poses is not None:
+            skeleton.check(clip.poses)
+    except InputError as error:
+        clip = clip.without("poses", error)
     for what, given in (("speech", clip.speech), ("signing", clip.poses)):
         if given is not None and given.seconds > config.longest:
             raise InputError(f"its {what} lasts {given.seconds:.1f} s, longer than --poses.longest {config.longest:g}")
-    if clip.speech is not None:
-        clip = replace(clip, speech=clip.speech.resampled(SAMPLE_RATE), speech_source=clip.speech_source or "recorded")
     if clip.poses is None:
         return clip
-    placement = skeleton.place(clip.poses)
+    try:
+        placement = skeleton.place(clip.poses)
+    except InputError as error:
+        return clip.without("poses", error)
     poses, outliers = without_outliers(skeleton.normalise(clip.poses))
     poses = bridge(poses, config.longest_gap)
     size = (clip.placement.width, clip.placement.height) if clip.placement else (0, 0)

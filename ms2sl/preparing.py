@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ms2sl.clip import Clip, Speech
+from ms2sl.clip import Clip, Speech, left_out
 from ms2sl.corpora import Corpus, espeak
 from ms2sl.errors import InputError
 from ms2sl.features.base import Featurizer
@@ -74,18 +74,33 @@ def import_rows(corpus: Corpus, plan: ShardPlan, config: FitConfig, synthesise: 
         try:
             clip = corpus.clip(index)
             if synthesise and clip.speech is None and clip.text is not None:
-                clip = replace(clip, speech=espeak.synthesise(clip.text, clip.spoken_language), speech_source="synthesised")
+                clip = _spoken(clip)
             rows.append(to_row(fit(clip, corpus.skeleton, config, config.fps or corpus.fps)))
         except InputError as error:
             rejected.append(Rejection(id=name, reason=str(error)))
     return rows, rejected
 
 
+def _spoken(clip: Clip) -> Clip:
+    """With speech from espeak-ng, or with a remark where it has no voice for the language or nothing to say."""
+    try:
+        return replace(clip, speech=espeak.synthesise(clip.text, clip.spoken_language), speech_source="synthesised")
+    except InputError as error:
+        return clip.without("speech", error)
+
+
 def featurize(rows: list[dict], text: Featurizer, speech: Featurizer) -> list[Rejection]:
-    """Fills in the features of rows; the rows that have none are taken out and returned as rejections."""
+    """Fills in the features of rows. Text and speech that have none are left out with a remark; rows of which nothing is left are taken
+    out and returned as rejections."""
     recordings = [Speech.decode(row["speech"], f"speech of {row['id']}") if row["speech"] else None for row in rows]
-    rejected = add_features(rows, "text", [row["text"] for row in rows], text)
-    rejected += add_features(rows, "speech", recordings, speech)
-    refused = {rejection.id for rejection in rejected}
-    rows[:] = [row for row in rows if row["id"] not in refused]
-    return rejected
+    refused = [(each, "text") for each in add_features(rows, "text", [row["text"] for row in rows], text)]
+    refused += [(each, "speech") for each in add_features(rows, "speech", recordings, speech)]
+    by_id, reasons = {row["id"]: row for row in rows}, {}
+    for rejection, part in refused:
+        row = by_id[rejection.id]
+        reasons.setdefault(rejection.id, [row["remarks"]] if row["remarks"] else []).append(rejection.reason)
+        row |= {part: None} | ({"speech_source": None} if part == "speech" else {})
+        row["remarks"] = "; ".join(filter(None, (row["remarks"], left_out(part) + rejection.reason)))
+    empty = {row["id"] for row in rows if row["text"] is None and row["speech"] is None and not row["n_frames"]}
+    rows[:] = [row for row in rows if row["id"] not in empty]
+    return [Rejection(id=name, reason="; ".join(found)) for name, found in reasons.items() if name in empty]

@@ -104,9 +104,9 @@ class Troubled:
         fields |= {"text": "cab", "poses": good.poses}
         if index == 3:
             raise InputError("its file is cut in half")
-        if index == 5:
+        if index in (5, 9):
             fields["text"] = "  "
-        if index == 7 or (self.every and index < 12):
+        if index in (7, 9) or (self.every and index < 12):
             fields["poses"] = Poses(np.full_like(good.poses.joints, np.nan), good.poses.confidence, 12.5)
         return Clip(**fields)
 
@@ -116,16 +116,20 @@ def test_one_bad_clip_is_reported_and_the_others_go_on(corpus, tmp_path):
     rejected = pq.read_table(tmp_path / "rejected.parquet").to_pylist()
     assert {row["id"]: row["reason"].split(":")[0] for row in rejected} == {
         "clip-3": "its file is cut in half",
-        "clip-5": "the text is empty",
-        "clip-7": "joint body/NOSE is NaN or infinite in frame 0; mark it as unseen (confidence 0) instead",
+        "clip-9": "poses left out",
     }
-    assert card.rejected == 3
-    assert card.splits["train"].clips == 9
-    assert "rejected: 3 clips" in summary(card)[-1]
+    assert card.rejected == 2
+    train = card.splits["train"]
+    assert (train.clips, train.with_text, train.with_poses, train.left_out) == (10, 9, 9, {"text": 1, "poses": 1})
+    assert "left out: text of 1 clips, poses of 1 clips; the column 'remarks' of the shards says why" in summary(card)
+    assert "rejected: 2 clips" in summary(card)[-1]
+    remarks = {clip.id: "; ".join(clip.remarks) for clip in Dataset(tmp_path).clips("train") if clip.remarks}
+    assert remarks["clip-5"].startswith("text left out: the text is empty")
+    assert remarks["clip-7"].startswith("poses left out: joint body/NOSE is NaN or infinite in frame 0; mark it as unseen")
 
 
-def test_a_corpus_without_one_good_training_clip_is_an_error(corpus, tmp_path):
-    with pytest.raises(InputError, match=r"no training clip of troubled could be used \(12 rejected; the first: .*NaN"):
+def test_a_corpus_of_which_no_training_poses_can_be_used_is_an_error(corpus, tmp_path):
+    with pytest.raises(InputError, match=r"no poses of a training clip of troubled could be used \(9; the first: clip-0: poses .*NaN"):
         prepare(Troubled(corpus, every_train_clip=True), tmp_path)
 
 

@@ -121,10 +121,27 @@ def test_speech_is_brought_to_16_khz_and_marked():
         (clip(text=None), "it has neither text nor speech nor poses"),
         (clip(line(2000)), r"its signing lasts 80.0 s, longer than --poses\.longest 60"),
         (clip(speech=Speech(np.zeros(16_000 * 61, np.float32), 16_000)), "its speech lasts 61.0 s"),
-        (clip(replace(line(), fps=0.0)), "0.0 frames per second is impossible"),
-        (clip(replace(line(), confidence=np.zeros((10, 49), np.float32))), "shoulders are never seen"),
+        (clip(replace(line(), fps=0.0), text=None), "0.0 frames per second is impossible"),
+        (clip(replace(line(), confidence=np.zeros((10, 49), np.float32)), text=None), "shoulders are never seen"),
     ],
 )
 def test_what_cannot_be_used_is_explained(bad, reason):
     with pytest.raises(InputError, match=reason):
         fit(bad, HOLISTIC_49X2, FitConfig(), 25.0)
+
+
+@pytest.mark.parametrize(
+    ("broken", "part", "reason"),
+    [
+        ({"poses": replace(line(), fps=0.0)}, "poses", "0.0 frames per second is impossible"),
+        ({"poses": replace(line(), confidence=np.zeros((10, 49), np.float32))}, "poses", "the shoulders are never seen"),
+        ({"speech": Speech(np.full(16_000, np.nan, np.float32), 16_000)}, "speech", "the speech holds NaN or infinite samples"),
+        ({"speech": Speech(np.zeros(16_000, np.float32), 0)}, "speech", "speech of 0 samples a second is impossible"),
+    ],
+)
+def test_a_part_that_cannot_be_used_is_left_out_and_the_others_stay(broken, part, reason):
+    good = replace(clip(signing(HOLISTIC_49X2, 30)), speech=Speech(np.zeros(16_000, np.float32), 16_000))
+    fitted = fit(replace(good, **broken), HOLISTIC_49X2, FitConfig(), 25.0)
+    assert [getattr(fitted, each) is None for each in ("text", "speech", "poses")] == [False, part == "speech", part == "poses"]
+    assert [remark for remark in fitted.remarks if remark.startswith(f"{part} left out: {reason}")]
+    assert (fitted.speech_source is None, fitted.placement is None) == (part == "speech", part == "poses")

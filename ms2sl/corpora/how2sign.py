@@ -58,8 +58,9 @@ class How2Sign(RecordCorpus):
         for split, row in rows:
             name, text = row["SENTENCE_NAME"], row["SENTENCE"].strip()
             if name in posed:
-                problem = None if text else "its SENTENCE is empty"
-                records.append(Record(name, SPLITS[split], text, poses=posed[name][0], speech=speech.get(name), problem=problem))
+                no_text = None if text else "its SENTENCE is empty"
+                found = {"poses": posed[name][0], "speech": speech.get(name), "no_text": no_text}
+                records.append(Record(name, SPLITS[split], text or None, **found))
         strangers = ((name, SPLITS[split]) for name, (_, split) in posed.items() if name not in named)
         return records + [Record(name, split, problem="no table of texts has a sentence of this name") for name, split in strangers]
 

@@ -66,8 +66,9 @@ class Phoenix14T(RecordCorpus):
         records = []
         for name, span in zip(names, lines, strict=True):
             text, gloss = texts.get(name, ("", ""))
-            problem = None if text else f"it has no text in {table.name if table else base + '.text'}"
-            records.append(Record(name, split, text, gloss or None, poses=(skels, *span), problem=problem))
+            missing = f"it has no text in {table.name if table else base + '.text'}"
+            told = {"problem": None if name in texts else missing, "no_text": None if text else missing}
+            records.append(Record(name, split, text or None, gloss or None, poses=(skels, *span), **told))
         there = set(names)  # the rest in the order of the table: that of a set is another in each process
         return records + [Record(name, split, *texts[name]) for name in texts if name not in there]
 

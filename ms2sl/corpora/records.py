@@ -21,7 +21,7 @@ class Record:
     """What is known of a clip before its poses are read.
 
     split: in any spelling that ``split_name`` knows. poses: where they are, in whatever way the corpus knows it; problem: why it cannot be
-    used, if that is known already.
+    used, if that is known already; no_text: why it has no text, where it should have one.
     """
 
     id: str
@@ -34,6 +34,7 @@ class Record:
     signed_language: str | None = None
     fps: float | None = None
     problem: str | None = None
+    no_text: str | None = None
 
 
 class RecordCorpus(ABC):
@@ -88,25 +89,37 @@ class RecordCorpus(ABC):
         return hashlib.blake2b("\n".join(map(repr, self.index)).encode(), digest_size=8).hexdigest()
 
     def clip(self, index: int) -> Clip:
-        """Raises InputError for a clip that cannot be used."""
+        """Parts that cannot be read are left out with a remark. Raises InputError if none is left, or the clip is none of its own."""
         record = self.index[index]
         if record.problem:
             raise InputError(record.problem)
         if self._first[record.id] != index:
             raise InputError(f"a clip of this name is there already, as number {self._first[record.id]} of the corpus")
-        signing = self.read(record) if record.poses is not None else None
-        return Clip(
+        broken: dict[str, object] = {"text": record.no_text} if record.no_text else {}
+        signing = speech = None
+        try:
+            signing = self.read(record) if record.poses is not None else None
+        except InputError as error:
+            broken["poses"] = error
+        try:
+            speech = Speech.decode(record.speech.read_bytes(), record.speech.name) if record.speech else None
+        except InputError as error:
+            broken["speech"] = error
+        clip = Clip(
             id=record.id,
             split=record.split,
             spoken_language=record.spoken_language or self.spoken_language,
             signed_language=record.signed_language or self.signed_language,
             text=record.text,
             gloss=record.gloss,
-            speech=Speech.decode(record.speech.read_bytes(), record.speech.name) if record.speech else None,
+            speech=speech,
             poses=signing.poses if signing else None,
             placement=Placement((0.0,) * self.skeleton.dims, 1.0, signing.width, signing.height) if signing else None,
-            remarks=signing.remarks if signing else (),
+            remarks=(*(signing.remarks if signing else ()), *(speech.remarks if speech else ())),
         )
+        for part, reason in broken.items():
+            clip = clip.without(part, reason)
+        return clip
 
     def card(self) -> dict:
         return {"options": self.config.model_dump(mode="json")}

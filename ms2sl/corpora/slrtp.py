@@ -60,7 +60,10 @@ class Slrtp(RecordCorpus):
         return records
 
     def read(self, record: Record) -> Signing:
-        poses = self._entries(record.split)[record.id]["poses_3d"]
+        entry = self._entries(record.split)[record.id]
+        if not isinstance(entry, dict) or "poses_3d" not in entry:
+            raise InputError("it has no poses_3d")
+        poses = entry["poses_3d"]
         if not isinstance(poses, torch.Tensor) or poses.shape[1:] != (HOLISTIC_178X3.n_joints, 3):
             raise InputError(f"its poses_3d is {getattr(poses, 'shape', type(poses).__name__)}, not (frames, 178, 3)")
         joints = np.empty(poses.shape, np.float32)
@@ -79,11 +82,9 @@ class Slrtp(RecordCorpus):
 
 
 def _record(name: str, split: str, entry: dict) -> Record:
-    problem = None
-    if not isinstance(entry, dict) or "poses_3d" not in entry:
-        problem, entry = "it has no poses_3d", {}
-    text, gloss = (str(entry[key]).strip() if entry.get(key) else None for key in ("text", "gloss"))
-    return Record(str(name), split, text, gloss, poses=name, problem=problem)
+    known = entry if isinstance(entry, dict) else {}
+    text, gloss = (str(known[key]).strip() or None if known.get(key) else None for key in ("text", "gloss"))
+    return Record(str(name), split, text, gloss, poses=name)
 
 
 def load(where: Location) -> dict[str, dict]:

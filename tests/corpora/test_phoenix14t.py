@@ -63,13 +63,22 @@ def test_the_corpus_own_tables_name_their_columns_otherwise(root, tmp_path):
         (lambda line: "", "has 0 numbers"),
     ],
 )
-def test_a_line_that_is_damaged_costs_one_clip(root, spoil, reason):
+def test_a_line_that_is_damaged_costs_the_poses_of_one_clip(root, spoil, reason):
     lines = (root / "train.skels").read_text().splitlines()
     (root / "train.skels").write_text("\n".join([spoil(lines[0]), *lines[1:]]) + "\n")
     own = corpus(root)
-    with pytest.raises(InputError, match=reason):
-        own.clip(0)
+    clip = own.clip(0)
+    assert (clip.text, clip.poses) == ("regen in train/train-0", None)
+    assert clip.remarks[0].startswith("poses left out: ")
+    assert reason in clip.remarks[0]
     assert own.clip(1).poses.n_frames == 7
+
+
+def test_a_line_of_text_that_is_empty_leaves_poses_and_gloss(root):
+    (root / "train.text").write_text("\nregen\nregen\n")
+    clip = corpus(root).clip(0)
+    assert (clip.text, clip.gloss, clip.poses.n_frames) == (None, "REGEN", 6)
+    assert clip.remarks == ("text left out: it has no text in train.text",)
 
 
 def test_files_that_do_not_belong_together_are_told(root):

@@ -206,4 +206,23 @@ def test_speech_that_cannot_be_used(one, content, reason):
         builders.speech(sound, 3600, rate=4000)
     else:
         sound.write_bytes(content)
-    assert reason in problem(only(one))
+    clip = only(one).clip(0)
+    assert (clip.speech, clip.poses.n_frames) == (None, 12)
+    assert clip.remarks[0].startswith(f"speech left out: {reason}")
+    one.unlink()
+    assert problem(only(one)).startswith(reason)
+
+
+def test_poses_that_cannot_be_read_leave_the_text(root):
+    (root / "poses" / "clip-1.pose").write_bytes(b"PAR")
+    clip = corpus(root, table="clips.csv").clip(1)
+    assert (clip.text, clip.poses, clip.placement) == ("sentence 1", None, None)
+    assert clip.remarks[0].startswith("poses left out: it is cut short or no .pose file")
+
+
+def test_a_recording_that_is_cut_short_is_remarked(one):
+    sound = builders.speech(one.parent / "a.wav", 2.0)
+    sound.write_bytes(sound.read_bytes()[: sound.stat().st_size // 2])
+    clip = only(one).clip(0)
+    assert clip.speech.seconds == pytest.approx(1.0, abs=0.01)
+    assert clip.remarks == ("a.wav has 1.0 s of the 2.0 s that its header promises",)

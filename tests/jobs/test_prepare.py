@@ -119,13 +119,17 @@ def test_speech_is_synthesised_where_it_is_missing_and_marked(tmp_path, ray_clus
 def test_one_bad_file_is_reported_and_the_others_go_on(tmp_path, ray_cluster, capsys):
     source = builders.pose_files(tmp_path / "corpus")
     (source / "poses" / "clip-1.pose").write_bytes(b"PAR")
+    (source / "poses" / "alone.pose").write_bytes(b"PAR")
+    table = source / "clips.csv"
+    table.write_text(table.read_text() + "poses/alone.pose,,,train,\n")
     run(PrepareCommand(corpus="posefiles", posefiles={"source": str(source), "table": "clips.csv"}, out=tmp_path / "out", describe=True))
     said = capsys.readouterr().out
     assert "rejected: 1 clips; rejected.parquet says which and why" in said
     [rejection] = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
-    assert rejection["id"] == "clip-1"
+    assert rejection["id"] == "alone"
     assert "cut short or no .pose file" in rejection["reason"]
-    assert "clips with: text + speech + sign 1, text + sign 1" in said
+    assert "left out: poses of 1 clips; the column 'remarks' of the shards says why" in said
+    assert "clips with: text + speech + sign 1, text 1, text + sign 1" in said
     assert json.loads((tmp_path / "out" / "description.json").read_text())["splits"]["train"]["vocabulary"] == 3
     assert (tmp_path / "out" / "description.png").read_bytes().startswith(b"\x89PNG")
 
