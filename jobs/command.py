@@ -3,7 +3,9 @@
 import io
 import logging
 import os
+import socket
 import sys
+import tempfile
 import traceback
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -18,6 +20,7 @@ from ms2sl.uri import LocalPath, public
 
 T = TypeVar("T", bound="Command")
 NOTHING_DONE, SOME_FAILED = 1, 3  # statuses of a command that works on many things; 2 is that of a wrong flag
+LONGEST_TEMPORARY = 35  # letters of TMPDIR, below which Ray has sockets, whose whole paths have 107 at most
 
 
 class Command(BaseSettings):
@@ -116,7 +119,10 @@ def start_ray(**options) -> None:
     """Joins the cluster that RAY_ADDRESS names, or starts Ray on this machine; does nothing if Ray runs already.
 
     options: of ``ray.init``, for a Ray that is started here; ``num_cpus=None`` counts the cores.
+    Raises InputError if the cluster cannot be joined, or Ray does not start.
     """
+    if len(tempfile.gettempdir()) > LONGEST_TEMPORARY:
+        os.environ.setdefault("RAY_TMPDIR", "/tmp")
     for name, value in {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -133,9 +139,59 @@ def start_ray(**options) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Workers of a small machine wait for each other more than they compute: some room beside the cores.
     own = {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": True} | options
-    options = {} if os.environ.get("RAY_ADDRESS") else own  # a cluster that runs already is as it is
     # Workers log to files; what a user must know of them comes back as results and errors.
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address := os.environ.get("RAY_ADDRESS"):
+        _join(address, quiet)  # a cluster that runs already is as it is
+    else:
+        _start(own | quiet)
+
+
+def _join(address: str, options: dict) -> None:
+    import ray
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():  # Ray itself would try for minutes
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise InputError(
+                f"RAY_ADDRESS {address} does not answer ({error}): see on its head whether `ray status` does, and whether the port is open"
+            ) from None
+    # A local Ray leaves a token, which ``ray start`` takes up and ``ray.init`` with an address does not. One too many does no harm.
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        causes = [error]
+        while causes[-1].__cause__ or causes[-1].__context__:
+            causes.append(causes[-1].__cause__ or causes[-1].__context__)
+        said = " ".join(map(str, causes))
+        if any(isinstance(cause, ray.exceptions.AuthenticationError) for cause in causes) or "InvalidAuthToken" in said:
+            reason = "it wants another token: copy ~/.ray/auth_token from its head to here, or set RAY_AUTH_TOKEN; on the head, "
+            reason += "`ray get-auth-token` shows it"
+        else:
+            reason = f"{str(error).splitlines()[0]}; see on its head whether `ray status` answers"
+        raise InputError(f"RAY_ADDRESS {address}: the cluster cannot be joined: {reason}") from None
+
+
+def _start(options: dict) -> None:
+    """On a busy machine its processes may be too late, the dashboard first of all: a second try goes without it."""
+    import ray
+
+    for last in (False, True):
+        try:
+            ray.init(**options | ({"include_dashboard": False} if last else {}))
+            return
+        except Exception as error:  # of many kinds, by the process that was late
+            ray.shutdown()
+            if last:
+                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                raise InputError(
+                    f"Ray does not start on this machine ({reason}): wait until it is less busy, and see that /dev/shm and the folder for "
+                    "temporary files (TMPDIR) have room"
+                ) from None
 
 
 def check_resources(workers: int, cpus: float = 1, gpus: float = 0) -> None:

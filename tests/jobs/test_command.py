@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 
@@ -142,3 +143,25 @@ def test_an_evaluation_of_a_model_that_makes_nothing_is_an_error():
     check_made([some, none], 2)
     with pytest.raises(InputError, match="ms2sl could produce none of the 2 clips; the first: a: too long"):
         check_made([none], 2)
+
+
+def test_a_cluster_that_does_not_answer_is_said_in_a_line(tmp_path):
+    with socket.socket() as taken:  # but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        job = [sys.executable, "-m", "jobs.prepare", "--out", str(tmp_path / "data"), "--fingerspelling.train", "4"]
+        ended = subprocess.run(job, capture_output=True, text=True, check=False, env=os.environ | {"RAY_ADDRESS": address})
+    assert ended.returncode == 1
+    assert f"error: RAY_ADDRESS {address} does not answer ([Errno 111] Connection refused): see on its head" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_ray_starts_where_temporary_files_have_a_long_path(tmp_path):
+    """Its sockets would have paths that are too long there."""
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    code = "from jobs.command import start_ray; start_ray(); import ray; print(ray.cluster_resources()['CPU'])"
+    environment = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "RAY_TMPDIR")} | {"TMPDIR": str(long)}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    assert float(ended.stdout) >= 4
