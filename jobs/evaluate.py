@@ -17,6 +17,8 @@ from tqdm import tqdm
 
 from jobs.command import Command, check_resources, main, start_ray
 from jobs.promotion import Promotion
+from jobs.shared import check_shared
+from jobs.waiting import watch
 from ms2sl import backtranslation, gallery
 from ms2sl.checkpoint import check_skeleton, read_card
 from ms2sl.clip import Clip
@@ -235,6 +237,8 @@ def measures(options: EvaluateCommand, entries: list[Entry], clips: list[Clip]) 
     """Rows of all entries, made by actors."""
     start_ray()
     check_resources(options.workers, gpus=options.gpus_per_worker)
+    folders = {f"the folder of {entry.name}": entry.source for entry in entries if entry.source and Path(entry.source).is_dir()}
+    check_shared(read={"--data": options.data, "--reader": options.reader, **folders}, written={})
     ray.data.DataContext.get_current().enable_progress_bars = False
     tasks = [{"entry": entry, "start": start} for entry, start in product(entries, range(0, len(clips), CHUNK))]
     threads = max(1, (os.cpu_count() or 1) // options.workers)
@@ -247,6 +251,7 @@ def measures(options: EvaluateCommand, entries: list[Entry], clips: list[Clip]) 
     )
     rows = []
     with tqdm(total=sum(len(entry.seeds) for entry in entries) * len(clips), desc="evaluate", unit="clip") as bar:
+        watch(bar)
         for table in judged.iter_batches(batch_size=None, batch_format="pyarrow"):
             rows += table.to_pylist()
             bar.update(len(table))

@@ -15,6 +15,8 @@ from pydantic import Field, create_model
 from tqdm import tqdm
 
 from jobs.command import Command, check_resources, main, start_ray
+from jobs.shared import check_shared
+from jobs.waiting import watch
 from ms2sl.corpora import CORPORA, Corpus
 from ms2sl.dataset import Dataset, DatasetCard, describe, summary
 from ms2sl.description import write_description
@@ -143,6 +145,8 @@ def _make(options: PrepareOptions, corpus: Corpus, write: Write, plans: list) ->
     start_ray()
     workers = min(options.workers, len(plans))
     check_resources(workers, CPUS_PER_STAGE * STAGES, options.gpus_per_worker)
+    source = getattr(getattr(options, options.corpus), "source", None)
+    check_shared(read={f"--{options.corpus}.source": source or None}, written={"--out": write.out.uri})
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = None  # a block is a shard
@@ -163,6 +167,7 @@ def _make(options: PrepareOptions, corpus: Corpus, write: Write, plans: list) ->
     )
     rejected = 0
     with tqdm(total=sum(plan.stop - plan.start for plan in plans), desc="prepare", unit="clip") as bar:
+        watch(bar)
         for row in done.iter_rows():
             rejected += row["rejected"]
             bar.set_postfix_str(f"{rejected} rejected" if rejected else "", refresh=False)

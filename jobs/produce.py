@@ -13,6 +13,8 @@ from pydantic import Field
 from tqdm import tqdm
 
 from jobs.command import NOTHING_DONE, SOME_FAILED, Command, check_resources, main, start_ray
+from jobs.shared import check_shared
+from jobs.waiting import watch
 from ms2sl.clip import Speech, Utterance
 from ms2sl.corpora.slrtp import export
 from ms2sl.diffusion import SamplerName
@@ -124,6 +126,7 @@ def produce_many(options: ProduceCommand) -> int:
     if missing:
         start_ray()
         check_resources(options.workers, gpus=options.gpus_per_worker)
+        check_shared(read={"--model": options.model}, written={"--out": options.out})
         ray.data.DataContext.get_current().enable_progress_bars = False
         batches = -(-len(missing) // options.batch_size)
         produced = ray.data.from_items([{"utterance": item} for item in missing], override_num_blocks=batches).map_batches(
@@ -134,6 +137,7 @@ def produce_many(options: ProduceCommand) -> int:
             num_gpus=options.gpus_per_worker or None,
         )
         with tqdm(total=len(missing), desc="produce", unit="utterance") as bar:
+            watch(bar)
             for row in produced.iter_rows():
                 made += row["made"]
                 failed |= dict(row["failed"])

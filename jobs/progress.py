@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import ray
 from tqdm import tqdm
 
+from jobs.waiting import watch
+
 INTERVAL = 0.5  # seconds
 
 
@@ -30,6 +32,7 @@ def shown(progress, total: int, title: str, unit: str) -> Iterator[None]:
     over = threading.Event()
     # The rate counts from the first report: what was done before, a resumed run did not do now.
     bar = tqdm(total=total, desc=title, unit=unit)
+    watch(bar)
 
     def follow() -> None:
         while not over.wait(INTERVAL):

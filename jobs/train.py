@@ -16,6 +16,7 @@ from jobs.command import Command, check_resources, main, start_ray
 from jobs.progress import Progress, shown
 from jobs.reporting import RayReporter, TrackMetrics
 from jobs.runs import MODEL, claim, held, reached, trained_to
+from jobs.shared import check_shared
 from jobs.streaming import stream
 from ms2sl.backtranslation.recogniser import RecogniserConfig, RecogniserTask
 from ms2sl.backtranslation.translation_task import TranslationTask
@@ -133,6 +134,7 @@ def run_alone(options: TrainCommand, dataset: Dataset, finished: Path) -> Path:
     """Trains from the last checkpoint to the end, and publishes the model."""
     start_ray()
     check_resources(options.workers, gpus=1 if options.gpu else 0)
+    check_shared(read={"--data": options.data}, written={"--runs": options.folder})
     tracker = open_tracker(options, dataset)
     status = "FAILED"
     try:

@@ -17,6 +17,7 @@ from ray import tune
 from jobs.command import main, start_ray
 from jobs.evaluate import check_reader
 from jobs.runs import claim, held
+from jobs.shared import check_shared
 from jobs.sweep.bookkeeping import Bookkeeper
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.conclusion import conclude
@@ -80,7 +81,9 @@ def run_alone(options: TuneCommand, space: Space, dataset: Dataset, ledger: Ledg
 def room(options: TuneCommand) -> int:
     """Trials at a time; Ray runs after this. Raises InputError if there is room for none."""
     start_ray(**({"num_cpus": None} if options.workers_per_trial == 1 else {}))
-    return concurrency(options)
+    together = concurrency(options)
+    check_shared(read={"--data": options.data, "--reader": options.reader, "--trained": options.trained}, written={"--runs": options.runs})
+    return together
 
 
 def check(options: TuneCommand, dataset: Dataset) -> None:

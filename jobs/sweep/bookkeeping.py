@@ -13,6 +13,7 @@ from jobs.command import user_error
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.search import Asha, Pending, key
 from jobs.sweep.trials import DIVERGED
+from jobs.waiting import watch
 from ms2sl.sweep.ledger import QUALITY, Ledger, Trial
 from ms2sl.sweep.values import is_number, judged
 from ms2sl.tracking import PARENT, Tracker, flatten
@@ -35,6 +36,7 @@ class Bookkeeper(tune.Callback):
 
     def setup(self, **info) -> None:
         self.bar = tqdm(total=self.total, initial=self._ended(), desc=f"sweep {self.options.name}", unit="trial")
+        watch(self.bar)
 
     def on_trial_start(self, iteration, trials, trial: TuneTrial, **info) -> None:
         if trial.trial_id in self.running:  # it goes on after a failure or an exchange

@@ -1,0 +1,104 @@
+"""Folders that all nodes of a cluster must see alike: tried before work begins, since it would show late or not at all."""
+
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ms2sl.checkpoint import CONFIG
+from ms2sl.dataset import CARD
+from ms2sl.errors import InputError
+from ms2sl.files import replacing
+from ms2sl.storage import Location
+
+LOOKED_AT = 2**20  # bytes of a file
+PATIENCE = 60.0  # seconds that a node has for an answer; who is silent so long is not judged
+
+
+def check_shared(read: Mapping[str, Path | str | None], written: Mapping[str, Path | str | None]) -> None:
+    """Raises InputError if another node, on which workers may run, does not see these folders as this process does.
+
+    read, written: folders of datasets and models, and folders for results, by the options that name them. URIs and None are left out.
+    Nothing is done where there is no other node. Nodes that join later are not asked.
+    """
+    nodes = others()
+    if not nodes:
+        return
+    with contextlib.ExitStack() as markers:
+        files = {option: _proof(folder) for option, folder in _local(read)}
+        files |= {option: markers.enter_context(_marker(folder)) for option, folder in _local(written)}
+        expected = {option: (str(file), digest(str(file))) for option, file in files.items() if file is not None}
+        asked = {
+            unlike.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(expected): node
+            for node in nodes
+        }
+        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE)
+        for answer in answered:
+            _judge(answer, asked[answer]["NodeManagerAddress"], expected)
+
+
+def others() -> list[dict]:
+    """Nodes with CPUs or GPUs besides that of this process; of a driver that is a client of Ray (``ray://``), all are others."""
+    here = None if ray.util.client.ray.is_connected() else ray.get_runtime_context().get_node_id()
+    able = (node for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys())
+    return [node for node in able if node["NodeID"] != here]
+
+
+def _local(folders: Mapping[str, Path | str | None]) -> Iterator[tuple[str, Path]]:
+    for option, folder in folders.items():
+        if folder is not None and Location(folder).is_local:
+            yield option, Path(Location(folder).uri)
+
+
+def _proof(folder: Path) -> Path | None:
+    """The file by which a dataset or a model is known, or any file of another folder."""
+    known = [folder / name for name in (CARD, CONFIG) if (folder / name).exists()]
+    return known[0] if known else next((path for path in folder.rglob("*") if path.is_file()), None)
+
+
+@contextlib.contextmanager
+def _marker(folder: Path) -> Iterator[Path]:
+    """A file that nobody had before. Raises InputError if the folder cannot be written."""
+    marker = folder / f".shared-{uuid.uuid4().hex}"
+    with replacing(marker) as temporary:
+        temporary.write_text(marker.name)
+    try:
+        yield marker
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+def digest(path: str) -> str | None:
+    """Of the size of a file and the begin of its content; None if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.blake2b(file.read(LOOKED_AT) + str(os.path.getsize(path)).encode(), digest_size=8).hexdigest()
+    except OSError:
+        return None
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def unlike(expected: dict[str, tuple[str, str | None]]) -> list[str]:
+    """Options whose files are others on this node."""
+    return [option for option, (path, found) in expected.items() if digest(path) != found]
+
+
+def _judge(answer: ray.ObjectRef, address: str, expected: Mapping[str, tuple[str, str | None]]) -> None:
+    try:
+        unseen = ray.get(answer)
+    except ray.exceptions.RayTaskError as error:
+        reason = str(error.cause or error).strip().splitlines()[-1]
+        raise InputError(f"node {address} cannot run this program ({reason}): install the same version there, at the same path") from None
+    except ray.exceptions.RayError:  # the node is lost, which is for others to say
+        return
+    if unseen:
+        folder = Path(expected[unseen[0]][0]).parent
+        raise InputError(
+            f"{unseen[0]} {folder}: node {address} does not see there what this one ({ray.util.get_node_ip_address()}) sees; "
+            "choose a folder on storage that all nodes share, at the same path"
+        )

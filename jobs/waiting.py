@@ -1,0 +1,61 @@
+"""Says in a bar what a job waits for while the cluster has no room for it: a bar that stands still tells nobody why."""
+
+import threading
+import time
+from collections import Counter
+
+import ray
+from ray.autoscaler.v2.sdk import get_cluster_status
+from tqdm import tqdm
+
+STILL = 10.0  # seconds without progress after which the cluster is asked ...
+INTERVAL = 2.0  # ... so often
+
+
+def watch(bar: tqdm) -> None:
+    """Until the bar is closed, its postfix says for what the cluster has no room, since when, and what is free."""
+    threading.Thread(target=_follow, args=(bar,), daemon=True).start()
+
+
+def _follow(bar: tqdm) -> None:
+    """A bar that is closed is disabled."""
+    done, moved, before = bar.n, time.time(), None
+    while not bar.disable:
+        time.sleep(INTERVAL)
+        if bar.n != done:
+            done, moved = bar.n, time.time()
+        lacking = wanting() if time.time() - moved >= STILL else ""
+        if bar.disable:
+            return
+        if lacking:
+            before = bar.postfix if before is None else before
+            since = time.strftime("%H:%M", time.localtime(moved))
+            bar.set_postfix_str(f"waiting since {since} ({time.time() - moved:.0f} s) for {lacking}")
+        elif before is not None:
+            if "waiting since" in (bar.postfix or ""):  # and nobody else has said something since
+                bar.set_postfix_str(before or "")
+            before = None
+
+
+def wanting() -> str:
+    """What Ray has been asked for and has no room for, and what is free; "" if that is nothing, or Ray does not say.
+
+    For example ``2 x 1 CPU; free: 1 of 4 CPUs``.
+    """
+    try:
+        demand = get_cluster_status(ray.get_runtime_context().gcs_address, timeout=5).resource_demands
+        there, free = ray.cluster_resources(), ray.available_resources()
+    except Exception:  # whatever it is, work goes on
+        return ""
+    waiting: Counter[tuple] = Counter()
+    for group in [*demand.placement_group_demand, *demand.ray_task_actor_demand]:
+        for request in group.bundles_by_count:
+            # Within what a training has reserved, and beside CPUs and GPUs, names are for Ray alone.
+            asked = {kind: amount for kind, amount in request.bundle.items() if amount and ":" not in kind and "_group_" not in kind}
+            waiting[tuple(sorted(asked.items()))] += request.count if asked else 0
+    shapes = [(dict(shape), count) for shape, count in waiting.items() if count]
+    if not shapes:
+        return ""
+    kinds = dict.fromkeys(kind for shape, _ in shapes for kind in shape if kind in ("CPU", "GPU")) or ["CPU"]
+    lacking = ", ".join(f"{count} x " + " + ".join(f"{amount:g} {kind}" for kind, amount in shape.items()) for shape, count in shapes)
+    return f"{lacking}; free: " + ", ".join(f"{free.get(kind, 0):g} of {there.get(kind, 0):g} {kind}s" for kind in kinds)

@@ -1,0 +1,69 @@
+import io
+import re
+import threading
+import time
+
+import pytest
+import ray
+from tqdm import tqdm
+
+from jobs import waiting
+from jobs.produce import ProduceCommand, run
+
+
+def eventually(true, seconds: float = 90):
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
+
+
+@ray.remote
+class Holder:
+    """Holds what it was given."""
+
+    def ready(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def full(ray_cluster):
+    """All CPUs of the cluster are taken."""
+    cpus = ray.cluster_resources()["CPU"]
+    holder = Holder.options(num_cpus=cpus).remote()
+    ray.get(holder.ready.remote(), timeout=120)
+    yield holder
+    ray.kill(holder)
+
+
+def test_a_job_without_room_says_what_it_waits_for_and_goes_on_when_there_is_some(full, tiny_checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(waiting, "STILL", 1.0)
+    monkeypatch.setattr(waiting, "INTERVAL", 0.2)
+    (tmp_path / "words.txt").write_text("cab\nbad\n")
+    options = ProduceCommand(model=tiny_checkpoint, utterances=tmp_path / "words.txt", out=tmp_path / "out", steps=1)
+    job = threading.Thread(target=run, args=(options,))
+    job.start()
+    said = []
+    cpus = ray.cluster_resources()["CPU"]
+    eventually(lambda: said.append(capsys.readouterr().err) or "waiting since" in "".join(said))
+    ray.kill(full)
+    job.join(timeout=120)
+    assert not job.is_alive()
+    assert re.search(rf"waiting since \d\d:\d\d \(\d+ s\) for 1 x 1 CPU; free: 0 of {cpus:g} CPUs", "".join(said))
+    assert "2 produced" in capsys.readouterr().out
+
+
+def test_a_word_about_waiting_goes_when_work_goes_on(full, monkeypatch):
+    monkeypatch.setattr(waiting, "STILL", 0.2)
+    monkeypatch.setattr(waiting, "INTERVAL", 0.1)
+    group = ray.util.placement_group([{"CPU": 1}] * 2)
+    with tqdm(total=3, file=io.StringIO(), postfix={"loss": 1}) as bar:
+        said = bar.postfix
+        waiting.watch(bar)
+        assert eventually(lambda: "for 2 x 1 CPU; free: 0 of" in bar.postfix)
+        ray.kill(full)
+        ray.get(group.ready(), timeout=120)
+        assert eventually(lambda: bar.postfix == said)
+    ray.util.remove_placement_group(group)
+    assert waiting.wanting() == ""
