@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import requests
@@ -20,7 +20,7 @@ HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """A port that Ray Serve can listen on and that nobody else is given meanwhile: it is bound, as Ray binds it, and does not listen."""
+    """A port that Ray's proxy can listen on and that nobody else is given meanwhile: it is bound, as Ray binds it, and does not listen."""
     with socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind(("", 0))
@@ -32,7 +32,10 @@ def running(model: Path, environment: Mapping[str, str] | None = None, **options
     """Yields the URL of the application, which has these options."""
     every = "RAY_SERVE_ENABLE_HA_PROXY" in (environment or {})
     application = {"name": "ms2sl", "import_path": "serve.app:build", "args": {"model": str(model.absolute())} | options}
-    with reserved_port() as port, tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as reserved, tempfile.TemporaryDirectory() as folder:
+        port = reserved.enter_context(reserved_port())
+        if every:
+            reserved.close()  # HAProxy listens where nobody else is bound
         # Behind HAProxy Ray binds to all interfaces and refuses anything else.
         config = {"http_options": {"port": port, "host": "0.0.0.0" if every else "127.0.0.1"}, "applications": [application]}
         path = Path(folder) / "config.yaml"

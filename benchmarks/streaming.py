@@ -8,6 +8,7 @@ import argparse
 import io
 import statistics
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +60,12 @@ def first_frames(client: Client, said: list, fps: float) -> tuple[list[float], f
 
 
 def memory() -> float:
-    """MiB of all replicas."""
-    processes = psutil.process_iter(["cmdline", "memory_info"])
-    return sum(p.info["memory_info"].rss for p in processes if "ServeReplica" in " ".join(p.info["cmdline"] or [])) / 2**20
+    """MiB of all replicas of the service that this process has started."""
+    used = 0
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            used += process.memory_info().rss * ("ServeReplica" in " ".join(process.cmdline()))
+    return used / 2**20
 
 
 def minute(poses: Poses, number: int) -> Poses:
