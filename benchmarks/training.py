@@ -6,7 +6,6 @@ Start-up is left out: a run's first report does not count. Runs are long enough 
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -16,25 +15,13 @@ import torch
 
 from benchmarks.common import machine, save
 from jobs.command import start_ray
-from jobs.reporting import TrackMetrics
+from jobs.reporting import WriteReports
 from jobs.train import TrainCommand, fit
 from ms2sl.batching import Plan
 from ms2sl.dataset import Dataset
 from ms2sl.local import LocalReporter, local_batches
-from ms2sl.tracking import Tracker
+from ms2sl.outbox import Outbox
 from ms2sl.training import train
-
-
-class Notes(Tracker):
-    """A tracker that writes what is reported to a file, a line each, from whatever process."""
-
-    def __init__(self, path: Path):
-        super().__init__()
-        self.path = path
-
-    def metrics(self, values: dict, step: int) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
 
 
 def speed(reports: list[dict]) -> tuple[float, float]:
@@ -55,9 +42,9 @@ def plain(options: TrainCommand) -> tuple[float, float]:
 def on_ray(options: TrainCommand, workers: int) -> tuple[float, float]:
     """All workers together; each has the whole batch size."""
     with tempfile.TemporaryDirectory() as folder:
-        notes = Path(folder) / "reports.jsonl"
-        fit(options.model_copy(update={"runs": Path(folder), "workers": workers}), [TrackMetrics(Notes(notes))])
-        frames, wait = speed([json.loads(line) for line in notes.read_text().splitlines()])
+        outbox = Outbox(Path(folder) / "reports.jsonl")
+        fit(options.model_copy(update={"runs": Path(folder), "workers": workers}), [WriteReports(outbox)])
+        frames, wait = speed([report["values"] for report, _ in outbox.read(0)])
     return frames, wait
 
 

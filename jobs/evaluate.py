@@ -299,7 +299,7 @@ def track(options: EvaluateCommand, report: Report) -> None:
     uri, run_id = tracked(options)
     if run_id is None:
         return
-    tracker = Tracker(uri, run_id)
+    tracker = Tracker(uri, run_id, options.model.parent / "mlflow-evaluation.jsonl")
     tracker.metrics({f"{options.split}/{key}": value for key, value in report.flat().items()}, 0)
     for point in report.points:
         scores = {key: score.value for key, score in point.result.scores.items()} | {"latency": point.latency}

@@ -1,60 +1,74 @@
-"""A progress bar in the driver for work that goes on in a worker, on whatever machine."""
+"""A progress bar in the driver for work that goes on elsewhere. It follows what is reported and decides nothing."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import ray
 from tqdm import tqdm
 
 from jobs.waiting import watch
+from ms2sl.outbox import METRICS, Outbox
+
+log = logging.getLogger(__name__)
 
 INTERVAL = 0.5  # seconds
 
 
-@ray.remote(num_cpus=0)
-class Progress:
-    """How far a run is: a number of steps and a remark."""
+class Bar:
+    """A bar with rate and ETA over the reports that an outbox gets from now on. No method raises."""
 
-    def __init__(self):
-        self.state = (0, "")
+    def __init__(self, outbox: Outbox, total: int, title: str, unit: str):
+        self.outbox, self.read = outbox, outbox.end
+        self.bar: tqdm | None = None
+        with self.quiet():
+            # The rate counts from the first report: what was done before, a resumed run did not do now.
+            self.bar = tqdm(total=total, desc=title, unit=unit)
+            watch(self.bar)
 
-    def set(self, done: int, remark: str) -> None:
-        self.state = (done, remark)
+    def refresh(self) -> None:
+        with self.quiet():
+            reports = [entry for entry, self.read in self.outbox.read(self.read) if entry["operation"] == METRICS]
+            if reports:
+                self._show(reports[-1]["step"], reports[-1]["values"])
 
-    def get(self) -> tuple[int, str]:
-        return self.state
+    def close(self) -> None:
+        with self.quiet():
+            if self.bar is not None:
+                self.bar.close()
+
+    def _show(self, done: int, values: dict[str, float]) -> None:
+        if not self.bar.n:
+            self.bar.unpause()
+            self.bar.initial = done
+        self.bar.set_postfix_str(f"loss {values['loss']:.3f}, {values['frames_per_second']:.0f} frames/s", refresh=False)
+        self.bar.update(done - self.bar.n)
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """The terminal may be gone, or the disk."""
+        try:
+            yield
+        except Exception:
+            log.debug("progress is not shown", exc_info=True)
 
 
 @contextmanager
-def shown(progress, total: int, title: str, unit: str) -> Iterator[None]:
-    """Shows a bar with rate and ETA while the context lasts."""
+def shown(outbox: Outbox, total: int, title: str, unit: str) -> Iterator[None]:
+    """Shows a bar while the context lasts."""
     over = threading.Event()
-    # The rate counts from the first report: what was done before, a resumed run did not do now.
-    bar = tqdm(total=total, desc=title, unit=unit)
-    watch(bar)
+    bar = Bar(outbox, total, title, unit)
 
     def follow() -> None:
         while not over.wait(INTERVAL):
-            refresh()
-
-    def refresh() -> None:
-        done, remark = ray.get(progress.get.remote())
-        if done == bar.n:
-            return
-        if not bar.n:
-            bar.unpause()
-            bar.initial = done
-        bar.set_postfix_str(remark, refresh=False)
-        bar.update(done - bar.n)
+            bar.refresh()
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
     try:
         yield
-        over.set()
-        thread.join()
-        refresh()
     finally:
         over.set()
+        thread.join()
+        bar.refresh()
         bar.close()

@@ -11,9 +11,11 @@ from ms2sl.errors import InputError
 from ms2sl.evaluation.promotion import Verdict, compare
 from ms2sl.evaluation.quality import ScoreName
 from ms2sl.evaluation.summary import Result
+from ms2sl.mlflow_server import connect
 from ms2sl.registry import CANDIDATE, CHAMPION, NAME, SCHEME, pin
 from ms2sl.skeleton import Skeleton
-from ms2sl.tracking import WEIGHTS, Tracker, connect, public
+from ms2sl.tracking import WEIGHTS, Tracker
+from ms2sl.uri import public
 
 T = TypeVar("T")
 ALIAS = f"{SCHEME}{NAME}@{CHAMPION}"

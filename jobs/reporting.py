@@ -1,5 +1,6 @@
-"""The Reporter of Ray Train, and the callback that passes reports on to MLflow."""
+"""The Reporter of Ray Train, and the callback that writes reports down for the driver."""
 
+import logging
 import tempfile
 from pathlib import Path
 
@@ -7,20 +8,22 @@ import ray.train
 import ray.train.torch
 from torch import nn
 
-from ms2sl.tracking import Tracker
+from ms2sl.outbox import Outbox
+
+log = logging.getLogger(__name__)
 
 
 class RayReporter:
     """A worker's side: rank, device, DDP, checkpoints and reports of Ray Train.
 
-    progress: the actor to tell of each step, if any. start: a checkpoint to go on from where the run has none of its own.
+    start: a checkpoint to go on from where the run has none of its own.
     """
 
-    def __init__(self, progress=None, start: Path | None = None):
+    def __init__(self, start: Path | None = None):
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
-        self.progress, self.start = progress, start
+        self.start = start
 
     def wrap(self, module: nn.Module) -> nn.Module:
         return ray.train.torch.prepare_model(module)
@@ -33,18 +36,22 @@ class RayReporter:
         return Path(checkpoint.to_directory(self._copy.name))
 
     def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
-        if self.rank == 0 and self.progress is not None:
-            self.progress.set.remote(step, f"loss {metrics['loss']:.3f}, {metrics['frames_per_second']:.0f} frames/s")
         saved = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint else None
         ray.train.report(metrics | {"step": step}, checkpoint=saved, checkpoint_dir_name=f"step-{step:08d}")
 
 
-class TrackMetrics(ray.train.UserCallback):
-    """Runs in Ray Train's controller. The tracker never raises, so it cannot stop training."""
+class WriteReports(ray.train.UserCallback):
+    """Runs in Ray Train's controller, which shares the driver's machine: the driver shows the reports and sends them to MLflow.
 
-    def __init__(self, tracker: Tracker):
-        self.tracker = tracker
+    What is raised here would end the training.
+    """
+
+    def __init__(self, outbox: Outbox):
+        self.outbox = outbox
 
     def after_report(self, run_context, metrics: list[dict], checkpoint) -> None:
         values = dict(metrics[0])
-        self.tracker.metrics(values, int(values.pop("step")))
+        try:
+            self.outbox.add_metrics(values, values.pop("step"))
+        except Exception:  # a full disk, most likely
+            log.exception("a report was not written to %s", self.outbox.path)

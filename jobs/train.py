@@ -13,8 +13,8 @@ from pydantic import AliasChoices, Field
 from ray.train.torch import TorchTrainer
 
 from jobs.command import Command, check_resources, main, start_ray
-from jobs.progress import Progress, shown
-from jobs.reporting import RayReporter, TrackMetrics
+from jobs.progress import shown
+from jobs.reporting import RayReporter, WriteReports
 from jobs.runs import MODEL, claim, held, reached, trained_to
 from jobs.shared import check_shared
 from jobs.streaming import stream
@@ -39,6 +39,8 @@ from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri, git_commit
 from ms2sl.training import TrainingConfig, train
 from ms2sl.uri import LocalPath, Place, Uri, public
+
+OUTBOX = "mlflow.jsonl"  # in the folder of a run: what MLflow is still to be told
 
 
 class TrainCommand(Command):
@@ -97,7 +99,7 @@ def train_worker(config: dict) -> dict:
     options: TrainCommand = config["options"]
     torch.set_num_threads(config["threads"])
     dataset = Dataset(options.data)
-    reporter = RayReporter(config["progress"], config["start"])
+    reporter = RayReporter(config["start"])
     task = options.make_task(dataset, config["commit"])
     if judging := config["judging"]:
         quality = judging.quality(dataset, str(reporter.device)) if reporter.rank == 0 else None
@@ -121,6 +123,8 @@ def run(options: TrainCommand) -> Path:
         claim(options, dataset)
         finished = options.folder / MODEL
         if trained_to(options.folder) == options.training.steps:
+            if (options.folder / OUTBOX).exists():  # MLflow was away at the end
+                hand_over(options, open_tracker(options, dataset), finished)
             print(f"{options.name} is trained already; model: {finished}")
             return finished
         if finished.exists() and not reached(options.folder):
@@ -136,24 +140,17 @@ def run_alone(options: TrainCommand, dataset: Dataset, finished: Path) -> Path:
     check_resources(options.workers, gpus=1 if options.gpu else 0)
     check_shared(read={"--data": options.data}, written={"--runs": options.folder})
     tracker = open_tracker(options, dataset)
-    status = "FAILED"
     try:
-        progress = Progress.remote()
-        with shown(progress, options.training.steps, f"train {options.name}", "step"):
-            result = fit(options, [TrackMetrics(tracker)], progress)
+        with shown(tracker.outbox, options.training.steps, f"train {options.name}", "step"):
+            result = fit(options, [WriteReports(tracker.outbox)])
         if "diverged" in result.return_value:
             raise Diverged(result.return_value["diverged"])
         with result.checkpoint.as_directory() as folder:
             publish(Path(folder), finished)
-        tracker.artifact(finished, "checkpoint")
-        if options.task == "ms2sl" and options.candidate:
-            tracker.register(finished, NAME, CANDIDATE)
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
+    except BaseException as error:
+        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
-    finally:
-        tracker.finish(status)
+    hand_over(options, tracker, finished)
     print(f"model: {finished}\nMLflow: mlflow ui --backend-store-uri {public(tracker.uri)}")
     return finished
 
@@ -161,21 +158,19 @@ def run_alone(options: TrainCommand, dataset: Dataset, finished: Path) -> Path:
 def fit(
     options: TrainCommand,
     callbacks: list,
-    progress=None,
     judging: Judging | None = None,
     start: Path | None = None,
     cpus: int | None = None,
 ) -> ray.train.Result:
     """Ray Train resumes a run by its name, from its last checkpoint.
 
-    progress: whom to tell of each step. judging: how its samples are judged at each validation. start: a checkpoint to go on from.
-    cpus: those that each worker takes; by default they share the machine.
+    judging: how its samples are judged at each validation. start: a checkpoint to go on from. cpus: those that each worker takes; by
+    default they share the machine.
     """
     threads = cpus or max(1, (os.cpu_count() or 1) // options.workers)
-    told = {"progress": progress, "judging": judging, "start": start}
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"options": options, "threads": threads, "commit": git_commit(), **told},
+        train_loop_config={"options": options, "threads": threads, "commit": git_commit(), "judging": judging, "start": start},
         scaling_config=ray.train.ScalingConfig(
             num_workers=options.workers, use_gpu=options.gpu, resources_per_worker={"CPU": cpus} if cpus else None
         ),
@@ -203,12 +198,21 @@ def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:
         run_id=known.read_text() if known.exists() else None,
         params=options.options(),
         tags={"git_commit": git_commit(), "dataset": dataset.card.fingerprint, "task": options.task},
+        outbox=options.folder / OUTBOX,
+        on_start=lambda run_id: write_files(options.folder, {known.name: run_id.encode()}),
     )
-    if tracker.run_id:
-        write_files(options.folder, {known.name: tracker.run_id.encode()})
     tracker.dictionary(options.options(), "recipe.yaml")
     tracker.dictionary(dataset.card.model_dump(mode="json"), "dataset.json")
     return tracker
+
+
+def hand_over(options: TrainCommand, tracker: Tracker, finished: Path) -> None:
+    """Gives the finished model to MLflow. If that is away, the outbox stays, and the same command tries it again."""
+    tracker.artifact(finished, "checkpoint")
+    registers = options.task == "ms2sl" and options.candidate
+    registered = not registers or tracker.register(finished, NAME, CANDIDATE) is not None
+    if tracker.finish("FINISHED") and registered:
+        tracker.outbox.delete()
 
 
 if __name__ == "__main__":

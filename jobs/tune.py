@@ -18,7 +18,7 @@ from jobs.command import main, start_ray
 from jobs.evaluate import check_reader
 from jobs.runs import claim, held
 from jobs.shared import check_shared
-from jobs.sweep.bookkeeping import Bookkeeper
+from jobs.sweep.bookkeeping import Bookkeeper, settle
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.conclusion import conclude
 from jobs.sweep.room import concurrency
@@ -62,6 +62,7 @@ def run_alone(options: TuneCommand, space: Space, dataset: Dataset, ledger: Ledg
     tracker, status = open_tracker(options, dataset), "FAILED"
     try:
         interrupted = bool(todo) and search(options, space, ledger, todo, tracker, together)
+        settle(options, ledger, tracker)
         trials = ledger.trials()
         if any(trial.history for trial in trials) or not pending(options, space, trials):
             conclude(options, space, trials, tracker, again=not interrupted)
@@ -75,7 +76,8 @@ def run_alone(options: TuneCommand, space: Space, dataset: Dataset, ledger: Ledg
         status = "KILLED"
         raise
     finally:
-        tracker.finish(status)
+        if tracker.finish(status):
+            tracker.outbox.delete()
 
 
 def room(options: TuneCommand) -> int:

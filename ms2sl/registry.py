@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ms2sl.checkpoint import CONFIG, WEIGHTS, fingerprint, read_card
 from ms2sl.errors import InputError
-from ms2sl.tracking import connect, default_uri
+from ms2sl.mlflow_server import connect, default_uri
 from ms2sl.uri import public
 
 SCHEME = "models:/"

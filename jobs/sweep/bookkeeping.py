@@ -16,7 +16,7 @@ from jobs.sweep.trials import DIVERGED
 from jobs.waiting import watch
 from ms2sl.sweep.ledger import QUALITY, Ledger, Trial
 from ms2sl.sweep.values import is_number, judged
-from ms2sl.tracking import PARENT, Tracker, flatten
+from ms2sl.tracking import Tracker, flatten
 
 STATUS = {"finished": "FINISHED", "stopped": "KILLED", "open": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 
@@ -42,7 +42,7 @@ class Bookkeeper(tune.Callback):
         if trial.trial_id in self.running:  # it goes on after a failure or an exchange
             return
         record = self._claim(trial.config["recipe"])
-        tracker = self._tracker(record)
+        tracker = open_run(self.options, record, self.parent)
         self.before[trial.trial_id], self.trackers[trial.trial_id] = record.seconds, tracker
         self._write(trial, run_id=tracker.run_id, record=record)
 
@@ -83,23 +83,19 @@ class Bookkeeper(tune.Callback):
         self._end(trial, "failed", user_error(error) or ": ".join(dict.fromkeys((lines[0], lines[-1]))))
 
     def close(self) -> None:
-        """Ends every run that goes on in MLflow though its trial does not: an open one goes on with the next command."""
-        for record in self.known.values():
-            tracker = Tracker(self.parent.uri, record.run_id)
-            if tracker.running():
-                tracker.tags({"outcome": record.outcome, "reason": record.reason or "by the end of the command"})
-                tracker.finish(STATUS[record.outcome])
+        """Ends the runs of trials that are still open; they go on with the next command."""
+        for id, record in self.running.items():
+            if record.outcome == "open":
+                self._finish(id, "by the end of the command")
         if self.bar is not None:
             self.bar.close()
 
-    def _tracker(self, record: Trial) -> Tracker:
-        """Its run under that of the sweep, if there is one."""
-        if self.parent.run_id is None:
-            return Tracker()
-        tags = {PARENT: self.parent.run_id, "trial": record.number, "name": record.name or None}
-        known = record.run_id or self.parent.child("trial", record.number)  # which a kill may have kept out of the ledger
-        name = f"{self.options.name}-{record.number:03d}"
-        return Tracker.open(self.parent.uri, self.options.experiment, name, run_id=known, params=record.recipe, tags=tags)
+    def _finish(self, id: str, reason: str) -> None:
+        record, tracker = self.running[id], self.trackers[id]
+        finish(tracker, record, reason)
+        if tracker.run_id != record.run_id:  # MLflow was away when the trial began
+            self.running[id] = self.known[record.number] = record.model_copy(update={"run_id": tracker.run_id})
+            self.ledger.write(self.running[id])
 
     def _claim(self, recipe: dict) -> Trial:
         """The trial that was expected with this recipe, or a new one."""
@@ -117,9 +113,7 @@ class Bookkeeper(tune.Callback):
 
     def _end(self, trial: TuneTrial, outcome: str, reason: str = "") -> None:
         self._write(trial, outcome=outcome, reason=reason)
-        tracker = self.trackers[trial.trial_id]
-        tracker.tags({"outcome": outcome, "reason": reason or None})
-        tracker.finish(STATUS[outcome])
+        self._finish(trial.trial_id, reason)
 
     def _ended(self) -> int:
         return sum(trial.outcome != "open" for trial in self.known.values())
@@ -134,3 +128,40 @@ class Bookkeeper(tune.Callback):
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"bar": None}
+
+
+def open_run(options: TuneCommand, record: Trial, parent: Tracker) -> Tracker:
+    """The run of a trial, under that of the sweep."""
+    return Tracker.open(
+        parent.uri,
+        options.experiment,
+        f"{options.name}-{record.number:03d}",
+        run_id=record.run_id,
+        params=record.recipe,
+        tags={"trial": record.number, "name": record.name or None},
+        parent=parent,
+        key="trial",  # a kill may have kept the id of its run out of the ledger
+        outbox=outbox(options, record),
+    )
+
+
+def outbox(options: TuneCommand, record: Trial) -> Path:
+    return options.folder / "mlflow" / f"{record.number:03d}.jsonl"
+
+
+def finish(tracker: Tracker, record: Trial, reason: str | None) -> None:
+    tracker.tags({"outcome": record.outcome, "reason": reason or None})
+    if tracker.finish(STATUS[record.outcome]):
+        tracker.outbox.delete()
+
+
+def settle(options: TuneCommand, ledger: Ledger, parent: Tracker) -> None:
+    """Ends what goes on in MLflow though nobody works on it, and tells it what it could not be told while it was away."""
+    for record in ledger.trials():
+        if outbox(options, record).exists():
+            tracker = open_run(options, record, parent)
+            finish(tracker, record, record.reason)
+            if tracker.run_id != record.run_id:
+                ledger.write(record.model_copy(update={"run_id": tracker.run_id}))
+        elif (tracker := Tracker(parent.uri, record.run_id)).running():
+            finish(tracker, record, record.reason or "by the end of the command")

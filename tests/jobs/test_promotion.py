@@ -13,10 +13,11 @@ from ms2sl import checkpoint
 from ms2sl.checkpoint import fingerprint, read_card
 from ms2sl.dataset import Dataset
 from ms2sl.errors import InputError
+from ms2sl.mlflow_server import connect
 from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.registry import pin
 from ms2sl.skeletons import HOLISTIC_178X3
-from ms2sl.tracking import Tracker, connect, default_uri
+from ms2sl.tracking import Tracker, default_uri
 
 
 @pytest.fixture
