@@ -94,17 +94,16 @@ def test_a_sweep_tries_settings_keeps_all_and_registers_the_best(options, capsys
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_what_diverges_or_fails_ends_no_sweep_and_says_why(options, tmp_path):
-    training = {"learning_rate": {"choice": [1e-3, 1e9]}, "batch_size": {"choice": [4, 4000]}}
-    sweep = options(
-        space=space_file(tmp_path, {"training": training}), search="grid", scheduler="none", training={"warmup": 0}, max_failures=0
-    )
+    no_memory = 2**26
+    space = {"training": {"learning_rate": {"choice": [1e-3, 1e9]}}, "model": {"width": {"choice": [16, no_memory]}}}
+    sweep = options(space=space_file(tmp_path, space), search="grid", scheduler="none", training={"warmup": 0}, max_failures=0)
     run(sweep)
-    of = {(trial.drawn["training.learning_rate"], trial.drawn["training.batch_size"]): trial for trial in trials(sweep)}
-    assert of[1e-3, 4].outcome == "finished"
-    assert of[1e9, 4].outcome == "diverged"
-    assert "training.learning_rate" in of[1e9, 4].reason
-    assert of[1e-3, 4000].outcome == of[1e9, 4000].outcome == "failed"
-    assert "do not fill one batch of 4000" in of[1e-3, 4000].reason
+    of = {(trial.drawn["training.learning_rate"], trial.drawn["model.width"]): trial for trial in trials(sweep)}
+    assert of[1e-3, 16].outcome == "finished"
+    assert of[1e9, 16].outcome == "diverged"
+    assert "training.learning_rate" in of[1e9, 16].reason
+    assert of[1e-3, no_memory].outcome == of[1e9, no_memory].outcome == "failed"
+    assert "allocate memory" in of[1e-3, no_memory].reason
     statuses = sorted(each.info.status for each in runs(sweep)[1])
     assert statuses == ["FAILED", "FAILED", "FAILED", *["FINISHED"] * (len(of) - 3)]
 
