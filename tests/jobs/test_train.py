@@ -49,6 +49,7 @@ def test_two_workers_train_one_model_that_loads_without_ray(whole):
 
 TWO_MACHINES = """
 import os, sys
+import ray
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
 for _ in range(2):
@@ -56,6 +57,8 @@ for _ in range(2):
 os.environ["RAY_ADDRESS"] = cluster.address
 from jobs.train import TrainCommand, run
 run(TrainCommand.parse(sys.argv[1:]))
+ray.shutdown()  # before its machines: a driver whose machine is gone ends with 1
+cluster.shutdown()
 """
 
 
