@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from jobs import evaluate, train
 from jobs.command import Command, main
+from jobs.models import with_folders
 from ms2sl import backtranslation
 from ms2sl.clip import Clip
 from ms2sl.dataset import Dataset
@@ -29,7 +30,7 @@ from ms2sl.model.ms2sl import ModelConfig
 from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri
 from ms2sl.training import TrainingConfig
-from ms2sl.uri import LocalPath, Place, Uri
+from ms2sl.uri import LocalPath, ModelPlace, Place, Uri
 from tune_spaces.ablations import FULL, SPACE
 
 ABLATIONS = SPACE["variants"]
@@ -41,7 +42,9 @@ class AblateCommand(Command):
     data: Place = Field("data/fingerspelling", description="folder of a prepared dataset; best one whose clips all have text and speech")
     split: str = Field("test", description="split to judge on")
     clips: int = Field(200, gt=1, description="clips to judge on")
-    reader: LocalPath = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
+    reader: ModelPlace = Field(
+        Path("runs/recogniser/model"), description="folder, or models:/name@alias, of the recogniser or back-translator to judge by"
+    )
     runs: LocalPath = Field(Path("runs/ablations"), description="folder for the trained models and the results")
     only: tuple[str, ...] = Field(tuple(ABLATIONS), description=f"which of: {', '.join(ABLATIONS)}")
     seeds: int = Field(1, gt=0, description="trainings of each; one says nothing of how much is chance")
@@ -56,12 +59,11 @@ class AblateCommand(Command):
 
 
 def run(options: AblateCommand) -> list[Result]:
-    options = options.model_copy(
-        update={"data": Location(options.data).uri, "runs": options.runs.absolute(), "reader": options.reader.absolute()}
-    )
+    options = options.model_copy(update={"data": Location(options.data).uri, "runs": options.runs.absolute()})
     unknown = set(options.only) - set(ABLATIONS)
     if unknown:
         raise InputError(f"there is no ablation '{unknown.pop()}'; there are: {', '.join(ABLATIONS)}")
+    options = with_folders(options, "reader", within=options.runs, runs=options.runs)
     dataset, sentences = Dataset(options.data), backtranslation.load(options.reader).sentences
     clips = chosen_clips(dataset, options.split, options.clips)
     evaluate.check_reader(options.reader, dataset)

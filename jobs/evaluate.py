@@ -16,6 +16,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from jobs.command import Command, check_resources, main, start_ray
+from jobs.models import with_folders
 from jobs.promotion import Promotion
 from jobs.shared import check_shared
 from jobs.waiting import watch
@@ -41,7 +42,7 @@ from ms2sl.rendering import strips
 from ms2sl.shards import write_parquet
 from ms2sl.storage import Location
 from ms2sl.tracking import Tracker, default_uri
-from ms2sl.uri import LocalPath, PathOrName, Place, Uri
+from ms2sl.uri import LocalPath, ModelPlace, PathOrName, Place, Uri
 
 CHUNK = 64  # clips that an actor judges at a time
 MS2SL = "ms2sl"
@@ -58,12 +59,14 @@ class EvaluateCommand(Command):
     interrupted: ClassVar[str] = "nothing of an evaluation is kept until all is measured; run the same command again"
     data: Place = Field("data/fingerspelling", description="folder of the prepared dataset, local or a URI")
     split: str = Field("test", description="split to judge on")
-    model: LocalPath = Field(Path("runs/quickstart/model"), description="folder of the trained model")
-    others: dict[str, LocalPath] = Field({}, description="other trained models to compare with: name=folder")
+    model: ModelPlace = Field(Path("runs/quickstart/model"), description="folder of the trained model, or models:/name@alias of MLflow")
+    others: dict[str, ModelPlace] = Field({}, description="other trained models to compare with: name=folder, or name=models:/name@alias")
     produced: dict[str, LocalPath] = Field(
         {}, description="what other systems produced: name=folder of .pose files named by the ids of clips"
     )
-    reader: LocalPath = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
+    reader: ModelPlace = Field(
+        Path("runs/recogniser/model"), description="folder, or models:/name@alias, of the recogniser or back-translator to judge by"
+    )
     out: LocalPath = Field(Path("runs/quickstart/evaluation"), description="folder for results.md, results.json and gallery.html")
     clips: int = Field(200, gt=1, description="clips to judge on, the first of the split")
     shown: int = Field(12, ge=0, description="clips in the gallery: worst, median and best ones")
@@ -111,8 +114,8 @@ class JudgeActor:
 
 
 def run(options: EvaluateCommand) -> list[Result]:
-    options = options.model_copy(update={"data": Location(options.data).uri, "model": options.model.absolute()})
-    options = options.model_copy(update={"reader": options.reader.absolute()})
+    options = options.model_copy(update={"data": Location(options.data).uri})
+    options = with_folders(options, "model", "others", "reader", within=options.out)
     return promoted(options) if options.promote else evaluated(options)
 
 

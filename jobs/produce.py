@@ -1,7 +1,7 @@
 """Produces signing for many utterances on Ray Data, or for one.
 
     python -m jobs.produce --model runs/quickstart/model --text hello
-    python -m jobs.produce --model runs/quickstart/model --utterances words.csv --out signed
+    python -m jobs.produce --model models:/ms2sl@champion --utterances words.csv --out signed
 
 Run again, it makes only what is missing. Status: 0 if all is there, 3 if some utterances could not be produced, 1 if none could.
 """
@@ -13,6 +13,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from jobs.command import NOTHING_DONE, SOME_FAILED, Command, check_resources, main, start_ray
+from jobs.models import with_folders
 from jobs.shared import check_shared
 from jobs.waiting import watch
 from ms2sl.clip import Speech, Utterance
@@ -27,13 +28,13 @@ from ms2sl.produced import OutputFolder, Settings, read_utterances
 from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.rendering import gif
 from ms2sl.skeletons import HOLISTIC_178X3
-from ms2sl.uri import LocalPath
+from ms2sl.uri import LocalPath, ModelPlace, Uri
 
 
 class ProduceCommand(Command):
     """Signs what is written or spoken: one --text or --speech, or a file or folder of --utterances."""
 
-    model: LocalPath = Field(Path("runs/quickstart/model"), description="folder of a trained model")
+    model: ModelPlace = Field(Path("runs/quickstart/model"), description="folder of a trained model, or models:/name@alias of MLflow")
     text: str | None = Field(None, description="one text to sign")
     speech: LocalPath | None = Field(None, description="one recording to sign (wav, flac, mp3, ogg)")
     utterances: LocalPath | None = Field(None, description="a Parquet, CSV or text file of texts, or a folder of recordings")
@@ -47,6 +48,7 @@ class ProduceCommand(Command):
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
     slrtp: bool = Field(False, description="also write slrtp.pt, in the format of the SLRTP challenge's evaluation")
     batch_size: int = Field(32, gt=0, description="utterances a batch")
+    tracking: Uri | None = Field(None, description="MLflow tracking URI, for models:/…; by default the database in runs")
 
 
 class Produce:
@@ -68,12 +70,12 @@ def load(options: ProduceCommand) -> MS2SLProducer:
 
 def run(options: ProduceCommand) -> int:
     """The status of the command."""
-    options = options.model_copy(update={"model": options.model.absolute(), "out": options.out.absolute()})
     given = [name for name in ("text", "speech", "utterances") if getattr(options, name) is not None]
     if len(given) != 1:
         raise InputError("give one of --text, --speech and --utterances")
     if options.slrtp and options.utterances is None:
         raise InputError("--slrtp writes a file of many utterances: give --utterances")
+    options = with_folders(options.model_copy(update={"out": options.out.absolute()}), "model", within=options.out)
     if options.utterances is not None:
         return produce_many(options)
     produce_one(options)

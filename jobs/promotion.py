@@ -6,19 +6,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ms2sl.checkpoint import fingerprint, publish, read_card
+from ms2sl.checkpoint import fingerprint, read_card
 from ms2sl.errors import InputError
 from ms2sl.evaluation.promotion import Verdict, compare
 from ms2sl.evaluation.quality import ScoreName
 from ms2sl.evaluation.summary import Result
 from ms2sl.mlflow_server import connect
-from ms2sl.registry import CANDIDATE, CHAMPION, NAME, SCHEME, pin
+from ms2sl.registry import CANDIDATE, CHAMPION, NAME, fetch
 from ms2sl.skeleton import Skeleton
 from ms2sl.tracking import WEIGHTS, Tracker
-from ms2sl.uri import public
+from ms2sl.uri import REGISTERED, public
 
 T = TypeVar("T")
-ALIAS = f"{SCHEME}{NAME}@{CHAMPION}"
+ALIAS = f"{REGISTERED}{NAME}@{CHAMPION}"
 
 
 class Promotion:
@@ -43,17 +43,16 @@ class Promotion:
         if self.present in (None, self.version):
             yield None
             return
-        place = f"{SCHEME}{NAME}/{self.present}"
+        place = f"{REGISTERED}{NAME}/{self.present}"
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out, prefix=".champion-") as temporary, pin(place, self.uri).folder() as folder:
+        with tempfile.TemporaryDirectory(dir=out, prefix=".champion-") as temporary:
+            _, folder = fetch(place, self.uri, Path(temporary))
             if read_card(folder, "ms2sl").skeleton != skeleton:
                 raise InputError(
                     f"{place}, the present champion, is of another skeleton than the data, so the model cannot be compared with it: "
                     f"leave out --promote, or point {ALIAS} to the model yourself"
                 )
-            copy = Path(temporary) / f"{NAME}-{self.present}"
-            publish(folder, copy)
-            yield copy
+            yield folder
 
     def decide(self, model: Sequence[Result], champion: Sequence[Result], score: ScoreName, margin: float) -> str:
         """Moves the alias if the verdict is so, keeps the verdict in tags of the version (``promotion``: ``promoted`` or ``refused``;

@@ -16,6 +16,7 @@ from ray import tune
 
 from jobs.command import main, start_ray
 from jobs.evaluate import check_reader
+from jobs.models import with_folders
 from jobs.runs import claim, held
 from jobs.shared import check_shared
 from jobs.sweep.bookkeeping import Bookkeeper, settle
@@ -46,6 +47,7 @@ ENVIRONMENT = {
 def run(options: TuneCommand) -> None:
     space = load_space(options.space)
     options = options.model_copy(update={"data": Location(options.data).uri}).settled(space)
+    options = with_folders(options, "reader", "trained", within=options.runs, runs=options.runs)
     dataset = Dataset(options.data)
     check(options, dataset)
     options = options.model_copy(update={"score": options.score or usual_score(backtranslation.load(options.reader))})

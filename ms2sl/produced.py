@@ -23,6 +23,7 @@ from ms2sl.names import check_name
 from ms2sl.posefile import to_bytes
 from ms2sl.producers.each import produce_each
 from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.registry import FETCHED
 from ms2sl.shards import decode_poses, encode_confidence, encode_poses, write_parquet
 from ms2sl.skeleton import Skeleton
 from ms2sl.storage import Location
@@ -58,7 +59,7 @@ class OutputFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not record.exists():
-                if any(self.path.iterdir()):
+                if any(path.name != FETCHED for path in self.path.iterdir()):
                     raise InputError(f"{self.path} is not empty and holds no production: choose another --out")
                 write_files(self.path, {record.name: settings.model_dump_json(indent=1).encode()})
         except OSError as error:

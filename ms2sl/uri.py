@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 # One letter before the colon is no scheme. One slash will do: it is what pathlib makes of two.
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+REGISTERED = "models:/"
+MODEL = re.compile(rf"{REGISTERED}([^/@]+)(?:@([^/@]+)|/(\d+))")
 PORT = r"(?![^/?#@]*:\d+(?:[/?#]|$))"  # host:9000/…, which is no user:password
 # With a password, all up to the last @: a key that should have been percent-encoded may hold any of / ? # @.
 PASSWORD, USER = re.compile(rf"://{PORT}[^/?#@]*:.*@", re.DOTALL), re.compile(r"://[^/?#]*@")
@@ -62,12 +64,33 @@ def _no_uri(value: object) -> object:
     return value
 
 
-def _model(value: str) -> str:
-    return value if value.startswith("models:/") and "://" not in value else _no_uri(value)
+def is_registered(model: object) -> bool:
+    """Whether it is a model of MLflow's registry; else it is a folder."""
+    return str(model).startswith(REGISTERED)
+
+
+def model_parts(model: object) -> tuple[str, str | None, str | None]:
+    """Name, alias and version of a registered model, of which the second or the third is None. Raises ValueError for what names none."""
+    match = MODEL.fullmatch(str(model))
+    if match is None:
+        raise ValueError(f"'{model}' names no registered model: write models:/name@alias or models:/name/version")
+    return match[1], match[2], match[3]
+
+
+def _model(value: object) -> Path | str:
+    if is_registered(value):
+        model_parts(value)
+        return str(value)
+    if not isinstance(value, str | Path):
+        raise ValueError("a model is a folder, or models:/name@alias")
+    try:
+        return Path(_local(value))
+    except ValueError as error:
+        raise ValueError(f"{error}, or a model that MLflow has registered: models:/name@alias") from None
 
 
 Uri = Annotated[str, PlainSerializer(public_uri, return_type=str, when_used="json")]  # recorded without its credentials
 Place = Annotated[Uri, BeforeValidator(_place)]  # a local path, or a URI of a store, for Location
 LocalPath = Annotated[Path, BeforeValidator(_local)]  # a path where files are made and read by name
-ModelPlace = Annotated[str, AfterValidator(_model)]  # a folder, or a model that MLflow has registered
+ModelPlace = Annotated[Path | str, BeforeValidator(_model)]  # a path, or a model that MLflow has registered as text: models:/name@alias
 PathOrName = Annotated[str, AfterValidator(_no_uri)]  # a local path, or a name that is looked up elsewhere, such as on a hub

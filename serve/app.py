@@ -4,15 +4,14 @@ serve run serve.app:build model=runs/quickstart/model
 curl -X POST localhost:8000/v1/signs -H 'content-type: application/json' -d '{"text": "hello"}' -o hello.pose
 """
 
-from pathlib import Path
-
 import ray
 from click import ClickException
 from ray import serve
 
+from ms2sl.checkpoint import CONFIG
 from ms2sl.errors import InputError
-from ms2sl.registry import pin
 from serve.frontend import Frontend
+from serve.models import absolute, find
 from serve.renderer import Renderer
 from serve.sampler import Sampler
 from serve.settings import Service
@@ -32,7 +31,7 @@ def build(arguments: dict) -> serve.Application:
     try:
         service = Service.parse(arguments)
         if service.keys is not None:
-            service = service.model_copy(update={"keys": service.keys.absolute()})
+            service = service.model_copy(update={"keys": absolute(service.keys)})
             service.api_keys()
         return application(service, model(service))
     except InputError as error:
@@ -69,8 +68,8 @@ def application(service: Service, model: dict) -> serve.Application:
 def model(service: Service) -> dict:
     """What is asked for, as a version or folder that all samplers find, whenever they start."""
     if service.model is None:
-        return {"model": str(Path(DEFAULT_MODEL).absolute()), "tracking": service.tracking}
-    pinned = pin(service.model, service.tracking)
+        return {"model": str(absolute(DEFAULT_MODEL, CONFIG)), "tracking": service.tracking}
+    pinned = find(service.model, service.tracking)
     return {"model": pinned.place, "tracking": pinned.tracking}
 
 

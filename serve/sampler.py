@@ -19,9 +19,10 @@ from ms2sl.errors import InputError
 from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.producers.sampling import Sampling
 from ms2sl.producers.windows import Signing, Window
-from ms2sl.registry import pin
 from serve.answers import log_fault
 from serve.batcher import Batcher, in_thread
+from serve.models import find
+from serve.settings import Service
 from serve.warmup import warm_up
 
 log = logging.getLogger("ray.serve")
@@ -113,7 +114,8 @@ class Sampler:
         self.producers, self.failure = dict([*before, (version, producer)]), ""
 
     def _load(self, wanted: dict[str, str | None]) -> tuple[str, MS2SLProducer]:
-        pinned = pin(wanted["model"], wanted.get("tracking"))
+        asked = Service.parse({"model": wanted["model"], "tracking": wanted.get("tracking")})
+        pinned = find(asked.model, asked.tracking)
         if pinned.version in self.producers:
             return pinned.version, self.producers[pinned.version]
         with pinned.folder() as folder:

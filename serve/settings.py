@@ -33,7 +33,7 @@ class Service(Config):
     """The application's arguments: of ``serve run serve.app:build key=value …``, and ``args`` of a config file."""
 
     model: ModelPlace | None = Field(None, description="a checkpoint folder, models:/name@alias or models:/name/version")
-    tracking: Uri | None = Field(None, description="MLflow's URI, for models:/…; by default the database in runs")
+    tracking: Uri | None = Field(None, description="MLflow's URI, for models:/…; by default MLFLOW_TRACKING_URI, or else runs/mlflow.db")
     sampling: Sampling = Field(Sampling(), description="of requests that do not say")
     limits: Limits = Limits()
     keys: LocalPath | None = Field(None, description="file of API keys, one a line; without it everybody may ask")

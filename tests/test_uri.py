@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ms2sl.errors import InputError
 from ms2sl.storage import Location
-from ms2sl.uri import LocalPath, PathOrName, Place, public
+from ms2sl.uri import LocalPath, ModelPlace, PathOrName, Place, public
 
 PLAIN = "s3://bucket/a folder?endpoint_override=host:9000&scheme=http&region=us-east-1".replace(" ", "%20")
 
@@ -64,6 +64,20 @@ def test_local_paths_are_taken_as_they_are():
     for path in ("runs", "/data/runs", "a:b", "c:/d", "../x y"):
         assert TypeAdapter(LocalPath).validate_python(path) == Path(path)
     assert TypeAdapter(LocalPath).validate_python("file:///data/my%20runs") == Path("/data/my runs")
+
+
+def test_a_model_is_a_path_or_a_registered_model():
+    for kind in (ModelPlace, ModelPlace | None):
+        take = TypeAdapter(kind).validate_python
+        assert take("runs/a") == take(Path("runs/a")) == Path("runs/a")
+        assert take("file:///data/my%20model") == Path("/data/my model")
+        for model in ("models:/ms2sl@champion", "models:/ms2sl/3"):
+            assert take(model) == take(take(model)) == model
+    for wrong in ("models:/ms2sl", "models:/ms2sl/latest", "models://ms2sl@champion", "models:/a/b@c"):
+        with pytest.raises(ValidationError, match=r"write models:/name@alias or models:/name/version"):
+            TypeAdapter(ModelPlace).validate_python(wrong)
+    with pytest.raises(ValidationError, match=r"s3://bucket/a is a URI, but only a path is taken here: .* models:/name@alias"):
+        TypeAdapter(ModelPlace).validate_python("s3://key:SECRET@bucket/a")
 
 
 def test_a_uri_that_lacks_a_slash_is_no_place():

@@ -20,7 +20,7 @@ from ms2sl.producers.sampling import Sampling
 from ms2sl.sweep.ledger import LATENCY, QUALITY
 from ms2sl.tracking import flatten
 from ms2sl.training import TrainingConfig
-from ms2sl.uri import LocalPath, PathOrName, Place, Uri
+from ms2sl.uri import LocalPath, ModelPlace, PathOrName, Place, Uri
 from tune_spaces import Space, load_space, nested
 
 RECIPE = ("model", "losses", "hide", "training", "sampling")  # what a space can vary
@@ -49,12 +49,16 @@ class TuneCommand(Command):
     trials: int = Field(12, gt=0, description="settings to try, the recipe's own among them; a grid is tried whole")
     minutes: float | None = Field(None, gt=0, description="time after which this command stops; the same command goes on")
     judgements: int = Field(9, gt=0, description="how often a trial is judged on its way, in place of training.validate_every")
-    reader: LocalPath = Field(Path("runs/recogniser/model"), description="folder of the recogniser or back-translator to judge by")
+    reader: ModelPlace = Field(
+        Path("runs/recogniser/model"), description="folder, or models:/name@alias, of the recogniser or back-translator to judge by"
+    )
     score: ScoreName | None = Field(
         None, description="what quality is; by default letter_error of a recogniser, log_likelihood of a back-translator"
     )
     clips: int = Field(64, gt=1, description="dev clips to judge a trial on; the best is then compared on all others")
-    trained: LocalPath | None = Field(None, description="folder of a trained model, for a space of sampling alone")
+    trained: ModelPlace | None = Field(
+        None, description="folder of a trained model, or models:/name@alias of MLflow, for a space of sampling alone"
+    )
     model: ModelConfig = ModelConfig()
     losses: LossWeights = LossWeights()
     hide: HideConfig = HideConfig()
@@ -133,8 +137,7 @@ class TuneCommand(Command):
             "objectives": objectives,
             "search": self.search or ("grid" if space.variants else "optuna" if several else "random"),
             "scheduler": self.scheduler or ("asha" if self.trains and not several and not space.variants else "none"),
-            **{key: getattr(self, key).absolute() for key in ("runs", "reader")},
-            "trained": self.trained and self.trained.absolute(),
+            "runs": self.runs.absolute(),
         }
         options = self.model_copy(update=decided)
         options._check(space)

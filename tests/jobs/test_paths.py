@@ -100,6 +100,32 @@ def test_any_other_place_is_refused_or_kept_whole_and_recorded_without_credentia
     assert "SECRET" not in f"{options!r} {options} {recorded}"
 
 
+MODELS = [(kind, name) for kind, name, field in ALL if "models:/" in (field.description or "") and Path in inner(field.annotation)]
+
+
+def test_options_for_models_were_found():
+    found = {(kind.__name__, name) for kind, name in MODELS}
+    assert found >= {
+        ("ProduceCommand", "model"),
+        ("EvaluateCommand", "model"),
+        ("EvaluateCommand", "others"),
+        ("EvaluateCommand", "reader"),
+    }
+    assert found >= {("AblateCommand", "reader"), ("TuneCommand", "reader"), ("TuneCommand", "trained"), ("Service", "model")}
+
+
+@pytest.mark.parametrize(("kind", "option"), MODELS, ids=lambda value: getattr(value, "__name__", value))
+def test_a_model_may_be_a_registered_one(kind, option):
+    def taken(model):
+        value = getattr(given(kind, option, model), option)
+        return value["name"] if isinstance(value, dict) else value
+
+    assert [taken(model) for model in ("models:/ms2sl@champion", "models:/ms2sl/3")] == ["models:/ms2sl@champion", "models:/ms2sl/3"]
+    assert taken("runs/a/model") == Path("runs/a/model")
+    with pytest.raises(InputError, match=rf"^{option}.*models:/ms2sl.* write models:/name@alias or models:/name/version$"):
+        taken("models:/ms2sl")
+
+
 def test_a_recipe_is_a_local_file():
     with pytest.raises(InputError, match="recipe: s3://bucket/folder is a URI"):
         commands().__next__().parse(["--recipe", URI])

@@ -10,6 +10,7 @@ import torch
 from ms2sl import checkpoint
 from ms2sl.checkpoint import WEIGHTS, read_card
 from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.registry import pin
 from serve import sampler as module
 from serve.sampler import Sampler
 
@@ -71,7 +72,7 @@ def deployed(models: list[Path], loads: Loads) -> Sampler:
 
 
 def fingerprint(model: Path) -> str:
-    return module.pin(str(model)).version
+    return pin(str(model)).version
 
 
 def test_models_are_loaded_one_at_a_time_and_the_newest_is_served(models, loads):

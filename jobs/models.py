@@ -1,0 +1,38 @@
+"""Models that a job's options name: folders, or registered models of MLflow, which are fetched once, to where all machines see them."""
+
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from jobs.command import Command
+from ms2sl.registry import FETCHED, fetch
+from ms2sl.tracking import default_uri
+from ms2sl.uri import is_registered
+
+T = TypeVar("T", bound=Command)
+
+
+def with_folders(options: T, *names: str, within: Path, runs: Path = Path("runs")) -> T:
+    """The options of these names as absolute folders. What an alias means is decided here, once, and printed.
+
+    within: the job's folder of results, which all machines share; registered models are fetched into it.
+    runs: has the database that is asked unless ``options.tracking`` says another. Raises InputError.
+    """
+
+    @cache
+    def folder(model: Path | str) -> Path:
+        if not is_registered(model):
+            return Path(model).absolute()
+        version, checkpoint = fetch(str(model), options.tracking or default_uri(runs), within.absolute() / FETCHED)
+        if "@" in str(model):
+            print(f"{model} is version {version}")
+        return checkpoint
+
+    found = {}
+    for name in names:
+        value = getattr(options, name)
+        if isinstance(value, dict):
+            found[name] = {key: folder(model) for key, model in value.items()}
+        elif value is not None:
+            found[name] = folder(value)
+    return options.model_copy(update=found)
