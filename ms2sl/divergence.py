@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from ms2sl.errors import InputError
 
-RECENT = 20  # reports that the loss is compared with
+RECENT = 20  # reports that the loss is compared with ...
+ENOUGH = 8  # ... if there are so many: how much fewer change from one to the next may be chance
 NOISE = 20  # usual changes from one report to the next that no noise reaches
 
 
@@ -32,7 +33,7 @@ class LossHistory:
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
             what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient became {gradient_norm}"
             raise Diverged(f"training diverged: the {what} by step {step}; lower training.learning_rate or look for broken clips")
-        if len(self.recent) > 1:
+        if len(self.recent) >= ENOUGH:
             usual = statistics.median(self.recent)
             change = statistics.median(abs(after - before) for before, after in pairwise(self.recent))
             if loss > usual + max(self.first - self.lowest, NOISE * change):

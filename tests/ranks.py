@@ -70,6 +70,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     accumulated = follow(Line(), CLIPS[rank], Rank(), max_frames=256)
-    diverged = follow(Line(explodes=30 if rank == 1 else None), [40, 80], Rank(), steps=60)
+    diverged = follow(Line(explodes=50 if rank == 1 else None), [40, 80], Rank(), steps=80)
     print(json.dumps({"accumulated": accumulated, "diverged": diverged}))
     dist.destroy_process_group()

@@ -30,12 +30,13 @@ def test_neither_a_constant_nor_a_scale_decides_what_has_diverged(scale, shift):
 
 def test_a_loss_that_explodes_from_the_beginning_has_diverged():
     with pytest.raises(Diverged):
-        report(LossHistory(), [20, 21, 20.5, 80, 4e4, 1e7])
+        report(LossHistory(), [20, 21, 20.5, 20.8, 20.1, 21.2, 20.4, 20.6, 80])
 
 
 def test_a_loss_that_only_makes_noise_has_not_diverged():
-    rng = random.Random(1)
-    report(LossHistory(), [rng.gauss(0, 1) for _ in range(5000)])
+    for seed in range(500):
+        rng = random.Random(seed)
+        report(LossHistory(), [rng.gauss(0, 1) for _ in range(60)])
 
 
 def test_spikes_of_a_batch_of_hard_clips_have_not_diverged():
