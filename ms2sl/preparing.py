@@ -14,7 +14,7 @@ from ms2sl.names import check_name
 from ms2sl.shards import Rejection, add_features, read_header, to_row
 from ms2sl.storage import Location
 
-FORMAT = 4  # another where a file is decoded otherwise than before
+FORMAT = 3
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from ms2sl.skeleton import Skeleton
 from ms2sl.storage import Location
 from ms2sl.uri import public_uri
 
+READING = 2  # how files are read: another where clips come out otherwise than before
 AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 
 
@@ -86,7 +87,7 @@ class RecordCorpus(ABC):
         return self.index[index].id
 
     def digest(self) -> str:
-        return hashlib.blake2b("\n".join(map(repr, self.index)).encode(), digest_size=8).hexdigest()
+        return hashlib.blake2b("\n".join(map(repr, [READING, *self.index])).encode(), digest_size=8).hexdigest()
 
     def clip(self, index: int) -> Clip:
         """Parts that cannot be read are left out with a remark. Raises InputError if none is left, or the clip is none of its own."""

@@ -107,6 +107,7 @@ def test_flat_names_are_words_and_hold_every_number(report):
 def test_mlflow_takes_every_finite_number(report, uri):
     tracker = Tracker.open(uri, "signs", "first", params={}, tags={})
     tracker.metrics({f"test/{name}": value for name, value in report.flat().items()}, 0)
+    tracker.finish()
     logged = mlflow.MlflowClient(uri).get_run(tracker.run_id).data.metrics
     assert sorted(logged.values()) == pytest.approx(sorted(value for value in report.flat().values() if abs(value) < float("inf")))
     assert logged["test/real_signing/amplitude"] == 1
