@@ -195,13 +195,17 @@ def _start(options: dict) -> None:
 
 
 def check_resources(workers: int, cpus: float = 1, gpus: float = 0) -> None:
-    """Raises InputError if the cluster can never run the workers, which would otherwise wait for ever.
+    """Raises InputError if the cluster can never run the workers, which would otherwise wait for ever; one that autoscales may grow.
 
     cpus, gpus: what each of them takes.
     """
     import ray
 
-    for kind, needed in (("CPU", workers * cpus), ("GPU", workers * gpus)):
-        available = ray.cluster_resources().get(kind, 0)
-        if available < needed:
-            raise InputError(f"{workers} workers need {needed:g} {kind}s, but the cluster has {available:g}: lower --workers")
+    from jobs.autoscaling import autoscales
+
+    there = ray.cluster_resources()
+    for kind, each in (("CPU", cpus), ("GPU", gpus)):
+        needed, available = workers * each, there.get(kind, 0)
+        if available < needed and not autoscales():
+            lacking = f"{workers} workers need {needed:g} {kind}s, but the cluster has {available:g} {kind}s and does not autoscale"
+            raise InputError(f"{lacking}: {'lower --workers' if available >= each else f'add a node that has {kind}s'}")

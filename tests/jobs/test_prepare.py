@@ -85,7 +85,7 @@ def test_a_dataset_of_another_corpus_is_not_overwritten(options, tmp_path, card)
 
 def test_more_workers_than_the_cluster_has_is_an_error_and_no_hang(options, tmp_path, card):
     many = options.model_copy(update={"out": tmp_path, "workers": 99, "shard_size": 1})
-    with pytest.raises(InputError, match=r"36 workers need 32\.4 CPUs, but the cluster has 4: lower --workers"):
+    with pytest.raises(InputError, match=r"36 workers need 32\.4 CPUs, but the cluster has 4 CPUs and does not autoscale: lower --workers"):
         prepare(many)
 
 
