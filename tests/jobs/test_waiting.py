@@ -1,5 +1,7 @@
 import io
 import re
+import subprocess
+import sys
 import threading
 import time
 
@@ -67,3 +69,38 @@ def test_a_word_about_waiting_goes_when_work_goes_on(full, monkeypatch):
         assert eventually(lambda: bar.postfix == said)
     ray.util.remove_placement_group(group)
     assert waiting.wanting() == ""
+
+
+LOST_NODE = """
+import io, time
+import ray
+from ray.cluster_utils import Cluster
+from tqdm import tqdm
+from jobs import waiting
+
+def until(true):
+    while not true():
+        time.sleep(0.1)
+
+waiting.STILL, waiting.INTERVAL = 0.2, 0.1
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+node = cluster.add_node(num_cpus=2)
+ray.init(cluster.address)
+group = ray.util.placement_group([{"CPU": 1}] * 2)  # as a training reserves its workers
+ray.get(group.ready())
+with tqdm(total=1, file=io.StringIO(), postfix="step 3") as bar:
+    waiting.watch(bar)
+    cluster.remove_node(node, allow_graceful=False)
+    until(lambda: "waiting since" in bar.postfix)
+    until(lambda: "of 0 CPUs" in bar.postfix)
+    print(bar.postfix)
+    cluster.add_node(num_cpus=2)
+    until(lambda: bar.postfix == "step 3")
+"""
+
+
+@pytest.mark.slow
+def test_a_job_that_has_lost_a_node_says_what_it_waits_for_until_another_comes():
+    ended = subprocess.run([sys.executable, "-c", LOST_NODE], capture_output=True, text=True, check=False, timeout=240)
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r"waiting since \d\d:\d\d \(\d+ s\) for 2 x 1 CPU; free: 0 of 0 CPUs\n", ended.stdout)
