@@ -31,7 +31,7 @@ class TrainingConfig(Config):
     max_frames: int = Field(
         32_768,
         gt=0,
-        description="padded frames (clips x the longest) a forward pass; a larger batch is learned from in parts, each with contrastive terms of its own",
+        description="padded frames (clips x the longest) a forward pass; a larger batch is learned from in parts, contrastive terms too",
         json_schema_extra=CHANGEABLE,
     )
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW; cosine decay to 0")
