@@ -130,7 +130,7 @@ def test_one_bad_file_is_reported_and_the_others_go_on(tmp_path, ray_cluster, ca
     assert "cut short or no .pose file" in rejection["reason"]
     assert "left out: poses of 1 clips; the column 'remarks' of the shards says why" in said
     assert "clips with: text + speech + sign 1, text 1, text + sign 1" in said
-    assert json.loads((tmp_path / "out" / "description.json").read_text())["splits"]["train"]["vocabulary"] == 3
+    assert json.loads((tmp_path / "out" / "description.json").read_text())["splits"]["train"]["vocabulary"] == 4
     assert (tmp_path / "out" / "description.png").read_bytes().startswith(b"\x89PNG")
 
 
