@@ -57,6 +57,10 @@ class Command(BaseSettings):
 
     __str__ = __repr__
 
+    def without_credentials(self: T) -> T:
+        """For what is written to disk whole: its URIs cannot be opened any more."""
+        return self.model_copy(update={name: public(value) for name, value in self if isinstance(value, str)})
+
     def options(self) -> dict:
         """All options as plain data, to be recorded: URIs are without their credentials."""
         return self.model_dump(mode="json", exclude={"recipe"})

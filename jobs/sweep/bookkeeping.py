@@ -17,6 +17,7 @@ from jobs.waiting import watch
 from ms2sl.sweep.ledger import QUALITY, Ledger, Trial
 from ms2sl.sweep.values import is_number, judged
 from ms2sl.tracking import Tracker, flatten
+from ms2sl.uri import public
 
 STATUS = {"finished": "FINISHED", "stopped": "KILLED", "open": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 
@@ -25,7 +26,8 @@ class Bookkeeper(tune.Callback):
     """One run in MLflow for each trial, under the run of the sweep, and a bar that shows how far the sweep is."""
 
     def __init__(self, options: TuneCommand, ledger: Ledger, parent: Tracker, scheduler, known: Sequence[Trial], todo: Pending):
-        self.options, self.ledger, self.parent, self.scheduler = options, ledger, parent, scheduler
+        # Tune writes all of this to disk, pickled, before the first trial.
+        self.options, self.ledger, self.parent, self.scheduler = options.without_credentials(), ledger, parent, scheduler
         self.known = {trial.number: trial for trial in known}
         self.expected = list(todo.trials)
         self.running: dict[str, Trial] = {}  # by Tune's id
@@ -127,7 +129,8 @@ class Bookkeeper(tune.Callback):
         self.bar.refresh()
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"bar": None}
+        parent = Tracker(self.parent.uri and public(self.parent.uri), self.parent.run_id)
+        return self.__dict__ | {"bar": None, "parent": parent, "trackers": {}}
 
 
 def open_run(options: TuneCommand, record: Trial, parent: Tracker) -> Tracker:

@@ -170,7 +170,7 @@ class Asha(ASHAScheduler):
     def __init__(self, options: TuneCommand, known: Sequence[Trial]):
         grace = max(1, options.interval)
         super().__init__("step", options.metrics[0], "min", max_t=options.steps, grace_period=grace, reduction_factor=REDUCTION)
-        self.options, self.stopped = options, set()
+        self.options, self.stopped = options.without_credentials(), set()  # Tune writes it to disk, pickled
         self.interrupted = {key(trial.recipe): trial for trial in known if trial.outcome == "open"}
         for trial in known:
             if trial.outcome != "open":
