@@ -38,11 +38,17 @@ REMARKS = {
 def held(options: Command) -> Iterator[None]:
     """Keeps the run for this process. The lock ends with the process, however that ends.
 
-    Raises InputError if another command works on it, and says which.
+    Raises InputError if another command works on it, and says which, and if the lock cannot be written (another user's).
     """
-    options.runs.mkdir(parents=True, exist_ok=True)
     path = options.runs / f".{options.name}.lock"
-    with path.open("a+", encoding="utf-8") as file:
+    try:
+        options.runs.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}): choose another --name, or a folder of --runs in which you may write"
+        ) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
@@ -110,14 +110,20 @@ def connect(uri: str) -> Any:
 
 @contextmanager
 def _migrating(uri: str) -> Iterator[None]:
-    """One process at a time makes the tables of a database: two would spoil each other's migrations, which MLflow does not prevent."""
-    lock = Path(tempfile.gettempdir()) / f"ms2sl-mlflow-{blake2b(uri.encode(), digest_size=8).hexdigest()}.lock"
+    """One process at a time makes the tables of a database: two would spoil each other's migrations, which MLflow does not prevent.
+
+    Where nothing can be locked (another user's file, a file system without locks) they are made all the same.
+    """
+    lock = Path(tempfile.gettempdir()) / f"ms2sl-mlflow-{os.getuid()}-{blake2b(uri.encode(), digest_size=8).hexdigest()}.lock"
     if database := sqlite_file(uri):
         database.parent.mkdir(parents=True, exist_ok=True)
         if os.access(database.parent, os.W_OK):  # else the tables are there
             lock = database.with_name(f".{database.name}.lock")
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        try:
+            fcntl.flock(held.enter_context(lock.open("a")), fcntl.LOCK_EX)
+        except OSError as error:
+            log.debug("%s cannot be locked: %s", lock, error)
         yield
 
 

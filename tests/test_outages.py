@@ -261,3 +261,9 @@ def test_commands_that_begin_at_once_on_a_new_database_are_all_tracked(tmp_path)
     client = connect(default_uri(tmp_path))
     runs = client.search_runs([client.get_experiment_by_name("signs").experiment_id])
     assert sorted((run.info.run_name, run.data.metrics["loss"]) for run in runs) == [("0", 1.0), ("1", 1.0), ("2", 1.0)]
+
+
+def test_a_database_whose_lock_cannot_be_opened_is_used_without(tmp_path):
+    (tmp_path / ".mlflow.db.lock").mkdir()  # as unwritable as another user's, even to root
+    with mlflow_server._migrating(default_uri(tmp_path)):
+        mlflow_server._try_database(default_uri(tmp_path))

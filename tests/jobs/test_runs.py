@@ -92,6 +92,12 @@ def finished(folder, steps: int) -> None:
     (folder / "model" / "config.json").write_text(json.dumps({"recipe": {"training": {"steps": steps}}}))
 
 
+def test_a_lock_that_cannot_be_opened_is_an_error_that_says_what_to_do(begun, tmp_path):
+    (tmp_path / ".old.lock").mkdir()  # as unwritable as another user's, even to root
+    with pytest.raises(InputError, match=r"\.old\.lock cannot be written .*: choose another --name"), held(begun()):
+        pass
+
+
 def test_a_run_of_an_earlier_version_goes_on_with_the_same_command(begun, dataset, capsys):
     claim(begun(), dataset)
     claim(begun(), dataset)
