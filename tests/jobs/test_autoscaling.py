@@ -104,3 +104,10 @@ def test_a_job_waits_for_the_gpus_that_an_autoscaler_brings():
     assert ended.returncode == 0, ended.stderr
     assert "GPUs: 2.0" in ended.stdout
     assert re.search(r"waiting since \d\d:\d\d \(\d+ s\) for 1 x 1 CPU \+ 1 GPU; free: \S+ of 2 CPUs, 0 of 0 GPUs", ended.stderr)
+
+
+def test_a_job_for_gpus_is_refused_where_none_can_come():
+    ended = ask(None)
+    assert ended.returncode == 1
+    said = ended.stderr.strip().splitlines()[-1]
+    assert said == "error: 2 workers need 2 GPUs, but the cluster has 0 GPUs and does not autoscale: add a node that has GPUs"
