@@ -17,6 +17,7 @@ FORMATS = "wav,w64,aiff,au,caf,flac,ogg,mp3"  # no playlists: they would open ot
 LONGEST = 600.0  # seconds
 STEREO = 2 * 48_000  # numbers a second
 UNKNOWN_SIZE = 0x7FFF0000  # bytes: programs that write wav into a pipe promise this much or more
+MOST_CHUNKS = 500  # before the samples of a wav file, which has a few; empty ones would be millions
 SHORT = 0.1  # seconds: encoders round to frames, so what is missing of less is not remarked
 
 
@@ -126,10 +127,12 @@ def _sized(encoded: bytes) -> tuple[bytes, float]:
     if encoded[:4] != b"RIFF" or encoded[8:12] != b"WAVE":
         return encoded, 1.0
     at = 12
-    while encoded[at : at + 4] != b"data":
-        if at + 8 > len(encoded):
-            return encoded, 1.0
+    for _ in range(MOST_CHUNKS):
+        if encoded[at : at + 4] == b"data" or at + 8 > len(encoded):
+            break
         at += 8 + _padded(encoded, at)
+    if encoded[at : at + 4] != b"data":
+        return encoded, 1.0
     start, size = at + 8, int.from_bytes(encoded[at + 4 : at + 8], "little")
     there = len(encoded) - start
     if size <= there and _is_chunk(encoded, at + 8 + _padded(encoded, at)):

@@ -88,7 +88,7 @@ class Outbox:
             temporary.write_text(str(end))
 
     def delete(self) -> None:
-        for path in (self.path, self._mark):
+        for path in (self._mark, self.path):  # a mark without its file would be that of a later one
             path.unlink(missing_ok=True)
 
     @property

@@ -57,7 +57,10 @@ class Location:
         return Location(f"{joined}?{self.query}" if self.query else joined)
 
     def resolve(self, path: str) -> "Location":
-        """What a user's own option names, seen from this folder: it may lead out of it, or be absolute or a URI."""
+        """What a user's own option names, seen from this folder: a path below it, or a whole URI.
+
+        From a local folder it may also lead out of it or be absolute; from a folder in a store, that raises InputError.
+        """
         if "://" in path:
             return Location(path)
         if not self.is_local:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ms2sl.audio import decode
+from ms2sl.audio import _sized, decode
 from ms2sl.clip import Speech
 from ms2sl.errors import InputError
 from tests.serve.test_asking import recording
@@ -166,3 +166,11 @@ def test_a_playlist_opens_no_other_file(tmp_path):
     ):
         with pytest.raises(InputError, match="is not audio"):
             Speech.decode(playlist.encode())
+
+
+@pytest.mark.parametrize(("empty", "found"), [(100, True), (100_000, False)])
+def test_samples_are_not_looked_for_behind_very_many_chunks(empty, found):
+    lying = wav(2**20)
+    content = lying[:12] + bytes(8 * empty) + lying[12:]
+    sized, promised = _sized(content)
+    assert (sized != content, promised > 1) == (found, found)

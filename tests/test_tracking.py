@@ -1,5 +1,6 @@
 """Runs reach MLflow, and whatever MLflow does never reaches training."""
 
+import contextlib
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from ms2sl import tracking
+from ms2sl.outbox import Outbox
 from ms2sl.tracking import Tracker, default_uri, git_commit
 
 
@@ -235,3 +237,17 @@ def test_the_commit_is_that_of_the_package(tmp_path, monkeypatch):
     assert git_commit() == git("rev-parse", "HEAD") + "+dirty"
     monkeypatch.setenv("PATH", "")
     assert git_commit() is None
+
+
+def test_an_outbox_whose_deletion_is_cut_short_has_no_mark_for_a_later_one(tmp_path):
+    outbox = Outbox(tmp_path / "mlflow.jsonl")
+    outbox.add_metrics({"loss": 1.0}, 1)
+    outbox.sent = outbox.end
+    outbox.path.unlink()
+    outbox.path.mkdir()  # so that it cannot be deleted
+    with contextlib.suppress(OSError):
+        outbox.delete()
+    outbox.path.rmdir()
+    for step in range(9):
+        outbox.add_metrics({"loss": 2.0}, step)
+    assert outbox.sent == 0
