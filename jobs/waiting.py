@@ -24,7 +24,7 @@ def _follow(bar: tqdm) -> None:
         time.sleep(INTERVAL)
         if bar.n != done:
             done, moved = bar.n, time.time()
-        lacking = wanting() if time.time() - moved >= STILL else ""
+        lacking = wanting() if time.time() - moved >= STILL and ray.is_initialized() else ""  # else Ray would join whatever runs here
         if bar.disable:
             return
         if lacking:
