@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from grpc import StatusCode
 from grpc.aio import AioRpcError
 from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
@@ -24,7 +25,9 @@ from serve.sampler import Failure, Opened, Opening, Refusal, Replaced, Served
 log = logging.getLogger("ray.serve")
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds
 # A call between replicas that died, left or was cancelled on its way; behind HAProxy calls go by gRPC.
-UNANSWERED = (RayActorError, DeploymentUnavailableError, AioRpcError, TaskCancelledError, RequestCancelledError, Abandoned)
+UNANSWERED = (RayActorError, DeploymentUnavailableError, TaskCancelledError, RequestCancelledError, Abandoned)
+# Codes of gRPC for a connection or a stream that broke; of others (a message that is too large) a second call would end alike.
+BROKEN = {StatusCode.UNAVAILABLE, StatusCode.CANCELLED, StatusCode.ABORTED, StatusCode.INTERNAL, StatusCode.UNKNOWN}
 
 
 class Lost(Exception):
@@ -143,6 +146,10 @@ async def answer(call: Callable[[], Awaitable]) -> Any:
         raise busy() from None
     except UNANSWERED as error:
         raise Lost(type(error).__name__) from None
+    except AioRpcError as error:
+        if error.code() not in BROKEN:
+            raise
+        raise Lost(f"gRPC {error.code().name}") from None
     except asyncio.CancelledError:
         if asyncio.current_task().cancelling():
             raise

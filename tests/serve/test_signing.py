@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
 from ray.exceptions import ActorDiedError, TaskCancelledError
 from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
 
@@ -18,6 +20,8 @@ LOST = [
     RequestCancelledError(),
     Abandoned(),
     asyncio.CancelledError(),
+    AioRpcError(StatusCode.UNAVAILABLE, Metadata(), Metadata()),
+    AioRpcError(StatusCode.CANCELLED, Metadata(), Metadata()),
 ]
 
 
@@ -52,6 +56,12 @@ def test_what_is_lost_again_and_again_is_a_problem(error):
         asked(error, error, error)
     assert problem.value.status == 503
     assert problem.value.headers["Retry-After"]
+
+
+def test_a_message_that_is_too_large_is_not_sent_again():
+    error = AioRpcError(StatusCode.RESOURCE_EXHAUSTED, Metadata(), Metadata())
+    with pytest.raises(AioRpcError):
+        asked(error, 7)
 
 
 def test_a_caller_that_leaves_does_not_ask_again():
