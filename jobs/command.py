@@ -158,7 +158,7 @@ def _join(address: str, options: dict) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():  # Ray itself would try for minutes
         try:
-            socket.create_connection((host, int(port)), timeout=10).close()
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()  # brackets are those of IPv6
         except OSError as error:
             raise InputError(
                 f"RAY_ADDRESS {address} does not answer ({error}): see on its head whether `ray status` does, and whether the port is open"

@@ -241,7 +241,7 @@ def measures(options: EvaluateCommand, entries: list[Entry], clips: list[Clip]) 
     start_ray()
     check_resources(options.workers, gpus=options.gpus_per_worker)
     folders = {f"the folder of {entry.name}": entry.source for entry in entries if entry.source and Path(entry.source).is_dir()}
-    check_shared(read={"--data": options.data, "--reader": options.reader, **folders}, written={})
+    check_shared(read={"--data": options.data, "--reader": options.reader, **folders}, written={}, gpus=options.gpus_per_worker)
     ray.data.DataContext.get_current().enable_progress_bars = False
     tasks = [{"entry": entry, "start": start} for entry, start in product(entries, range(0, len(clips), CHUNK))]
     threads = max(1, (os.cpu_count() or 1) // options.workers)
@@ -302,7 +302,8 @@ def track(options: EvaluateCommand, report: Report) -> None:
     uri, run_id = tracked(options)
     if run_id is None:
         return
-    tracker = Tracker(uri, run_id, options.model.parent / "mlflow-evaluation.jsonl")
+    # Not beside the model, which may be read-only, and which others may evaluate at the same time.
+    tracker = Tracker(uri, run_id, options.out / f"mlflow-{run_id}.jsonl")
     tracker.metrics({f"{options.split}/{key}": value for key, value in report.flat().items()}, 0)
     for point in report.points:
         scores = {key: score.value for key, score in point.result.scores.items()} | {"latency": point.latency}

@@ -128,7 +128,7 @@ def produce_many(options: ProduceCommand) -> int:
     if missing:
         start_ray()
         check_resources(options.workers, gpus=options.gpus_per_worker)
-        check_shared(read={"--model": options.model}, written={"--out": options.out})
+        check_shared(read={"--model": options.model}, written={"--out": options.out}, gpus=options.gpus_per_worker)
         ray.data.DataContext.get_current().enable_progress_bars = False
         batches = -(-len(missing) // options.batch_size)
         produced = ray.data.from_items([{"utterance": item} for item in missing], override_num_blocks=batches).map_batches(

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,16 +18,17 @@ from ms2sl.files import replacing
 from ms2sl.storage import Location
 
 LOOKED_AT = 2**20  # bytes of a file
+LAG = 5.0  # seconds after which a node should see what another one has written
 PATIENCE = 60.0  # seconds that a node has for an answer; who is silent so long is not judged
 
 
-def check_shared(read: Mapping[str, Path | str | None], written: Mapping[str, Path | str | None]) -> None:
+def check_shared(read: Mapping[str, Path | str | None], written: Mapping[str, Path | str | None], gpus: float = 0) -> None:
     """Raises InputError if another node, on which workers may run, does not see these folders as this process does.
 
     read, written: folders of datasets and models, and folders for results, by the options that name them. URIs and None are left out.
-    Nothing is done where there is no other node. Nodes that join later are not asked.
+    gpus: what each worker takes. Nothing is done where there is no other node. Nodes that join later are not asked.
     """
-    nodes = others()
+    nodes = others(gpus)
     if not nodes:
         return
     with contextlib.ExitStack() as markers:
@@ -42,11 +44,15 @@ def check_shared(read: Mapping[str, Path | str | None], written: Mapping[str, Pa
             _judge(answer, asked[answer]["NodeManagerAddress"], expected)
 
 
-def others() -> list[dict]:
-    """Nodes with CPUs or GPUs besides that of this process; of a driver that is a client of Ray (``ray://``), all are others."""
+def others(gpus: float = 0) -> list[dict]:
+    """Nodes that can hold a worker, besides that of this process; of a driver that is a client of Ray (``ray://``), all are others."""
     here = None if ray.util.client.ray.is_connected() else ray.get_runtime_context().get_node_id()
-    able = (node for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys())
-    return [node for node in able if node["NodeID"] != here]
+    return [node for node in ray.nodes() if node["NodeID"] != here and can_hold(node, gpus)]
+
+
+def can_hold(node: dict, gpus: float) -> bool:
+    """Whether a worker that takes so many GPUs, or a CPU alone, may run there."""
+    return node["Alive"] and node["Resources"].get("GPU" if gpus else "CPU", 0) >= (gpus or 1)
 
 
 def _local(folders: Mapping[str, Path | str | None]) -> Iterator[tuple[str, Path]]:
@@ -84,8 +90,13 @@ def digest(path: str) -> str | None:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def unlike(expected: dict[str, tuple[str, str | None]]) -> list[str]:
-    """Options whose files are others on this node."""
-    return [option for option, (path, found) in expected.items() if digest(path) != found]
+    """Options whose files are others on this node, and stay so for some seconds: mounts keep what they have listed for a while."""
+    began = time.monotonic()
+    while True:
+        options = [option for option, (path, found) in expected.items() if digest(path) != found]
+        if not options or time.monotonic() - began > LAG:
+            return options
+        time.sleep(LAG / 10)
 
 
 def _judge(answer: ray.ObjectRef, address: str, expected: Mapping[str, tuple[str, str | None]]) -> None:

@@ -138,7 +138,7 @@ def run_alone(options: TrainCommand, dataset: Dataset, finished: Path) -> Path:
     """Trains from the last checkpoint to the end, and publishes the model."""
     start_ray()
     check_resources(options.workers, gpus=1 if options.gpu else 0)
-    check_shared(read={"--data": options.data}, written={"--runs": options.folder})
+    check_shared(read={"--data": options.data}, written={"--runs": options.folder}, gpus=1 if options.gpu else 0)
     tracker = open_tracker(options, dataset)
     try:
         with shown(tracker.outbox, options.training.steps, f"train {options.name}", "step"):
@@ -211,6 +211,8 @@ def hand_over(options: TrainCommand, tracker: Tracker, finished: Path) -> None:
     tracker.artifact(finished, "checkpoint")
     registers = options.task == "ms2sl" and options.candidate
     registered = not registers or tracker.register(finished, NAME, CANDIDATE) is not None
+    if not registered:
+        print(f"MLflow has no version of {finished} yet, because it did not answer or refused it: the same command registers it")
     if tracker.finish("FINISHED") and registered:
         tracker.outbox.delete()
 

@@ -22,7 +22,7 @@ from jobs.shared import check_shared
 from jobs.sweep.bookkeeping import Bookkeeper, settle
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.conclusion import conclude
-from jobs.sweep.room import concurrency
+from jobs.sweep.room import concurrency, needs
 from jobs.sweep.search import Pending, key, pending, scheduler, searcher
 from jobs.sweep.trials import trainable
 from jobs.train import open_tracker
@@ -86,7 +86,8 @@ def room(options: TuneCommand) -> int:
     """Trials at a time; Ray runs after this. Raises InputError if there is room for none."""
     start_ray(**({"num_cpus": None} if options.workers_per_trial == 1 else {}))
     together = concurrency(options)
-    check_shared(read={"--data": options.data, "--reader": options.reader, "--trained": options.trained}, written={"--runs": options.runs})
+    read = {"--data": options.data, "--reader": options.reader, "--trained": options.trained}
+    check_shared(read=read, written={"--runs": options.runs}, gpus=needs(options).get("GPU", 0))
     return together
 
 

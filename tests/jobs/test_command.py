@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from jobs.command import NOTHING_DONE, SOME_FAILED, main, user_error
+from jobs.command import NOTHING_DONE, SOME_FAILED, _join, main, user_error
 from jobs.evaluate import check_made
 from jobs.prepare import PrepareCommand
 from jobs.train import TrainCommand
@@ -154,6 +154,16 @@ def test_a_cluster_that_does_not_answer_is_said_in_a_line(tmp_path):
     assert ended.returncode == 1
     assert f"error: RAY_ADDRESS {address} does not answer ([Errno 111] Connection refused): see on its head" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_the_address_of_a_cluster_may_be_of_ipv6():
+    with socket.socket(socket.AF_INET6) as taken:
+        try:
+            taken.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        with pytest.raises(InputError, match="Connection refused"):
+            _join(f"[::1]:{taken.getsockname()[1]}", {})
 
 
 def test_ray_starts_where_temporary_files_have_a_long_path(tmp_path):
