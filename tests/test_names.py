@@ -96,12 +96,14 @@ def posed(folder: Path, **row: str) -> PoseFiles:
 
 
 def rejection(corpus: PoseFiles) -> None:
-    """Of its second clip, without which the first is used all the same."""
+    """Of its second clip, or of a part of it, without which the first is used all the same."""
     (plan,) = plan_shards(corpus, 10)
-    rows, (rejected,) = import_rows(corpus, plan, FitConfig())
-    assert [row["id"] for row in rows] == ["a"]
-    assert rejected.id == "b"
-    raise InputError(rejected.reason)
+    rows, rejected = import_rows(corpus, plan, FitConfig())
+    (_, *remarks), (first, *rest) = ([row["remarks"] for row in rows], [row["id"] for row in rows])
+    assert first == "a"
+    assert [*rest, *(each.id for each in rejected)] == ["b"]
+    (reason,) = [*remarks, *(each.reason for each in rejected)]
+    raise InputError(reason)
 
 
 def of_dataset(folder: Path, name: str, tiny_dataset: Path) -> Dataset:
