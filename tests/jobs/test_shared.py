@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 import pytest
 
@@ -85,6 +86,9 @@ def other_view(folder):
         "start_new_session": True,
     }
     processes = [subprocess.Popen(command, **quiet) for command in commands]
+    until = time.monotonic() + 120
+    while not _answers(port) and time.monotonic() < until:
+        time.sleep(0.1)
     yield plain | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
     for process in processes:
         os.killpg(process.pid, signal.SIGTERM)
@@ -94,6 +98,11 @@ def other_view(folder):
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
     shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_what_other_nodes_do_not_see_is_said_in_a_line(other_view, tiny_dataset, tiny_checkpoint, tiny_recogniser, folder):
