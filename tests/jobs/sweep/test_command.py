@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from jobs.models import with_folders
 from jobs.sweep.command import FIXED, RECIPE, TuneCommand
 from ms2sl.errors import InputError
 from ms2sl.tracking import flatten
@@ -166,6 +167,7 @@ def test_a_population_takes_turns_on_all_there_is():
 
 def test_workers_in_other_folders_find_what_was_said_here():
     options = settle(STEPS, trained=Path("model"), reader=Path("reader"), runs=Path("runs"))
+    options = with_folders(options, "reader", "trained", within=options.runs)
     assert (options.trained, options.reader, options.runs) == tuple(Path.cwd() / name for name in ("model", "reader", "runs"))
 
 
