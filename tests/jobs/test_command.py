@@ -63,7 +63,7 @@ from jobs.command import main
 from jobs.train import TrainCommand
 
 def run(options):
-    logging.getLogger("some.library").warning("cannot reach %s", options.data)
+    logging.getLogger("some.package").warning("cannot reach %s", options.data)
     raise RuntimeError(f"unforeseen at {options.data}")
 
 main(TrainCommand, run)
