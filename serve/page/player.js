@@ -131,7 +131,7 @@ export class Player {
     if (!this.signing.complete) this.wait(true);
     else if (!this.loop.checked) this.pause();
     else if (this.partner?.partner !== this || !this.partner.playing) this.position = 0;
-    else if (this.partner.position >= this.partner.end) this.together(this.partner);
+    else if (this.partner.position >= this.partner.end) this.together(this.partner, this.before);
   }
 
   wait(waiting) {
@@ -141,11 +141,12 @@ export class Player {
     this.changed(waiting);
   }
 
-  /** Both from the start, and where they loop, both again when the longer one has ended. */
-  together(other) {
+  /** Both from the start, by one clock, and where they loop, both again when the longer one has ended. */
+  together(other, before = null) {
     for (const [player, partner] of [[this, other], [other, this]]) {
-      Object.assign(player, { position: 0, partner });
-      player.play();
+      Object.assign(player, { position: 0, partner, before });
+      if (player.playing) player.show();
+      else player.play();
     }
   }
 
