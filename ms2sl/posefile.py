@@ -9,7 +9,9 @@ from pose_format.numpy import NumPyPoseBody
 from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
 
 from ms2sl.clip import Placement, Poses, Signing
+from ms2sl.detections import fractions, seen_without_zeros
 from ms2sl.errors import InputError
+from ms2sl.following import follow, remarks
 from ms2sl.skeleton import Skeleton
 
 PART_COLOURS = {"body": (70, 70, 80), "left_hand": (0, 120, 190), "right_hand": (214, 80, 20), "face": (120, 120, 120)}
@@ -45,10 +47,12 @@ def to_bytes(poses: Poses, skeleton: Skeleton, placement: Placement = CANVAS) ->
     return buffer.getvalue()
 
 
-def from_bytes(encoded: bytes, skeleton: Skeleton) -> Signing:
+def from_bytes(encoded: bytes, skeleton: Skeleton, width: int = 0, height: int = 0) -> Signing:
     """The joints of a skeleton from a `.pose` file of any version, found by the names of components and points.
 
-    Where there are several people, it is the one who is seen most. Raises InputError if the file is damaged or lacks a joint.
+    Where there are several people, the signer is followed (``ms2sl.following``), and unseen where not detected. Joints that lie on zero
+    are unseen, whatever their confidence. Coordinates that are fractions of the picture become pixels; width, height: of the picture of
+    such a file, if it does not say it. Raises InputError if the file is damaged or lacks a joint, or has fractions of an unknown picture.
     """
     try:
         pose = Pose.read(encoded)
@@ -60,14 +64,33 @@ def from_bytes(encoded: bytes, skeleton: Skeleton) -> Signing:
     chosen, dims = _columns(pose.header, skeleton), joints.shape[-1]
     if dims < skeleton.dims:
         raise InputError(f"it has {dims} dimensions, but skeleton {skeleton.name} has {skeleton.dims}")
-    person = int((confidence > 0).sum(axis=(0, 2)).argmax())
-    remarks = (f"{joints.shape[1]} people; the one who is seen most was taken",) if joints.shape[1] > 1 else ()
-    confidence = confidence[:, person, chosen]
-    joints = np.where(confidence[..., None] > 0, joints[:, person, chosen, : skeleton.dims], 0)
-    size = pose.header.dimensions
-    if skeleton.dims == 3 and pose.header.components[0].name.endswith("_LANDMARKS"):
-        joints = _with_depth(joints, confidence, size.width if size.depth in NO_DEPTH else size.depth, skeleton)
-    return Signing(Poses(joints, confidence.clip(0, 1), float(pose.body.fps)), size.width, size.height, remarks)
+    parts = [skeleton.part(part.name) for part in skeleton.parts]
+    joints, confidence = joints[:, :, chosen, : skeleton.dims], confidence[:, :, chosen].clip(0, 1)
+    confidence = np.stack([seen_without_zeros(joints[:, i], confidence[:, i], parts) for i in range(joints.shape[1])], axis=1)
+    size, told = pose.header.dimensions, ()
+    given, width, height = (width, height), size.width, size.height
+    mediapipe = pose.header.components[0].name.endswith("_LANDMARKS")
+    if fractions(joints, confidence) == (0, 1):
+        width, height = (width, height) if min(width, height) > 1 else given
+        if not (width and height):
+            raise InputError(
+                "its coordinates lie between 0 and 1, and it does not say the size of its picture: give it (--posefiles.width and .height)"
+            )
+        depth = 1 if mediapipe else width
+        joints = joints * np.array([width, height, depth][: skeleton.dims], np.float32)
+        told = (f"its coordinates lie between 0 and 1: taken as fractions of {width} × {height} pixels",)
+    if (confidence > 0).any(axis=(0, 2)).sum() > 1:
+        shoulders = tuple(skeleton.index(joint) for joint in skeleton.shoulders)
+        person = follow(joints, confidence, skeleton.part("body"), shoulders)
+        told = (*remarks(person, confidence), *told)
+    else:  # one, in every frame: the file says who is who
+        person = np.full(len(joints), (confidence > 0).any(axis=(0, 2)).argmax())
+    frames = np.arange(len(joints))
+    confidence = confidence[frames, person] * (person >= 0)[:, None]
+    joints = np.where(confidence[..., None] > 0, joints[frames, person], 0)
+    if skeleton.dims == 3 and mediapipe:
+        joints = _with_depth(joints, confidence, width if size.depth in NO_DEPTH else size.depth, skeleton)
+    return Signing(Poses(joints, confidence, float(pose.body.fps)), width, height, told)
 
 
 def _with_depth(joints: np.ndarray, confidence: np.ndarray, width: int, skeleton: Skeleton) -> np.ndarray:

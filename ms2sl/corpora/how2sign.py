@@ -65,7 +65,7 @@ class How2Sign(RecordCorpus):
         return records + [Record(name, split, problem="no table of texts has a sentence of this name") for name, split in strangers]
 
     def read(self, record: Record) -> Signing:
-        frames, remarks = read_frames(record.poses)
+        frames, remarks = read_frames(record.poses, self.config.width, self.config.height)
         poses = Poses(frames[..., :2], frames[..., 2].clip(0, 1), self._fps(record))
         return Signing(poses, self.config.width, self.config.height, remarks)
 

@@ -4,34 +4,45 @@ import json
 
 import numpy as np
 
+from ms2sl.corpora.frame_files import frame_places
+from ms2sl.detections import fractions
 from ms2sl.errors import InputError
+from ms2sl.following import follow, remarks
 from ms2sl.storage import Location
 
 PARTS = {"pose": 25, "face": 70, "hand_left": 21, "hand_right": 21}
-NOSE, SHOULDERS = 0, (2, 5)
+JOINTS = sum(PARTS.values())
+BODY, SHOULDERS = slice(0, 25), (2, 5)
 
 
-def read_frames(folder: Location) -> tuple[np.ndarray, tuple[str, ...]]:
-    """float32 ``(frames, 137, 3)``, x and y in pixels and confidence, and remarks; frames without a person have confidence 0.
+def read_frames(folder: Location, width: int, height: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """float32 ``(frames, 137, 3)``, x and y in pixels and confidence, and remarks; frames without the signer have confidence 0.
 
-    Where several people are in a frame, the signer is the one nearest to where the signer was before, at first the one with the
-    widest shoulders. Raises InputError if a file is broken or nobody is in any frame.
+    Frames are in the order of the numbers in their names, and unseen where a number is missing. Where several people are in a frame, the
+    signer is followed (``ms2sl.following``). Coordinates that OpenPose wrote as fractions of a picture of ``width`` × ``height``
+    (``--keypoint_scale`` 3 or 4) become pixels. Raises InputError if a file is broken or nobody is in any frame.
     """
     files = [file for file in folder.children() if file.name.endswith(".json")]
     if not files:
         raise InputError(f"{folder} has no JSON files, so no frames")
-    frames, crowded, nobody, signer = [], 0, 0, None
-    for file in files:
-        people = _people(file)
-        crowded += len(people) > 1
-        nobody += not people
-        signer = _signer(people, signer) if people else signer
-        frames.append(signer if people else np.zeros((sum(PARTS.values()), 3), np.float32))
-    if nobody == len(files):
+    places = frame_places([file.name for file in files])
+    there = dict(zip(places, map(_people, files), strict=True))
+    people = np.zeros((max(places) + 1, max(1, *map(len, there.values())), JOINTS, 3), np.float32)
+    for place, found in there.items():
+        people[place, : len(found)] = np.reshape(found, (-1, JOINTS, 3))
+    joints, confidence = people[..., :2], people[..., 2]
+    if not confidence.any():
         raise InputError(f"there is nobody in any of the {len(files)} frames of {folder}")
-    remarks = [f"several people in {crowded} of {len(files)} frames; the signer was followed"] * (crowded > 0)
-    remarks += [f"nobody in {nobody} of {len(files)} frames"] * (nobody > 0)
-    return np.stack(frames), tuple(remarks)
+    edges = fractions(joints, confidence)
+    if edges:
+        joints[:] = (joints - edges[0]) / (edges[1] - edges[0]) * [width, height]
+    chosen = follow(joints, confidence, BODY, SHOULDERS)
+    frames = people[np.arange(len(people)), chosen] * (chosen >= 0)[:, None, None]
+    present = np.isin(np.arange(len(people)), places)
+    told = list(remarks(chosen[present], confidence[present]))
+    told += [f"{(~present).sum()} of {len(people)} frames have no file and are unseen"] * (not present.all())
+    scaled = f"its coordinates lie between {edges[0]:g} and {edges[1]:g}: taken as fractions of {width} × {height} pixels" if edges else ""
+    return frames, (*told, *[scaled] * bool(edges))
 
 
 def _people(file: Location) -> list[np.ndarray]:
@@ -51,17 +62,5 @@ def _part(person: dict, part: str, joints: int) -> np.ndarray:
         return np.zeros((joints, 3), np.float32)
     if numbers.size != joints * 3:
         raise ValueError(f"{part} has {numbers.size} numbers instead of {joints * 3}")
-    return numbers.reshape(joints, 3)
-
-
-def _signer(people: list[np.ndarray], before: np.ndarray | None) -> np.ndarray:
-    if len(people) == 1:
-        return people[0]
-    if before is None:
-        return max(people, key=lambda person: abs(person[SHOULDERS[0], 0] - person[SHOULDERS[1], 0]) * person[list(SHOULDERS), 2].min())
-
-    def distance(person: np.ndarray) -> float:
-        both = (person[:, 2] > 0) & (before[:, 2] > 0)
-        return float(np.linalg.norm((person - before)[both, :2], axis=1).mean()) if both.any() else np.inf
-
-    return min(people, key=distance)
+    numbers = numbers.reshape(joints, 3)
+    return numbers * (numbers[:, :2] != 0).any(axis=1, keepdims=True)  # a corner of the picture is where nothing was seen

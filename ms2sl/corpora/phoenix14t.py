@@ -13,6 +13,7 @@ from ms2sl.clip import Poses, Signing
 from ms2sl.config import Config
 from ms2sl.corpora.records import Record, RecordCorpus, source
 from ms2sl.corpora.tables import read_table
+from ms2sl.detections import seen_without_zeros
 from ms2sl.errors import InputError
 from ms2sl.skeletons import PHOENIX_50X3
 from ms2sl.storage import Location
@@ -20,6 +21,8 @@ from ms2sl.uri import Place
 
 SPLITS = ("train", "dev", "test")
 NUMBERS = 151  # of a frame: 50 joints × 3 and a counter that runs from 0 to 1
+NECK = PHOENIX_50X3.index("body/Neck")  # the origin of all poses
+ROUNDED = 0.01  # of a counter in a file with two decimals
 SCAN = 2**24  # bytes
 # The corpus's own tables, and those of the copies that are passed around, call the same columns by different names.
 ID, TEXT, GLOSS = ("name", "id"), ("translation",), ("orth", "annotation")
@@ -82,15 +85,35 @@ class Phoenix14T(RecordCorpus):
         except ValueError as error:
             raise InputError(f"its line in {skels.name} holds something that is no number: {error}") from None
         if not len(numbers) or len(numbers) % NUMBERS:
-            raise InputError(f"its line in {skels.name} has {len(numbers)} numbers, which are not frames of {NUMBERS}: it was cut short")
-        joints = numbers.reshape(-1, NUMBERS)[:, :-1].reshape(-1, PHOENIX_50X3.n_joints, 3)
-        # The neck is the origin, so zeros are a position, unless a whole frame is zero.
-        there = (joints != 0).any(axis=(1, 2))
-        confidence = np.repeat(there[:, None], joints.shape[1], axis=1).astype(np.float32)
-        return Signing(Poses(joints, confidence, self.config.fps))
+            other, rest = divmod(len(numbers), NUMBERS - 1)
+            why = f"they would be {other} frames of {NUMBERS - 1}, without the counter" if other and not rest else "it was cut short"
+            raise InputError(f"its line in {skels.name} has {len(numbers)} numbers, which are not frames of {NUMBERS}: {why}")
+        frames = numbers.reshape(-1, NUMBERS)
+        remarks = _check_counter(frames[:, -1], skels.name)
+        joints = frames[:, :-1].reshape(-1, PHOENIX_50X3.n_joints, 3)
+        parts = [PHOENIX_50X3.part(part.name) for part in PHOENIX_50X3.parts]
+        confidence = seen_without_zeros(joints, np.ones(joints.shape[:2], np.float32), parts, NECK)
+        return Signing(Poses(joints, confidence, self.config.fps), remarks=remarks)
 
     def card(self) -> dict:
         return super().card() | {"terms": "CC BY-NC-SA 4.0"}
+
+
+def _check_counter(counter: np.ndarray, file: str) -> tuple[str, ...]:
+    """A remark if it begins or ends within the sequence. Raises InputError if it does not count evenly: then the numbers of a frame are
+    not what they should be."""
+    count = len(counter)
+    inside = np.isfinite(counter).all() and counter.min() >= -ROUNDED and counter.max() <= 1 + ROUNDED
+    line = np.linspace(counter[0], counter[-1], count)
+    if not inside or (count > 1 and (counter[-1] <= counter[0] or np.abs(counter - line).max() > ROUNDED)):
+        raise InputError(
+            f"its line in {file} is not frames of {NUMBERS} numbers: the last of each is no counter that runs from 0 to 1. "
+            f"If its frames have {NUMBERS - 1}, append the counter to each"
+        )
+    step = float(counter[-1] - counter[0]) / (count - 1) if count > 1 else 1.0
+    if counter[0] > step + ROUNDED or counter[-1] < 1 - step - ROUNDED:
+        return (f"its counter runs from {counter[0]:.2f} to {counter[-1]:.2f}: a part of the sequence is not in {file}",)
+    return ()
 
 
 def line_spans(where: Location) -> Iterator[tuple[int, int]]:

@@ -29,6 +29,8 @@ class PoseFilesConfig(Config):
     table: str = Field("", description="CSV or JSON lines of what is known of each clip; by default every file below the source is a clip")
     skeleton: str = Field("holistic-178x3", description="joints to keep, by the name of a skeleton")
     fps: float = Field(25.0, gt=0, description="frames a second to which clips are resampled unless --poses.fps says otherwise")
+    width: int = Field(0, ge=0, description="pixels of the pictures, for files with coordinates between 0 and 1 that do not say it")
+    height: int = Field(0, ge=0, description="as --posefiles.width")
     spoken_language: str = Field("und", description="BCP 47 tag, where the table has none")
     signed_language: str = Field("und", description="ISO 639-3 code, where the table has none")
     dev: float = Field(0.05, ge=0, lt=1, description="share of clips for dev, where the table has no split")
@@ -77,7 +79,7 @@ class PoseFiles(RecordCorpus):
         return "test" if draw < self.config.test else "dev" if draw < self.config.test + self.config.dev else "train"
 
     def read(self, record: Record) -> Signing:
-        return from_bytes(record.poses.read_bytes(), self.skeleton)
+        return from_bytes(record.poses.read_bytes(), self.skeleton, self.config.width, self.config.height)
 
 
 def _files(folder: Location) -> list[dict]:

@@ -13,7 +13,7 @@ from ms2sl.skeleton import Skeleton
 from ms2sl.storage import Location
 from ms2sl.uri import public_uri
 
-READING = 2  # how files are read: another where clips come out otherwise than before
+READING = 3  # how files are read: another where clips come out otherwise than before
 AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 
 

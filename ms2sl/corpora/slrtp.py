@@ -16,6 +16,7 @@ from pydantic import Field
 from ms2sl.clip import Clip, Placement, Poses, Signing
 from ms2sl.config import Config
 from ms2sl.corpora.records import Record, RecordCorpus, source
+from ms2sl.detections import seen_without_zeros
 from ms2sl.errors import InputError
 from ms2sl.files import replacing
 from ms2sl.skeletons import HOLISTIC_178X3
@@ -68,7 +69,8 @@ class Slrtp(RecordCorpus):
             raise InputError(f"its poses_3d is {getattr(poses, 'shape', type(poses).__name__)}, not (frames, 178, 3)")
         joints = np.empty(poses.shape, np.float32)
         joints[:, joint_order()] = poses.float().numpy()
-        confidence = np.isfinite(joints).all(axis=2).astype(np.float32)
+        parts = [HOLISTIC_178X3.part(part.name) for part in HOLISTIC_178X3.parts]
+        confidence = seen_without_zeros(joints, np.isfinite(joints).all(axis=2).astype(np.float32), parts)
         return Signing(Poses(joints, confidence, self.config.fps))
 
     def _entries(self, split: str) -> dict[str, dict]:

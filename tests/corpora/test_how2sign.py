@@ -110,6 +110,58 @@ def test_of_two_people_the_signer_is_followed(root):
     assert clip.remarks == ("several people in 3 of 8 frames; the signer was followed",)
 
 
+def test_a_bystander_does_not_stand_for_the_signer_who_is_missed(root):
+    """Neither in the middle nor at the beginning, before the signer was seen."""
+    folder = first_clip(root)
+    other = builders.signing(OPENPOSE_137X2, 1, seed=7).joints[0] * 120 + [150, 300]
+    for number in (0, 4):
+        builders.write_frame(folder, number, [builders.openpose_frame(np.insert(other, 2, 0.9, axis=1))])
+    clip = corpus(root).clip(0)
+    assert (clip.poses.confidence == 0).all(axis=1).tolist() == [number in (0, 4) for number in range(8)]
+    alone = builders.signing(OPENPOSE_137X2, 8, seed=0).joints
+    seen = [1, 2, 3, 5, 6, 7]
+    assert np.abs(OPENPOSE_137X2.normalise(clip.poses).joints[seen] - alone[seen]).max() < 0.02
+    assert clip.remarks == ("the signer was not detected in 2 of 8 frames in which somebody else was",)
+
+
+def test_frames_are_those_of_their_numbers_and_unseen_where_one_is_missing(root):
+    before = corpus(root).clip(0).poses.joints
+    folder = first_clip(root)
+    for file in folder.iterdir():
+        file.rename(folder / f"frame_{int(file.name.split('_')[-2]) * 5}.json")  # 0, 5, 10 …
+    assert np.array_equal(corpus(root).clip(0).poses.joints, before)
+    (folder / "frame_15.json").unlink()
+    clip = corpus(root).clip(0)
+    assert clip.poses.n_frames == 8
+    assert (clip.poses.confidence[3] == 0).all()
+    assert np.array_equal(np.delete(clip.poses.joints, 3, axis=0), np.delete(before, 3, axis=0))
+    assert clip.remarks == ("1 of 8 frames have no file and are unseen",)
+
+
+@pytest.mark.parametrize("edges", [(0, 1), (-1, 1)])
+def test_coordinates_that_openpose_scaled_are_pixels_again(root, edges):
+    pixels = corpus(root).clip(0).poses.joints
+    for number, frame in enumerate(pixels):
+        scaled = frame / [1280, 720] * (edges[1] - edges[0]) + edges[0]
+        person = builders.openpose_frame(np.zeros((137, 3)))
+        for key, part in zip(
+            ("pose", "face", "hand_left", "hand_right"), np.split(np.insert(scaled, 2, 0.8, axis=1), [25, 95, 116]), strict=True
+        ):
+            person[f"{key}_keypoints_2d"] = part.ravel().tolist()
+        builders.write_frame(first_clip(root), number, [person])
+    clip = corpus(root).clip(0)
+    assert np.abs(clip.poses.joints - pixels).max() < 0.01
+    assert clip.remarks == (f"its coordinates lie between {edges[0]} and {edges[1]}: taken as fractions of 1280 × 720 pixels",)
+
+
+def test_zeros_with_confidence_are_not_seen(root):
+    file = next(first_clip(root).glob("*_000000000003_*"))
+    frame = json.loads(file.read_text())
+    frame["people"][0]["hand_left_keypoints_2d"] = [0, 0, 1] * 21
+    file.write_text(json.dumps(frame))
+    assert (corpus(root).clip(0).poses.confidence[3, OPENPOSE_137X2.part("left_hand")] == 0).all()
+
+
 def test_frames_without_people_are_masked_and_poses_without_any_are_left_out(root):
     builders.write_frame(first_clip(root), 4, [])
     clip = corpus(root).clip(0)

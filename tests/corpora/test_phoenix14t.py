@@ -37,6 +37,54 @@ def test_the_origin_is_a_position_and_a_frame_of_zeros_is_none(root):
     assert (clip.poses.confidence[[0, 1, 3, 4, 5]] == 1).all()
 
 
+def relined(root, change) -> None:
+    """The first line with other frames ``(frames, 151)``."""
+    lines = (root / "train.skels").read_text().splitlines()
+    frames = change(np.array(lines[0].split(), float).reshape(-1, 151))
+    (root / "train.skels").write_text("\n".join([" ".join(map(str, frames.ravel())), *lines[1:]]) + "\n")
+
+
+def test_a_hand_of_zeros_is_not_seen(root):
+    hand = PHOENIX_50X3.part("left_hand")
+
+    def without_hand(frames):
+        frames[2:4, hand.start * 3 : hand.stop * 3] = 0
+        frames[:, 3:6] = 0  # the neck is the origin
+        return frames
+
+    relined(root, without_hand)
+    seen = corpus(root).clip(0).poses.confidence > 0
+    assert not seen[2:4, hand].any()
+    seen[2:4, hand] = True
+    assert seen.all()
+
+
+def test_frames_without_a_counter_are_not_taken_for_others_where_their_number_divides_by_accident(root):
+    rng = np.random.default_rng(0)
+    relined(root, lambda frames: rng.uniform(0, 1, (151, 150)))
+    clip = corpus(root).clip(0)
+    assert (clip.text, clip.poses) == ("regen in train/train-0", None)
+    assert "the last of each is no counter that runs from 0 to 1. If its frames have 150, append the counter to each" in clip.remarks[0]
+    relined(root, lambda frames: rng.uniform(0, 1, (20, 150)))
+    assert "they would be 20 frames of 150, without the counter" in corpus(root).clip(0).remarks[0]
+
+
+@pytest.mark.parametrize("last", [1.0, 1 - 1 / 40])
+@pytest.mark.parametrize("decimals", [2, 5])
+def test_a_counter_may_be_rounded_and_end_at_or_before_1(root, last, decimals):
+    counter = np.linspace(0, last, 40).round(decimals)[:, None]
+    relined(root, lambda frames: np.hstack([np.resize(frames[:, :150], (40, 150)), counter]))
+    clip = corpus(root).clip(0)
+    assert (clip.poses.n_frames, clip.remarks) == (40, ())
+
+
+def test_a_counter_that_ends_half_way_is_remarked(root):
+    relined(root, lambda frames: frames[:3])
+    clip = corpus(root).clip(0)
+    assert clip.poses.n_frames == 3
+    assert clip.remarks == ("its counter runs from 0.00 to 0.40: a part of the sequence is not in train.skels",)
+
+
 def test_texts_come_from_a_table_too_and_what_has_no_poses_is_text_alone(root):
     rows = [{"id": f"train-{i}", "signer": "S", "annotation": "WIND", "translation": f"wind {i}"} for i in (0, 1, 7)]
     builders.write_table(root / "train.csv", rows, "|")

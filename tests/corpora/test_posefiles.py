@@ -148,7 +148,7 @@ def test_absurd_coordinates_are_left_out_and_remarked(one):
     assert np.abs(clip.poses.joints).max() < 10
 
 
-def test_of_two_people_the_one_who_is_seen_most_is_taken(one):
+def test_a_second_person_who_is_never_seen_changes_nothing(one):
     pose = Pose.read(one.read_bytes())
     joints = np.concatenate([pose.body.data.filled(0) * 0, pose.body.data.filled(0)], axis=1)
     confidence = np.concatenate([pose.body.confidence * 0, pose.body.confidence], axis=1)
@@ -156,7 +156,58 @@ def test_of_two_people_the_one_who_is_seen_most_is_taken(one):
     rewritten(one, joints, confidence)
     clip = only(one).clip(0)
     assert np.array_equal(clip.poses.joints, before.poses.joints)
-    assert clip.remarks == ("2 people; the one who is seen most was taken",)
+    assert clip.remarks == ()
+
+
+def test_one_person_is_followed_where_the_people_of_a_file_change_places(one):
+    alone = only(one).clip(0).poses.joints
+    pose = Pose.read(one.read_bytes())
+    signer = pose.body.data.filled(0)
+    both = np.concatenate([signer, signer * 0.6 + [900, 100, 0]], axis=1)
+    both[5:] = both[5:, ::-1]
+    confidence = np.repeat(pose.body.confidence, 2, axis=1)
+    confidence[5:9, 1] = 0  # the signer, who stands second there
+    rewritten(one, both, confidence)
+    clip = only(one).clip(0)
+    assert (clip.poses.confidence.max(axis=1) == 0).tolist() == [5 <= frame < 9 for frame in range(12)]
+    seen = [*range(5), *range(9, 12)]
+    assert np.array_equal(clip.poses.joints[seen], alone[seen])
+    crowded, missed = clip.remarks
+    assert crowded == "several people in 8 of 12 frames; the signer was followed"
+    assert missed == "the signer was not detected in 4 of 12 frames in which somebody else was"
+
+
+@pytest.mark.parametrize("confidence", [1, 0])
+def test_a_hand_of_zeros_is_not_seen_whatever_its_confidence(one, confidence):
+    pose = Pose.read(one.read_bytes())
+    joints, sure, hand = pose.body.data.filled(0), pose.body.confidence.copy(), HOLISTIC_178X3.part("left_hand")
+    joints[3:7, :, hand], sure[3:7, :, hand] = 0, confidence
+    rewritten(one, joints, sure)
+    seen = only(one).clip(0).poses.confidence > 0
+    assert (seen[:, hand].any(axis=1) == [not 3 <= frame < 7 for frame in range(12)]).all()
+    assert seen[:, HOLISTIC_178X3.part("body")].all()
+
+
+def test_fractions_of_the_picture_become_pixels_where_its_size_is_known(one):
+    pixels = only(one).clip(0).poses.joints
+    pose = Pose.read(one.read_bytes())
+    rewritten(one, pose.body.data.filled(0) / [1280, 720, 1280])
+    clip = only(one).clip(0)
+    assert np.abs(clip.poses.joints - pixels).max() < 1e-3
+    assert clip.remarks == ("its coordinates lie between 0 and 1: taken as fractions of 1280 × 720 pixels",)
+    pose = Pose.read(one.read_bytes())
+    pose.header.dimensions.width = pose.header.dimensions.height = 0
+    buffer = io.BytesIO()
+    pose.write(buffer)
+    one.write_bytes(buffer.getvalue())
+    reason = (
+        r"its coordinates lie between 0 and 1, and it does not say the size of its picture: give it \(--posefiles\.width and \.height\)"
+    )
+    with pytest.raises(InputError, match=reason):
+        only(one).clip(0)
+    clip = corpus(one.parent, dev=0, test=0, width=1280, height=720).clip(0)
+    assert np.abs(clip.poses.joints - pixels).max() < 1e-3
+    assert (clip.placement.width, clip.placement.height) == (1280, 720)
 
 
 def test_another_skeleton_is_explained(one):

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from ms2sl.detections import fractions, seen_without_zeros
+
+PARTS = [slice(0, 4), slice(4, 8)]
+
+
+def poses(low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    return np.random.default_rng(0).uniform(low, high, (10, 8, 2)), np.ones((10, 8), np.float32)
+
+
+@pytest.mark.parametrize(("low", "high"), [(20, 600), (-1, 1)], ids=["pixels", "shoulder widths"])
+def test_zeros_now_and_then_are_unseen(low, high):
+    joints, confidence = poses(low, high)
+    joints[3:6, 4:8] = joints[8, 2] = joints[9] = 0
+    expected = confidence.copy()
+    expected[3:6, 4:8] = expected[8, 2] = expected[9] = 0
+    assert np.array_equal(seen_without_zeros(joints, confidence, PARTS), expected)
+
+
+def test_a_joint_that_always_is_zero_is_the_origin_only_where_coordinates_lie_around_it():
+    for (low, high), seen in (((20, 600), False), ((-1, 1), True)):
+        joints, confidence = poses(low, high)
+        joints[:, 1] = 0
+        assert (seen_without_zeros(joints, confidence, PARTS)[:, 1] > 0).all() == seen
+    joints[:, 4:8] = joints[6] = 0  # a hand that is never detected, and a frame of nothing
+    found = seen_without_zeros(joints, confidence, PARTS) > 0
+    assert not found[:, 4:8].any()
+    assert found[:, :4].all(axis=1).tolist() == [frame != 6 for frame in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(0.1, 0.9, (0, 1)), (-0.9, 0.9, (-1, 1)), (3, 700, None), (-0.02, 1.0, (0, 1)), (-2, 2, None)]
+)
+def test_fractions_of_a_picture_are_told_from_pixels(low, high, expected):
+    joints, confidence = poses(low, high)
+    assert fractions(joints, confidence) == expected
+    joints[2, 5], confidence[2, 5] = 9999, 0  # what is not seen says nothing
+    assert fractions(joints, confidence) == expected
+    assert fractions(joints, confidence * 0) is None
