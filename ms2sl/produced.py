@@ -4,10 +4,10 @@
 written after its files, whole or not at all, and is the proof that its utterances are done.
 """
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,7 +27,10 @@ from ms2sl.registry import FETCHED
 from ms2sl.shards import decode_poses, encode_confidence, encode_poses, write_parquet
 from ms2sl.skeleton import Skeleton
 from ms2sl.storage import Location
+from ms2sl.tables import kind_of, read_lines, read_table
+from ms2sl.texts import normalise
 
+COLUMNS = {"id": ("id",), "text": ("text",)}  # of a table of utterances
 AUDIO = {".wav", ".flac", ".mp3", ".ogg"}
 
 
@@ -129,28 +132,23 @@ class OutputFolder:
 
 
 def read_utterances(path: Path, seconds: float | None = None) -> tuple[list[Utterance], dict[str, str]]:
-    """Utterances of a folder of audio or of a file of texts, and names and reasons of those that cannot be read.
+    """Utterances of a folder of audio or of a file of texts, and ids and reasons of those that cannot be read.
 
-    A text file has one utterance a line; CSV and Parquet have a column ``text`` and perhaps ``id``.
+    A text file (.txt) has one utterance a line; a table (.csv, .tsv, .jsonl, .parquet) has a column ``text`` and perhaps ``id``.
     Raises InputError if there is nothing to read, a column is missing or an id is not unique.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist")
-    utterances, unreadable = _read_audio(path) if path.is_dir() else (_read_texts(path), {})
+    utterances, unreadable = _read_audio(path) if path.is_dir() else _read_texts(path)
     if not utterances and not unreadable:
         raise InputError(f"{path} holds no utterance")
-    seen: set[str] = set()
-    for utterance in utterances:
-        check_name(utterance.id, f"{path}: the id")
-        if utterance.id in seen:
-            raise InputError(f"{path}: the id '{utterance.id}' stands there twice")
-        seen.add(utterance.id)
-    return [Utterance(item.id, item.text, item.speech, seconds) for item in utterances], unreadable
+    return [replace(item, seconds=seconds) for item in utterances], unreadable
 
 
 def _read_audio(folder: Path) -> tuple[list[Utterance], dict[str, str]]:
-    utterances, unreadable = [], {}
+    utterances, unreadable, seen = [], {}, set()
     for path in sorted(item for item in folder.iterdir() if item.suffix.lower() in AUDIO):
+        _check_id(path.stem, folder, seen)
         try:
             utterances.append(Utterance(path.stem, speech=Speech.decode(path.read_bytes(), path.name)))
         except InputError as error:
@@ -158,17 +156,30 @@ def _read_audio(folder: Path) -> tuple[list[Utterance], dict[str, str]]:
     return utterances, unreadable
 
 
-def _read_texts(path: Path) -> list[Utterance]:
-    try:
-        if path.suffix == ".parquet":
-            rows = pq.read_table(path).to_pylist()
-        elif path.suffix == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                rows = list(csv.DictReader(file))
-        else:
-            rows = [{"text": line} for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    if rows and "text" not in rows[0]:
-        raise InputError(f"{path} has no column 'text'; its columns are: {', '.join(rows[0])}")
-    return [Utterance(str(row.get("id") or f"{number:06d}"), text=row["text"] or "") for number, row in enumerate(rows)]
+def _read_texts(path: Path) -> tuple[list[Utterance], dict[str, str]]:
+    utterances, unreadable, seen = [], {}, set()
+    for place, name, text in _texts(Location(path)):
+        _check_id(name, place, seen)
+        try:
+            utterances.append(Utterance(name, text=normalise(text)))
+        except InputError as error:
+            unreadable[name] = str(error)
+    return utterances, unreadable
+
+
+def _check_id(name: str, place: object, seen: set[str]) -> None:
+    """Raises InputError for an id that cannot name a file, or was seen before."""
+    check_name(name, f"{place}: the id")
+    if name in seen:
+        raise InputError(f"{place}: the id '{name}' stands there twice")
+    seen.add(name)
+
+
+def _texts(where: Location) -> Iterator[tuple[str, str, str]]:
+    """Place, id and text of each; those without an id are numbered from 0."""
+    if kind_of(where, texts=True) == "text":
+        texts = ((f"{where}, line {number}", {"text": line}) for number, line in enumerate(read_lines(where), start=1) if line.strip())
+    else:
+        texts = read_table(where, COLUMNS, required=("text",))
+    for number, (place, row) in enumerate(texts):
+        yield place, row.get("id", f"{number:06d}"), row.get("text", "")

@@ -9,6 +9,8 @@ from ms2sl.devices import Precision
 from ms2sl.errors import InputError
 from ms2sl.producers.sampling import Sampling
 from ms2sl.producers.windows import LONGEST_SECONDS
+from ms2sl.storage import Location
+from ms2sl.tables import read_lines
 from ms2sl.uri import LocalPath, ModelPlace, Uri
 
 
@@ -87,9 +89,9 @@ class Service(Config):
         if self.keys is None:
             return ()
         try:
-            keys = tuple(line.strip() for line in self.keys.read_text(encoding="utf-8-sig").splitlines() if line.strip())
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"the API keys in {self.keys} cannot be read: {error}") from None
+            keys = tuple(key for line in read_lines(Location(self.keys)) if (key := line.strip()))
+        except InputError as error:
+            raise InputError(f"the API keys cannot be read: {error}") from None
         if not all(map(str.isascii, keys)):
             raise InputError(f"an API key in {self.keys} has letters that a header cannot hold: use ASCII")
         if not keys:

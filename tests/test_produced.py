@@ -30,7 +30,7 @@ def write(path, content: str):
 
 def test_a_text_file_has_an_utterance_a_line(tmp_path):
     utterances, _ = read_utterances(write(tmp_path / "a.txt", "\ufeffcab\n\n bad \n"), seconds=2.0)
-    assert [(u.id, u.text, u.seconds) for u in utterances] == [("000000", "cab", 2.0), ("000001", " bad ", 2.0)]
+    assert [(u.id, u.text, u.seconds) for u in utterances] == [("000000", "cab", 2.0), ("000001", "bad", 2.0)]
 
 
 def test_csv_and_parquet_have_a_column_text_and_perhaps_id(tmp_path):
@@ -53,7 +53,7 @@ def test_a_folder_has_recordings_and_what_cannot_be_read_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.csv", "id,word\nx,cab\n", "no column 'text'; its columns are: id, word"),
+        ("a.csv", "id,word\nx,cab\n", "no column text; its columns, when it is split at ',', are: 'id', 'word'"),
         ("a.csv", "id,text\nx,cab\nx,bad\n", "'x' stands there twice"),
         ("a.csv", "id,text\n../../x,cab\n", "cannot name a file"),
         ("a.txt", "\n", "holds no utterance"),

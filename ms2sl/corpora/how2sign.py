@@ -3,8 +3,6 @@
 CC BY-NC 4.0. Its own audio is not redistributed; recordings by sentence name may be given, or speech synthesised.
 """
 
-import csv
-
 import cv2
 from pydantic import Field
 
@@ -12,13 +10,13 @@ from ms2sl.clip import Poses, Signing
 from ms2sl.config import Config
 from ms2sl.corpora.openpose import read_frames
 from ms2sl.corpora.records import Record, RecordCorpus, recordings, source
-from ms2sl.corpora.tables import read_table
 from ms2sl.errors import InputError
 from ms2sl.skeletons import OPENPOSE_137X2
+from ms2sl.tables import TAB, read_table
 from ms2sl.uri import Place
 
 SPLITS = {"train": "train", "val": "dev", "test": "test"}
-COLUMNS = ("SENTENCE_NAME", "SENTENCE")
+COLUMNS = {"name": ("SENTENCE_NAME",), "text": ("SENTENCE",)}
 
 
 class How2SignConfig(Config):
@@ -45,22 +43,23 @@ class How2Sign(RecordCorpus):
         folder, config = source(self.config, self.name), self.config
         tables = {split: folder.resolve(config.texts.format(split=split)) for split in SPLITS}
         there = [(split, table) for split, table in tables.items() if table.exists()]
-        rows = [(split, row) for split, table in there for row in read_table(table, "\t", COLUMNS, csv.QUOTE_NONE)]
+        needs = {"required": tuple(COLUMNS), "whole": ("name",), "kind": TAB}
+        rows = [(split, row) for split, table in there for _, row in read_table(table, COLUMNS, **needs)]
         if not rows:
             raise InputError(f"{folder} has none of {', '.join(table.name for table in tables.values())}: see --how2sign.texts")
         places = {config.poses.format(split=split): split for split in SPLITS}
         posed = {clip.name: (clip, split) for place, split in places.items() for clip in folder.resolve(place).children()}
         spoken = dict.fromkeys(config.speech.format(split=split) for split in SPLITS) if config.speech else ()
         speech = {name: file for place in spoken for name, file in recordings(folder.resolve(place)).items()}
-        named = {row["SENTENCE_NAME"] for _, row in rows}
+        named = {row["name"] for _, row in rows}
         self.without_poses = len(named - posed.keys())
         records = []
         for split, row in rows:
-            name, text = row["SENTENCE_NAME"], row["SENTENCE"].strip()
+            name, text = row["name"], row.get("text")
             if name in posed:
                 no_text = None if text else "its SENTENCE is empty"
                 found = {"poses": posed[name][0], "speech": speech.get(name), "no_text": no_text}
-                records.append(Record(name, SPLITS[split], text or None, **found))
+                records.append(Record(name, SPLITS[split], text, **found))
         strangers = ((name, SPLITS[split]) for name, (_, split) in posed.items() if name not in named)
         return records + [Record(name, split, problem="no table of texts has a sentence of this name") for name, split in strangers]
 

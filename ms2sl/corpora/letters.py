@@ -1,7 +1,5 @@
 """Recordings of manual alphabets, from the package ``spoken-to-signed``, cut to the letter itself."""
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +12,10 @@ from ms2sl.errors import InputError
 from ms2sl.posefile import from_bytes
 from ms2sl.skeleton import Skeleton
 from ms2sl.skeletons import HOLISTIC_49X2
+from ms2sl.storage import Location
+from ms2sl.tables import read_table
 
+COLUMNS = {name: (name,) for name in ("path", "spoken_language", "signed_language", "words")}
 LEXICON = Path(spoken_to_signed.__file__).parent / "assets" / "fingerspelling_lexicon"
 QUIET = 1.0  # shoulder widths a second: hands slower than this hold a handshape
 MOVING = 0.35  # shoulder widths: hands that travel farther within a letter move as part of it
@@ -32,10 +33,10 @@ class Letter:
     moves: bool
 
 
-def index() -> Iterator[dict[str, str]]:
-    """Rows of the lexicon: path, spoken_language, signed_language, words."""
-    with (LEXICON / "index.csv").open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+def index() -> list[dict[str, str]]:
+    """Rows of the lexicon."""
+    rows = read_table(Location(LEXICON / "index.csv"), COLUMNS, required=tuple(COLUMNS), whole=tuple(COLUMNS))
+    return [row for _, row in rows]
 
 
 @cache

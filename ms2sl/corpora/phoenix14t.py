@@ -12,11 +12,11 @@ from pydantic import Field
 from ms2sl.clip import Poses, Signing
 from ms2sl.config import Config
 from ms2sl.corpora.records import Record, RecordCorpus, source
-from ms2sl.corpora.tables import read_table
 from ms2sl.detections import seen_without_zeros
 from ms2sl.errors import InputError
 from ms2sl.skeletons import PHOENIX_50X3
 from ms2sl.storage import Location
+from ms2sl.tables import BAR, read_lines, read_table
 from ms2sl.uri import Place
 
 SPLITS = ("train", "dev", "test")
@@ -25,7 +25,7 @@ NECK = PHOENIX_50X3.index("body/Neck")  # the origin of all poses
 ROUNDED = 0.01  # of a counter in a file with two decimals
 SCAN = 2**24  # bytes
 # The corpus's own tables, and those of the copies that are passed around, call the same columns by different names.
-ID, TEXT, GLOSS = ("name", "id"), ("translation",), ("orth", "annotation")
+COLUMNS = {"name": ("name", "id"), "text": ("translation",), "gloss": ("orth", "annotation")}
 
 
 class Phoenix14TConfig(Config):
@@ -131,16 +131,12 @@ def line_spans(where: Location) -> Iterator[tuple[int, int]]:
 
 
 def _lines(where: Location, expected: int) -> list[str]:
-    lines = [line.strip() for line in where.read_text().splitlines()]
+    lines = [line.strip() for line in read_lines(where)]
     if len(lines) != expected:
         raise InputError(f"{where} has {len(lines)} lines, but there are {expected} sequences of poses: the files do not belong together")
     return lines
 
 
-def _texts(table: Location) -> dict[str, tuple[str, str | None]]:
-    rows = read_table(table, "|", TEXT)
-    first = rows[0] if rows else {}
-    name, gloss = (next((column for column in columns if column in first), None) for columns in (ID, GLOSS))
-    if name is None:
-        raise InputError(f"{table} has no column {' or '.join(ID)}")
-    return {row[name]: (row[TEXT[0]].strip(), row[gloss].strip() if gloss else None) for row in rows}
+def _texts(table: Location) -> dict[str, tuple[str | None, str | None]]:
+    rows = read_table(table, COLUMNS, required=("name", "text"), whole=("name",), kind=BAR)
+    return {row["name"]: (row.get("text"), row.get("gloss")) for _, row in rows}

@@ -1,7 +1,7 @@
 """Any collection of ``.pose`` files, with a table of what is known of them, or with none: unlabelled signing is a corpus too.
 
-The table is CSV or JSON lines with the columns ``id``, ``pose``, ``speech`` (files below the source), ``text``, ``gloss``, ``split``,
-``spoken_language``, ``signed_language``; all are optional, but each row has one of ``pose``, ``text`` and ``speech``.
+The table is CSV, TSV, JSON lines or Parquet with the columns ``id``, ``pose``, ``speech`` (files below the source), ``text``, ``gloss``,
+``split``, ``spoken_language``, ``signed_language``; all are optional, but each row has one of ``pose``, ``text`` and ``speech``.
 """
 
 import hashlib
@@ -12,21 +12,24 @@ from pydantic import Field
 from ms2sl.clip import Signing
 from ms2sl.config import Config
 from ms2sl.corpora.records import AUDIO, Record, RecordCorpus, source
-from ms2sl.corpora.tables import read_json_lines, read_table
 from ms2sl.errors import InputError
 from ms2sl.posefile import from_bytes
 from ms2sl.skeletons import skeleton
 from ms2sl.storage import Location
+from ms2sl.tables import read_table
 from ms2sl.uri import Place
 
-COLUMNS = {"id", "pose", "speech", "text", "gloss", "split", "spoken_language", "signed_language"}
+COLUMNS = {name: (name,) for name in ("id", "pose", "speech", "text", "gloss", "split", "spoken_language", "signed_language")}
 
 
 class PoseFilesConfig(Config):
     """Which files, and to which joints they are reduced."""
 
     source: Place = Field("", description="folder of the files, local or a URI")
-    table: str = Field("", description="CSV or JSON lines of what is known of each clip; by default every file below the source is a clip")
+    table: str = Field(
+        "",
+        description=".csv, .tsv, .jsonl or .parquet of what is known of each clip; by default every file is a clip",
+    )
     skeleton: str = Field("holistic-178x3", description="joints to keep, by the name of a skeleton")
     fps: float = Field(25.0, gt=0, description="frames a second to which clips are resampled unless --poses.fps says otherwise")
     width: int = Field(0, ge=0, description="pixels of the pictures, for files with coordinates between 0 and 1 that do not say it")
@@ -49,26 +52,19 @@ class PoseFiles(RecordCorpus):
 
     def records(self) -> list[Record]:
         folder = source(self.config, self.name)
-        rows = self._rows(folder.resolve(self.config.table)) if self.config.table else _files(folder)
-        return [self._record(folder, row) for row in rows]
+        if not self.config.table:
+            return [self._record(folder, row) for row in _files(folder)]
+        return [self._record(folder, row, place) for place, row in read_table(folder.resolve(self.config.table), COLUMNS, others=False)]
 
-    def _rows(self, table: Location) -> list[dict]:
-        rows = read_json_lines(table) if table.name.endswith((".jsonl", ".ndjson")) else read_table(table, ",", ())
-        for number, row in enumerate(rows, start=1):
-            unknown = row.keys() - COLUMNS
-            if unknown:
-                raise InputError(f"{table} has the columns {', '.join(sorted(unknown))}; it may have {', '.join(sorted(COLUMNS))}")
-            if not any(row.get(key) for key in ("pose", "text", "speech")):
-                raise InputError(f"{table}, row {number} has neither pose nor text nor speech")
-        return rows
-
-    def _record(self, folder: Location, row: dict) -> Record:
-        row = {key: str(value).strip() or None for key, value in row.items() if value is not None}
-        named = next((PurePosixPath(row[key]).stem or row[key] for key in ("pose", "speech") if row.get(key)), None)
+    def _record(self, folder: Location, row: dict[str, str], place: str = "") -> Record:
+        if not any(key in row for key in ("pose", "text", "speech")):
+            where = place.rpartition(", ")[2].replace(" ", "-")
+            return Record(row.get("id", where), row.get("split", "train"), problem=f"{place} has neither pose nor text nor speech")
+        named = next((PurePosixPath(row[key]).stem or row[key] for key in ("pose", "speech") if key in row), None)
         name = row.get("id") or named or "text-" + hashlib.blake2b(row["text"].encode(), digest_size=6).hexdigest()
         rest = {key: row.get(key) for key in ("text", "gloss", "spoken_language", "signed_language")}
         try:
-            rest |= {where: folder / row[key] for key, where in (("pose", "poses"), ("speech", "speech")) if row.get(key)}
+            rest |= {where: folder / row[key] for key, where in (("pose", "poses"), ("speech", "speech")) if key in row}
         except InputError as error:
             rest |= {"problem": str(error)}
         return Record(name, row.get("split") or self._split(name), **rest)

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ms2sl.clip import Clip, Placement, Signing, Speech
@@ -11,6 +11,7 @@ from ms2sl.errors import InputError
 from ms2sl.names import split_name
 from ms2sl.skeleton import Skeleton
 from ms2sl.storage import Location
+from ms2sl.texts import normalise
 from ms2sl.uri import public_uri
 
 READING = 3  # how files are read: another where clips come out otherwise than before
@@ -22,7 +23,7 @@ class Record:
     """What is known of a clip before its poses are read.
 
     split: in any spelling that ``split_name`` knows. poses: where they are, in whatever way the corpus knows it; problem: why it cannot be
-    used, if that is known already; no_text: why it has no text, where it should have one.
+    used, if that is known already; no_text, no_gloss: why it has none, where it should have one.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Record:
     fps: float | None = None
     problem: str | None = None
     no_text: str | None = None
+    no_gloss: str | None = field(default=None, repr=False)
 
 
 class RecordCorpus(ABC):
@@ -63,7 +65,7 @@ class RecordCorpus(ABC):
 
     @cached_property
     def index(self) -> list[Record]:
-        records = [replace(each, split=split_name(each.split, f"{each.id}: the split")) for each in self.records()]
+        records = [normalised(replace(each, split=split_name(each.split, f"{each.id}: the split"))) for each in self.records()]
         if not records:
             raise InputError(f"{self.name}: no clip was found")
         splits = list(dict.fromkeys(record.split for record in records))
@@ -116,7 +118,8 @@ class RecordCorpus(ABC):
             speech=speech,
             poses=signing.poses if signing else None,
             placement=Placement((0.0,) * self.skeleton.dims, 1.0, signing.width, signing.height) if signing else None,
-            remarks=(*(signing.remarks if signing else ()), *(speech.remarks if speech else ())),
+            remarks=((f"gloss left out: {record.no_gloss}",) if record.no_gloss else ())
+            + (*(signing.remarks if signing else ()), *(speech.remarks if speech else ())),
         )
         for part, reason in broken.items():
             clip = clip.without(part, reason)
@@ -124,6 +127,16 @@ class RecordCorpus(ABC):
 
     def card(self) -> dict:
         return {"options": self.config.model_dump(mode="json")}
+
+
+def normalised(record: Record) -> Record:
+    """With text and gloss as ``normalise`` makes them; those that it refuses are left out, with its reason."""
+    for part in ("text", "gloss"):
+        try:
+            record = replace(record, **{part: normalise(getattr(record, part) or "") or None})
+        except InputError as error:
+            record = replace(record, **{part: None, f"no_{part}": str(error)})
+    return record
 
 
 def source(config: Config, name: str) -> Location:

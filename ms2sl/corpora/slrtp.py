@@ -85,7 +85,7 @@ class Slrtp(RecordCorpus):
 
 def _record(name: str, split: str, entry: dict) -> Record:
     known = entry if isinstance(entry, dict) else {}
-    text, gloss = (str(known[key]).strip() or None if known.get(key) else None for key in ("text", "gloss"))
+    text, gloss = (str(known[key]) if known.get(key) else None for key in ("text", "gloss"))
     return Record(str(name), split, text, gloss, poses=name)
 
 

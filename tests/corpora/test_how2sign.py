@@ -204,14 +204,14 @@ def test_a_sentence_named_twice_is_one_clip_and_one_rejection(root):
 def test_a_wrong_delimiter_is_told(root):
     table = root / "how2sign_realigned_train.csv"
     table.write_text(table.read_text().replace("\t", ";"))
-    with pytest.raises(InputError, match=r"no column SENTENCE_NAME, SENTENCE when it is split at tab; its first line is: 'VIDEO_ID;SENT"):
+    with pytest.raises(InputError, match=r"no column SENTENCE_NAME, SENTENCE; its columns, when it is split at '\\t', are: 'VIDEO_ID;SENT"):
         corpus(root).splits  # noqa: B018
 
 
 def test_a_row_with_a_tab_too_many_is_told(root):
     table = root / "how2sign_realigned_train.csv"
     table.write_text(table.read_text().replace("number 2", "number\t2"))
-    with pytest.raises(InputError, match="row 4 has 5 fields, but the first line has 4: 'v2'"):
+    with pytest.raises(InputError, match=r"line 4 has 5 fields, but the first line has 4: 'v2\\tv2-rgb"):
         corpus(root).splits  # noqa: B018
 
 

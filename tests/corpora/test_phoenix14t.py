@@ -137,7 +137,7 @@ def test_files_that_do_not_belong_together_are_told(root):
 
 def test_a_wrong_delimiter_and_an_empty_folder(root, tmp_path):
     (root / "train.csv").write_text("id,translation\na,b\n")
-    with pytest.raises(InputError, match=r"no column translation when it is split at '\|'"):
+    with pytest.raises(InputError, match=r"no column name or id, translation; its columns, when it is split at '\|', are: 'id,"):
         corpus(root, tables="{split}.csv").splits  # noqa: B018
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"has neither train\.skels nor a table"):

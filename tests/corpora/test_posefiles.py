@@ -220,8 +220,8 @@ def test_another_skeleton_is_explained(one):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("clips.csv", "pose;text\na.pose;b\n", "has the columns pose;text; it may have"),
-        ("clips.csv", "id,gloss\na,b\n", "row 1 has neither pose nor text nor speech"),
+        ("clips.csv", "pose,sentence\na.pose,b\n", "has the columns 'sentence'; it may have gloss, id"),
+        ("clips.txt", "pose,text\na.pose,b\n", "is of no kind that is read here: name it .csv, .tsv"),
         ("clips.csv", "", "is empty"),
         ("clips.jsonl", '{"pose": "a.pose"}\n{"pose": "b', "line 2 is not JSON"),
         ("clips.jsonl", "[1]", "line 1 is not an object"),

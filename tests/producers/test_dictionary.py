@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ms2sl.clip import Poses, Utterance
-from ms2sl.corpora.letters import LEXICON, index
+from ms2sl.corpora.letters import LEXICON
 from ms2sl.errors import InputError
 from ms2sl.metrics.motion import hand_dtw, movement
 from ms2sl.producers.dictionary import FINGERSPELLING, Dictionary
@@ -31,7 +31,8 @@ def near(one: Poses, other: Poses) -> bool:
 
 def written(folder: Path, signs: Mapping[str, str], columns: tuple[str, ...] = COLUMNS) -> Path:
     """A user's own dictionary in the format of spoken-to-signed, of recordings of letters."""
-    recordings = {row["words"].lower(): row for row in index() if row["signed_language"] == "ase"}
+    with (LEXICON / "index.csv").open(newline="", encoding="utf-8") as file:
+        recordings = {row["words"].lower(): row for row in csv.DictReader(file) if row["signed_language"] == "ase"}
     folder.mkdir()
     with (folder / "index.csv").open("w", newline="") as file:
         rows = csv.DictWriter(file, columns, extrasaction="ignore")
