@@ -9,6 +9,7 @@ import soxr
 
 from ms2sl.audio import LONGEST, decode
 from ms2sl.errors import InputError
+from ms2sl.loudness import speech_level
 
 SAMPLE_RATE = 16_000  # samples a second at which speech is kept
 PARTS = ("text", "speech", "poses")
@@ -63,11 +64,15 @@ class Signing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Speech:
-    """Mono waveform, float32 ``(samples,)`` in [-1, 1], at ``rate`` samples a second; what was odd about its file."""
+    """Mono waveform, float32 ``(samples,)`` in [-1, 1], at ``rate`` samples a second; what was odd about its file.
+
+    level: dBFS of the recording that it is a piece of; None if it is none, and has its own level.
+    """
 
     waveform: np.ndarray
     rate: int
     remarks: tuple[str, ...] = ()
+    level: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -78,6 +83,15 @@ class Speech:
         if self.rate <= 0:
             raise InputError(f"speech of {self.rate} samples a second is impossible")
         return self if self.rate == rate else replace(self, waveform=soxr.resample(self.waveform, self.rate, rate), rate=rate)
+
+    def at_level(self, level: float | None) -> "Speech":
+        """As loud as ``level`` dBFS (see ``speech_level``), perhaps beyond [-1, 1], and without constant offset; None leaves it as it is.
+        Silence is not made louder."""
+        if level is None or not len(self.waveform):
+            return self
+        own = speech_level(self.waveform, self.rate) if self.level is None else self.level
+        gain = 1.0 if own is None else 10 ** ((level - own) / 20)
+        return replace(self, waveform=(self.waveform - np.median(self.waveform)) * np.float32(gain), level=None if own is None else level)
 
     def to_flac(self) -> bytes:
         buffer = io.BytesIO()

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from ms2sl.clip import Clip, Speech
 from ms2sl.config import Config
 from ms2sl.corpora import espeak, stitching
+from ms2sl.corpora.augmentation import degraded
 from ms2sl.corpora.letters import alphabet, spoken_language
 from ms2sl.errors import InputError
 from ms2sl.skeletons import HOLISTIC_49X2
@@ -42,6 +43,7 @@ class FingerspellingConfig(Config):
     doubled: float = Field(0.1, ge=0, lt=1, description="chance that a letter of a code repeats the one before")
     missing_speech: float = Field(0.1, ge=0, le=1, description="share of training clips without speech")
     missing_text: float = Field(0.1, ge=0, le=1, description="share of training clips without text")
+    degraded: float = Field(0.7, ge=0, le=1, description="share of training clips whose speech sounds like a poor recording")
     seed: int = Field(0, ge=0, description="seed of everything")
 
     @model_validator(mode="after")
@@ -97,6 +99,9 @@ class Fingerspelling:
         repeats = [False, *(before == after for before, after in itertools.pairwise(text))]
         poses = stitching.spell([self.letters[letter] for letter in text], repeats, manner, self.fps, rng)
         without_speech = split == "train" and lacks < self.config.missing_speech
+        speech = None if without_speech else self._speech(text, speed, rng)
+        if speech is not None and split == "train":
+            speech = self._recorded(speech, number)
         without_text = split == "train" and lacks >= 1 - self.config.missing_text
         return Clip(
             id=self.id(index),
@@ -104,8 +109,8 @@ class Fingerspelling:
             spoken_language=self.spoken_language,
             signed_language=self.config.signed_language,
             text=None if without_text else text,
-            speech=None if without_speech else self._speech(text, speed, rng),
-            speech_source=None if without_speech else "synthesised",
+            speech=speech,
+            speech_source=None if speech is None else "synthesised",
             poses=poses,
         )
 
@@ -125,6 +130,11 @@ class Fingerspelling:
         voices = ENGLISH_VOICES if language == "en" else [language + variant for variant in VARIANTS]
         pace = WORDS_PER_MINUTE * speed * rng.uniform(0.95, 1.05)
         return espeak.spell(text, voices[rng.integers(len(voices))], round(pace), int(rng.integers(35, 66)))
+
+    def _recorded(self, speech: Speech, number: int) -> Speech:
+        """As training clip ``number`` has it. It draws by itself, so that nothing else of a clip depends on how much is degraded."""
+        rng = np.random.default_rng((self.config.seed, SPLITS.index("train"), number, 1))
+        return degraded(speech, rng) if rng.random() < self.config.degraded else speech
 
     def _sequences(self, split: str, taken: set[str]) -> list[str]:
         """As many new letter sequences as the split needs; adds them to ``taken``."""

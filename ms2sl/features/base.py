@@ -8,17 +8,22 @@ from pydantic import Field
 
 from ms2sl.config import Config
 from ms2sl.errors import InputError
+from ms2sl.loudness import USUAL_LEVEL
 from ms2sl.uri import PathOrName
 
 
 class FeaturizerConfig(Config):
-    """Which featurizer, of which pretrained weights. Those without weights have none of the options."""
+    """Which featurizer, of which pretrained weights. Those without weights have none of their options.
+
+    level: None also in the records of data and models that were made before there was one.
+    """
 
     featurizer: str
     weights: PathOrName | None = Field(None, description="hub name or local folder of pretrained weights")
     revision: str | None = Field(None, description="revision of the weights on the hub")
     layer: int = Field(-1, description="hidden state to take; -1 is the last")
     rate: float | None = Field(None, gt=0, description="features a second of speech after pooling in time")
+    level: float | None = Field(None, le=0, description="dBFS to which speech is brought first; null leaves it as it was recorded")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto is bf16 where the processor has it")
 
 
@@ -32,6 +37,7 @@ class SpeechConfig(FeaturizerConfig):
     """Featurizer of speech."""
 
     featurizer: str = Field("log-mel", description="log-mel (offline), or hubert with --speech.weights")
+    level: float | None = Field(USUAL_LEVEL, le=0, description="dBFS to which speech is brought first; null leaves it as it was recorded")
 
 
 class Features(FeaturizerConfig):

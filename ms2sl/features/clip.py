@@ -21,8 +21,9 @@ class ClipText:
     """
 
     def __init__(self, config: FeaturizerConfig, device: str = "cpu"):
-        if config.rate is not None:
-            raise InputError("text has no rate: --text.rate is for nothing")
+        for option in ("rate", "level"):
+            if getattr(config, option) is not None:
+                raise InputError(f"text has no {option}: --text.{option} is for nothing")
         self.device = torch.device(device)
         model, self.tokenizer = load(config, "text", AutoTokenizer, self.device)
         self.model = getattr(model, "text_model", model)

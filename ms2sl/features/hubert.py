@@ -50,7 +50,7 @@ class Hubert:
         return features
 
     def _wave(self, speech: Speech) -> torch.Tensor:
-        wave = speech.resampled(self.extractor.sampling_rate).waveform
+        wave = speech.at_level(self.features.level).resampled(self.extractor.sampling_rate).waveform
         if not np.isfinite(wave).all():
             raise InputError("the speech holds NaN or infinite samples")
         if self._frames(len(wave)) < 1:

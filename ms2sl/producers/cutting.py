@@ -12,16 +12,14 @@ from ms2sl.checkpoint import ModelCard
 from ms2sl.clip import Speech, Utterance
 from ms2sl.errors import InputError
 from ms2sl.features.text_bytes import plain
+from ms2sl.loudness import ABOVE_NOISE, INAUDIBLE, frame_length, frame_levels, speech_level
 
 LONGEST_TEXT = 120  # characters of a piece
 QUOTED = 40  # characters of a text in an error
 PLACES = (r"(?<=[.!?…。！？])\s*", r"(?<=[,;:،、，；：])\s*", r"\s+", r"")  # where to cut, the most natural first
 MIDDLE = 0.6  # share of a piece, around its middle, in which it is halved
 JOINER = "\u200d"  # makes one emoji of two
-FRAME = 0.02  # seconds over which loudness is measured
 SILENT, NOISY = 40.0, 25.0  # decibels: how far below speech silence lies, at most and at least
-INAUDIBLE = -80.0  # decibels below the loudest that a file can hold
-ABOVE_NOISE = 10.0  # decibels by which speech is louder than what is heard in pauses
 PAUSE, MARGIN = 0.6, 0.06  # seconds: silence that parts utterances, and silence that is left around them
 
 
@@ -60,7 +58,7 @@ def halve(piece: Utterance) -> tuple[Utterance, ...]:
     if piece.speech is None:
         halves = [replace(piece, text=text.strip()) for text in (piece.text[:at], piece.text[at:])]
     else:
-        halves = [replace(piece, speech=Speech(half, piece.speech.rate)) for half in np.split(piece.speech.waveform, [at])]
+        halves = [replace(piece, speech=replace(piece.speech, waveform=half)) for half in np.split(piece.speech.waveform, [at])]
     if piece.seconds is None:
         return tuple(halves)
     share = _size(halves[0]) / sum(map(_size, halves))
@@ -109,10 +107,10 @@ def _joins(before: str, after: str) -> bool:
 
 
 def _spoken(utterance: Utterance) -> list[Utterance]:
-    """What is spoken between pauses."""
-    speech, frame = utterance.speech, _frame(utterance.speech)
-    loudness = _loudness(speech)
-    if len(loudness) < 2 or not np.isfinite(loudness).all():
+    """What is spoken between pauses, each with the level of the whole, so that what is quiet in it stays so."""
+    speech, frame = utterance.speech, frame_length(utterance.speech.rate)
+    loudness = frame_levels(speech.waveform, speech.rate)
+    if speech.rate <= 0 or len(loudness) < 2 or not np.isfinite(loudness).all():
         return [utterance]  # of which the featurizer says what is wrong
     if loudness.max() < INAUDIBLE:
         raise InputError(f"{utterance.id}: nothing is heard in it: check the microphone")
@@ -123,27 +121,16 @@ def _spoken(utterance: Utterance) -> list[Utterance]:
     breaks = [i + 1 for i, (a, b) in enumerate(pairwise(heard)) if (b - a) * frame > PAUSE * speech.rate]
     margin = round(MARGIN * speech.rate)
     spans = [(max(0, part[0] * frame - margin), (part[-1] + 1) * frame + margin) for part in np.split(heard, breaks)]
-    return [replace(utterance, speech=Speech(speech.waveform[begin:end], speech.rate)) for begin, end in spans]
-
-
-def _frame(speech: Speech) -> int:
-    """Samples over which loudness is measured."""
-    return max(1, round(FRAME * speech.rate))
-
-
-def _loudness(speech: Speech) -> np.ndarray:
-    """Decibels of each frame; the last one may be shorter."""
-    frame, n = _frame(speech), len(speech.waveform)
-    energy = np.add.reduceat(np.square(speech.waveform, dtype=np.float64), np.arange(0, n, frame))
-    return 10 * np.log10(energy / frame + 1e-12)
+    whole = replace(speech, level=speech_level(speech.waveform, speech.rate))
+    return [replace(utterance, speech=replace(whole, waveform=speech.waveform[begin:end])) for begin, end in spans]
 
 
 def _quietest_place(speech: Speech) -> int | None:
     """Where a voice rests, near the middle."""
-    loudness = np.convolve(_loudness(speech), np.ones(3) / 3, mode="same")
+    loudness = np.convolve(frame_levels(speech.waveform, speech.rate), np.ones(3) / 3, mode="same")
     n = len(loudness)
     if n < 10:
         return None
     begin, end = round(n * (0.5 - MIDDLE / 2)), round(n * (0.5 + MIDDLE / 2))
     quietest = begin + int(loudness[begin:end].argmin())
-    return quietest * _frame(speech) + _frame(speech) // 2
+    return quietest * frame_length(speech.rate) + frame_length(speech.rate) // 2

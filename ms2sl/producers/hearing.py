@@ -128,7 +128,7 @@ def _given(said: SaidFeatures) -> tuple[str, ...]:
 
 
 def _key(utterance: Utterance) -> bytes:
-    key = hashlib.blake2b(repr((utterance.text, utterance.speech and utterance.speech.rate)).encode())
+    key = hashlib.blake2b(repr((utterance.text, utterance.speech and (utterance.speech.rate, utterance.speech.level))).encode())
     if utterance.speech is not None:
         key.update(np.ascontiguousarray(utterance.speech.waveform))
     return key.digest()

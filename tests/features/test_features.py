@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from transformers.audio_utils import mel_filter_bank
 
 from ms2sl.clip import Speech
+from ms2sl.corpora import espeak
 from ms2sl.errors import InputError
-from ms2sl.features import featurizer
-from ms2sl.features.base import SpeechConfig, TextConfig
+from ms2sl.features import featurizer, same_featurizer
+from ms2sl.features.base import Features, SpeechConfig, TextConfig
 from ms2sl.features.text_bytes import plain
 
 
@@ -48,6 +51,32 @@ def test_other_sampling_rates_sound_the_same():
     band = low.astype(np.float32).mean(axis=0).argmax()
     assert high.astype(np.float32).mean(axis=0).argmax() == band
     assert abs(len(low) - len(high)) <= 1
+
+
+@pytest.mark.parametrize("decibels", [-50, -30, -10, 10])
+def test_quiet_and_loud_speech_have_the_same_features(decibels):
+    spoken = espeak.spell("cab")
+    other = replace(spoken, waveform=spoken.waveform * np.float32(10 ** (decibels / 20)))
+    one, two = featurizer(SpeechConfig(), "speech")([spoken, other])
+    heard = one > -1.5  # above what is near silence
+    assert np.abs(one - two)[heard].max() < 0.05
+
+
+def test_features_of_data_and_models_that_knew_no_level_stay_as_they_were():
+    record = Features.model_validate({"featurizer": "log-mel", "modality": "speech", "dim": 80, "rate": 100.0})
+    plain, spoken = featurizer(SpeechConfig(level=None), "speech"), espeak.spell("cab")
+    quiet = replace(spoken, waveform=spoken.waveform / 10)
+    before = same_featurizer(record)([spoken, quiet])
+    assert all(np.array_equal(a, b) for a, b in zip(before, plain([spoken, quiet]), strict=True))
+    assert before[0].min() == -2, "the floor is 1e-10"
+    loud_band = before[0].astype(np.float32).mean(axis=0).argmax()
+    difference = 3 * (before[0] - before[1]).astype(np.float32)[:, loud_band]
+    assert np.percentile(difference, 90) == pytest.approx(2, abs=0.1), "20 dB are 2 powers of ten"
+
+
+def test_text_has_no_level():
+    with pytest.raises(InputError, match="no option level"):
+        featurizer(TextConfig(level=-17), "text")
 
 
 @pytest.mark.parametrize(

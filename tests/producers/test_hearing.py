@@ -74,11 +74,11 @@ def test_who_says_it_and_how_long_it_is_to_take_do_not_matter(hearing, monkeypat
 
 
 def test_text_speech_and_both_are_told_apart(hearing, speech):
-    quieter, slower = Speech(speech.waveform / 2, speech.rate), Speech(speech.waveform, speech.rate // 2)
+    other, slower = Speech(speech.waveform[::-1], speech.rate), Speech(speech.waveform, speech.rate // 2)
     everyone = [
         word("cab"),
         Utterance("s", speech=speech),
-        Utterance("q", speech=quieter),
+        Utterance("o", speech=other),
         Utterance("r", speech=slower),
         Utterance("b", text="cab", speech=speech),
     ]

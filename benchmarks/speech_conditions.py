@@ -1,0 +1,103 @@
+"""How well a model of letters hears recordings that are quiet, too loud, narrow or coarse: letter error from speech, beside clean speech.
+
+    python -m benchmarks.speech_conditions --data data/fingerspelling --model runs/quickstart/model --reader runs/recogniser/model
+
+Every recording is written as a file of its kind and decoded as any other. Differences to clean are in points, with the 95 % interval
+under resampling of clips in pairs.
+"""
+
+import argparse
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+import torch
+from rapidfuzz.distance import Levenshtein
+
+from benchmarks.common import machine, save
+from ms2sl import backtranslation
+from ms2sl.clip import Clip, Speech, Utterance
+from ms2sl.dataset import Dataset
+from ms2sl.producers.ms2sl import MS2SLProducer
+
+RESAMPLED = 1000  # times
+
+
+def wav(speech: Speech, subtype: str = "PCM_16") -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, speech.waveform, speech.rate, format="WAV", subtype=subtype)
+    return buffer.getvalue()
+
+
+def louder(decibels: float) -> Callable[[Speech], bytes]:
+    """With what is beyond the loudest that a file can hold clipped."""
+    return lambda speech: wav(replace(speech, waveform=np.clip(speech.waveform * 10 ** (decibels / 20), -1, 1)))
+
+
+def mp3(speech: Speech, bits: int = 32_000) -> bytes:
+    """bits: a second."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=speech.rate, layout="mono", bit_rate=bits)
+        frame = av.AudioFrame.from_ndarray(speech.waveform[None], format="fltp", layout="mono")
+        frame.sample_rate = speech.rate
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return buffer.getvalue()
+
+
+CONDITIONS: dict[str, Callable[[Speech], bytes]] = {
+    "clean": wav,
+    "-30 dB": louder(-30),
+    "-20 dB": louder(-20),
+    "-10 dB": louder(-10),
+    "+10 dB, clipped": louder(10),
+    "8 kHz": lambda speech: wav(speech.resampled(8000)),
+    "8 kHz, µ-law": lambda speech: wav(speech.resampled(8000), "ULAW"),
+    "11 kHz": lambda speech: wav(speech.resampled(11_025)),
+    "mp3, 32 kbit/s": mp3,
+    "8 bit": lambda speech: wav(speech, "PCM_U8"),
+}
+
+
+def edits(clips: list[Clip], encode: Callable[[Speech], bytes], producer: MS2SLProducer, reader) -> np.ndarray:
+    """Wrong letters of each clip."""
+    heard = [Utterance(clip.id, speech=Speech.decode(encode(clip.speech), clip.id)) for clip in clips]
+    read = reader.read(producer.produce(heard, seed=0))
+    return np.array([Levenshtein.distance(one, clip.text) for one, clip in zip(read, clips, strict=True)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data/fingerspelling"))
+    parser.add_argument("--model", type=Path, default=Path("runs/quickstart/model"))
+    parser.add_argument("--reader", type=Path, default=Path("runs/recogniser/model"))
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    producer, reader = MS2SLProducer.load(options.model, steps=8), backtranslation.load(options.reader)
+    usable = (clip for clip in Dataset(options.data).clips(options.split) if clip.speech and clip.text)
+    clips = list(islice(usable, options.clips))
+    letters = np.array([len(clip.text) for clip in clips])
+    picks = np.random.default_rng(0).integers(len(clips), size=(RESAMPLED, len(clips)))
+    rows, clean = [("", "letter error %", "minus clean", "95 %")], None
+    for name, encode in CONDITIONS.items():
+        wrong = edits(clips, encode, producer, reader)
+        clean = wrong if clean is None else clean
+        more = 100 * (wrong - clean)
+        spread = np.percentile(more[picks].sum(axis=1) / letters[picks].sum(axis=1), [2.5, 97.5])
+        interval = f"{spread[0]:+.1f} to {spread[1]:+.1f}"
+        rows.append((name, f"{100 * wrong.sum() / letters.sum():.1f}", f"{more.sum() / letters.sum():+.1f}", interval))
+        print(*rows[-1], sep="  ", flush=True)
+    save("speech_conditions", f"{len(clips)} clips of {options.split}, {letters.sum()} letters. {machine()}", rows)
+
+
+if __name__ == "__main__":
+    main()
