@@ -153,7 +153,6 @@ def start_ray(**options) -> None:
 
 def _join(address: str, options: dict) -> None:
     import ray
-    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():  # Ray itself would try for minutes
@@ -163,8 +162,7 @@ def _join(address: str, options: dict) -> None:
             raise InputError(
                 f"RAY_ADDRESS {address} does not answer ({error}): see on its head whether `ray status` does, and whether the port is open"
             ) from None
-    # A local Ray leaves a token, which ``ray start`` takes up and ``ray.init`` with an address does not. One too many does no harm.
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    _show_token(address)
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
@@ -178,6 +176,29 @@ def _join(address: str, options: dict) -> None:
         else:
             reason = f"{str(error).splitlines()[0]}; see on its head whether `ray status` answers"
         raise InputError(f"RAY_ADDRESS {address}: the cluster cannot be joined: {reason}") from None
+
+
+def _show_token(address: str) -> None:
+    """Shows the token that a local Ray has left, where the cluster wants one.
+
+    ``ray start`` takes it up by itself and ``ray.init`` with an address does not. A driver with a token refuses what the machines of a
+    cluster without one send it, and its actors die.
+    """
+    import ray
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+    from ray._private.services import canonicalize_bootstrap_address
+    from ray._raylet import GcsClient
+
+    wanted = address.startswith("ray://")  # a client has no actors
+    if not wanted:
+        try:
+            GcsClient(address=canonicalize_bootstrap_address(address))
+        except ray.exceptions.AuthenticationError:
+            wanted = True
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError):
+            return  # ray.init says it better
+    if wanted:
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _start(options: dict) -> None:
