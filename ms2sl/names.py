@@ -10,6 +10,7 @@ from ms2sl.errors import InputError
 
 LONGEST, LONGEST_BYTES = 100, 200  # of a name; file systems take 255 bytes, with the ending and what is added while a file is written
 QUOTED = 60  # characters of a name in an error
+JUNK = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "system volume information", "@eadir"}
 SPLITS = {"val": "dev", "validation": "dev", "valid": "dev"}
 
 
@@ -37,6 +38,17 @@ def check_inside(name: str, folder: object) -> str:
     if unusual or shortest.startswith("/") or shortest.split("/")[0] in ("..", "."):
         raise InputError(f"{_quoted(name)} names nothing within {folder}: it must be a path below that folder")
     return shortest
+
+
+def nfc(name: str) -> str:
+    """The form in which names are compared: macOS writes the accents of a name as letters of their own (NFD), other systems do not."""
+    return unicodedata.normalize("NFC", name)
+
+
+def is_junk(name: str) -> bool:
+    """Whether a file or folder of this name is what an operating system leaves (``._x``, ``.DS_Store``, ``__MACOSX``, ``Thumbs.db``), or
+    is hidden, as files are while they are written."""
+    return name.startswith(".") or name.lower() in JUNK
 
 
 def split_name(name: str, what: str = "the split") -> str:

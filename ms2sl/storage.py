@@ -11,7 +11,7 @@ from pyarrow import fs
 
 from ms2sl.errors import InputError
 from ms2sl.files import replacing
-from ms2sl.names import check_inside
+from ms2sl.names import check_inside, is_junk, nfc
 from ms2sl.uri import public, public_uri
 
 
@@ -86,11 +86,32 @@ class Location:
             raise InputError(f"{self} names no store that pyarrow knows: {self._reason(error)}") from None
 
     def _info(self) -> fs.FileInfo:
-        store, path = self._store
+        store, _ = self._store
         try:
-            return store.get_file_info(path)
+            return store.get_file_info(self._stored_path())
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self} cannot be reached: {self._reason(error)}") from None
+
+    def _stored_path(self) -> str:
+        """The path of what is there under this name in another normal form of Unicode, each part of it; its own if nothing is."""
+        store, path = self._store
+        if path.isascii() or store.get_file_info(path).type != fs.FileType.NotFound:
+            return path
+        found, *parts = path.split("/")
+        for part in parts:
+            exact = f"{found}/{part}"
+            if store.get_file_info(exact or "/").type == fs.FileType.NotFound:
+                beside = store.get_file_info(fs.FileSelector(found or "/", allow_not_found=True))
+                exact = next((info.path for info in beside if nfc(posixpath.basename(info.path)) == nfc(part)), None)
+                if exact is None:
+                    return path
+            found = exact
+        return found
+
+    def local_path(self) -> Path:
+        """Of a local file, for what opens paths alone."""
+        assert self.is_local
+        return Path(self._stored_path())
 
     def exists(self) -> bool:
         return self._info().type != fs.FileType.NotFound
@@ -100,9 +121,9 @@ class Location:
 
     def open(self) -> pa.NativeFile:
         """The file, for reading anywhere in it."""
-        store, path = self._store
+        store, _ = self._store
         try:
-            return store.open_input_file(path)
+            return store.open_input_file(self._stored_path())
         except FileNotFoundError:
             raise InputError(f"{self} does not exist") from None
         except (pa.ArrowException, OSError) as error:
@@ -136,21 +157,28 @@ class Location:
             raise InputError(f"{self} cannot be written: {self._reason(error)}") from None
 
     def children(self) -> Iterator["Location"]:
-        """Files and folders directly in this folder, by name; none if it does not exist."""
+        """Files and folders directly in this folder, by name; none if it does not exist, and none that are junk (``is_junk``)."""
         yield from (self / posixpath.basename(info.path) for info in self._listing(recursive=False))
 
+    def folders(self) -> Iterator["Location"]:
+        """The folders among its children."""
+        found = self._listing(recursive=False)
+        yield from (self / posixpath.basename(info.path) for info in found if info.type == fs.FileType.Directory)
+
     def files(self) -> Iterator[str]:
-        """Names of all files below this folder, relative to it and in order."""
-        prefix = self._store[1].rstrip("/") + "/"
-        yield from (info.path.removeprefix(prefix) for info in self._listing(recursive=True) if info.type == fs.FileType.File)
+        """Names of all files below this folder, relative to it and in order, without junk."""
+        below = len(self._stored_path().rstrip("/")) + 1
+        yield from (info.path[below:] for info in self._listing(recursive=True) if info.type == fs.FileType.File)
 
     def _listing(self, recursive: bool) -> list[fs.FileInfo]:
-        store, path = self._store
+        store, path = self._store[0], self._stored_path()
         try:
             found = store.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self} cannot be listed: {self._reason(error)}") from None
-        return sorted(found, key=lambda info: info.path)
+        below = len(path.rstrip("/")) + 1
+        kept = (info for info in found if not any(map(is_junk, info.path[below:].split("/"))))
+        return sorted(kept, key=lambda info: info.path)
 
     def _reason(self, error: Exception) -> str:
         """What pyarrow says, in a line; it repeats a URI that it does not understand."""

@@ -93,3 +93,20 @@ def test_any_name_will_do(folder, name):
 def test_a_store_that_nobody_knows_or_reaches_is_said(uri):
     with pytest.raises(InputError, match=r"names no store that pyarrow knows|cannot be read|cannot be reached"):
         Location(uri).read_bytes()
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_names_are_the_same_however_accents_are_encoded_and_junk_is_not_listed(place, request, tmp_path):
+    root = Location(tmp_path if place == "local" else request.getfixturevalue("s3"))
+    written = root / "bu\u0308cher" / "gr\u00fcn" / "a\u0308.txt"
+    written.write(b"x")
+    (root / "bu\u0308cher" / ".DS_Store").write(b"")
+    (root / "bu\u0308cher" / "__MACOSX" / "x.txt").write(b"")
+    other = root / "b\u00fccher"
+    assert (other / "gru\u0308n" / "\u00e4.txt").read_bytes() == b"x"
+    assert other.is_folder()
+    assert list(other.files()) == ["gr\u00fcn/a\u0308.txt"]
+    assert [child.name for child in other.children()] == [child.name for child in other.folders()] == ["gr\u00fcn"]
+    assert not (other / "gru\u0308n" / "\u00e5.txt").exists()
+    with pytest.raises(InputError, match="does not exist"):
+        (other / "gru\u0308n" / "\u00e5.txt").read_bytes()

@@ -3,15 +3,21 @@
 CC BY-NC 4.0. Its own audio is not redistributed; recordings by sentence name may be given, or speech synthesised.
 """
 
+from collections import defaultdict
+from collections.abc import Callable
+
 import cv2
 from pydantic import Field
 
 from ms2sl.clip import Poses, Signing
 from ms2sl.config import Config
+from ms2sl.corpora.identity import by_name
 from ms2sl.corpora.openpose import read_frames
 from ms2sl.corpora.records import Record, RecordCorpus, recordings, source
 from ms2sl.errors import InputError
+from ms2sl.names import nfc
 from ms2sl.skeletons import OPENPOSE_137X2
+from ms2sl.storage import Location
 from ms2sl.tables import TAB, read_table
 from ms2sl.uri import Place
 
@@ -47,21 +53,21 @@ class How2Sign(RecordCorpus):
         rows = [(split, row) for split, table in there for _, row in read_table(table, COLUMNS, **needs)]
         if not rows:
             raise InputError(f"{folder} has none of {', '.join(table.name for table in tables.values())}: see --how2sign.texts")
-        places = {config.poses.format(split=split): split for split in SPLITS}
-        posed = {clip.name: (clip, split) for place, split in places.items() for clip in folder.resolve(place).children()}
-        spoken = dict.fromkeys(config.speech.format(split=split) for split in SPLITS) if config.speech else ()
-        speech = {name: file for place in spoken for name, file in recordings(folder.resolve(place)).items()}
-        named = {row["name"] for _, row in rows}
-        self.without_poses = len(named - posed.keys())
-        records = []
+        posed, spoken = _Places(folder, config.poses, rows, _clip_folders), _Places(folder, config.speech, rows, recordings)
+        named = {(split, nfc(row["name"])) for split, row in rows}
+        records, without_poses = [], set()
         for split, row in rows:
-            name, text = row["name"], row.get("text")
-            if name in posed:
-                no_text = None if text else "its SENTENCE is empty"
-                found = {"poses": posed[name][0], "speech": speech.get(name), "no_text": no_text}
-                records.append(Record(name, SPLITS[split], text, **found))
-        strangers = ((name, SPLITS[split]) for name, (_, split) in posed.items() if name not in named)
-        return records + [Record(name, split, problem="no table of texts has a sentence of this name") for name, split in strangers]
+            name, text = nfc(row["name"]), row.get("text")
+            poses, problem = posed.find(split, name)
+            if poses or problem:
+                speech, no_speech = spoken.find(split, name)
+                why = {"problem": problem, "no_text": None if text else "its SENTENCE is empty", "no_speech": no_speech}
+                records.append(Record(name, SPLITS[split], text, poses=poses, speech=speech, **why))
+            else:
+                without_poses.add((split, name))
+        self.without_poses = len(without_poses)
+        strangers = [(name, split) for split, name in posed.all() if not named & {(each, name) for each in posed.splits(split)}]
+        return records + [Record(name, SPLITS[split], problem="no table of texts has a sentence of this name") for name, split in strangers]
 
     def read(self, record: Record) -> Signing:
         frames, remarks = read_frames(record.poses, self.config.width, self.config.height)
@@ -72,11 +78,45 @@ class How2Sign(RecordCorpus):
         if not self.config.videos:
             return self.config.fps
         split = next(theirs for theirs, ours in SPLITS.items() if ours == record.split)
-        file = source(self.config, self.name).resolve(self.config.videos.format(split=split)) / f"{record.id}.mp4"
-        fps = cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FPS)
+        file = source(self.config, self.name).resolve(self.config.videos.format(split=split)) / f"{record.poses.name}.mp4"
+        fps = cv2.VideoCapture(str(file.local_path() if file.is_local else file)).get(cv2.CAP_PROP_FPS)
         if not fps > 0:
             raise InputError(f"its frames a second cannot be told: {file} is missing or no video")
         return fps
 
     def card(self) -> dict:
         return super().card() | {"terms": "CC BY-NC 4.0", "clips": len(self.index), "sentences without poses": self.without_poses}
+
+
+class _Places:
+    """What lies in the folders of a pattern by the names of sentences: a folder for each split, or one for all of them."""
+
+    def __init__(self, folder: Location, pattern: str, rows: list[tuple[str, dict]], listing: Callable):
+        self.shared = "{split}" not in pattern
+        places = {} if not pattern else {split: folder.resolve(pattern.format(split=split)) for split in SPLITS}
+        lists = {place: listing(place) for place in dict.fromkeys(places.values())}
+        self.found = {split: lists[place] for split, place in places.items()}
+        self.named: dict[str, set[str]] = defaultdict(set)
+        for split, row in rows:
+            self.named[nfc(row["name"])].add(split)
+
+    def find(self, split: str, name: str) -> tuple[Location | None, str | None]:
+        """Of a sentence, or why it cannot be told which it is."""
+        found, twins = self.found.get(split, ({}, {}))
+        several = sorted(self.named[name]) if self.shared and len(self.named[name]) > 1 and (name in found or name in twins) else []
+        if several:
+            return None, f"sentences of {' and '.join(several)} have the name {name}, and all splits have one folder: give each its own"
+        return found.get(name), twins.get(name)
+
+    def splits(self, split: str) -> list[str]:
+        """Those that have their folder in common with a split."""
+        return list(SPLITS) if self.shared else [split]
+
+    def all(self) -> list[tuple[str, str]]:
+        """Splits and names of all; of a folder for all splits, the last."""
+        chosen = list(self.found)[-1:] if self.shared else list(self.found)
+        return [(split, name) for split in chosen for name in (*self.found[split][0], *self.found[split][1])]
+
+
+def _clip_folders(place: Location) -> tuple[dict[str, Location], dict[str, str]]:
+    return by_name((clip.name, clip) for clip in place.folders())

@@ -11,9 +11,11 @@ from pydantic import Field
 
 from ms2sl.clip import Poses, Signing
 from ms2sl.config import Config
+from ms2sl.corpora.identity import by_name, match
 from ms2sl.corpora.records import Record, RecordCorpus, source
 from ms2sl.detections import seen_without_zeros
 from ms2sl.errors import InputError
+from ms2sl.names import nfc
 from ms2sl.skeletons import PHOENIX_50X3
 from ms2sl.storage import Location
 from ms2sl.tables import BAR, read_lines, read_table
@@ -22,6 +24,7 @@ from ms2sl.uri import Place
 SPLITS = ("train", "dev", "test")
 NUMBERS = 151  # of a frame: 50 joints × 3 and a counter that runs from 0 to 1
 NECK = PHOENIX_50X3.index("body/Neck")  # the origin of all poses
+NARROWEST = 24  # numbers of a frame of any corpus
 ROUNDED = 0.01  # of a counter in a file with two decimals
 SCAN = 2**24  # bytes
 # The corpus's own tables, and those of the copies that are passed around, call the same columns by different names.
@@ -62,18 +65,21 @@ class Phoenix14T(RecordCorpus):
         if not skels.exists():
             return [Record(name, split, text, gloss) for name, (text, gloss) in texts.items()]
         lines = list(line_spans(skels))
-        names = [line.split("/")[-1] for line in _lines(folder.resolve(f"{base}.files"), len(lines))]
-        if not texts:
-            pairs = zip(*(_lines(folder.resolve(f"{base}.{kind}"), len(lines)) for kind in ("text", "gloss")), strict=True)
-            texts = dict(zip(names, pairs, strict=True))
-        records = []
-        for name, span in zip(names, lines, strict=True):
-            text, gloss = texts.get(name, ("", ""))
-            missing = f"it has no text in {table.name if table else base + '.text'}"
-            told = {"problem": None if name in texts else missing, "no_text": None if text else missing}
-            records.append(Record(name, split, text or None, gloss or None, poses=(skels, *span), **told))
-        there = set(names)  # the rest in the order of the table: that of a set is another in each process
-        return records + [Record(name, split, *texts[name]) for name in texts if name not in there]
+        paths = [nfc(line) for line in _lines(folder.resolve(f"{base}.files"), len(lines))]
+        if table and table.exists():
+            names, twins = match(paths, texts)
+            of_line = [texts.get(names.get(path)) for path in paths]
+        else:
+            names, twins = {}, {}
+            of_line = list(zip(*(_lines(folder.resolve(f"{base}.{kind}"), len(lines)) for kind in ("text", "gloss")), strict=True))
+        missing, records = f"it has no text in {table.name if table else base + '.text'}", []
+        for path, span, told in zip(paths, lines, of_line, strict=True):
+            text, gloss = told or ("", "")
+            why = {"problem": None if told else missing, "no_text": None if text else missing}
+            records.append(Record(path.split("/")[-1], split, text or None, gloss or None, poses=(skels, *span), path=path, **why))
+        there = set(names.values())  # the rest in the order of the table: that of a set is another in each process
+        rest = [Record(name, split, *texts[name], problem=twins.get(name)) for name in texts if name not in there]
+        return records + rest
 
     def read(self, record: Record) -> Signing:
         skels, start, stop = record.poses
@@ -100,12 +106,14 @@ class Phoenix14T(RecordCorpus):
 
 
 def _check_counter(counter: np.ndarray, file: str) -> tuple[str, ...]:
-    """A remark if it begins or ends within the sequence. Raises InputError if it does not count evenly: then the numbers of a frame are
-    not what they should be."""
+    """A remark if it begins or ends within the sequence. Raises InputError if it does not count evenly: then frames have another number of
+    numbers, whose lines divide by 151 by accident. They look like as many frames as that number then, or a multiple of it."""
     count = len(counter)
     inside = np.isfinite(counter).all() and counter.min() >= -ROUNDED and counter.max() <= 1 + ROUNDED
     line = np.linspace(counter[0], counter[-1], count)
     if not inside or (count > 1 and (counter[-1] <= counter[0] or np.abs(counter - line).max() > ROUNDED)):
+        if count < NARROWEST:
+            return (f"the last of the {NUMBERS} numbers of a frame in {file} is no counter that runs from 0 to 1",)
         raise InputError(
             f"its line in {file} is not frames of {NUMBERS} numbers: the last of each is no counter that runs from 0 to 1. "
             f"If its frames have {NUMBERS - 1}, append the counter to each"
@@ -139,4 +147,7 @@ def _lines(where: Location, expected: int) -> list[str]:
 
 def _texts(table: Location) -> dict[str, tuple[str | None, str | None]]:
     rows = read_table(table, COLUMNS, required=("name", "text"), whole=("name",), kind=BAR)
-    return {row["name"]: (row.get("text"), row.get("gloss")) for _, row in rows}
+    found, twins = by_name((row["name"], (row.get("text"), row.get("gloss"))) for _, row in rows)
+    if twins:
+        raise InputError(f"{table}: rows of one name: {'; '.join(list(twins.values())[:10])}")
+    return found

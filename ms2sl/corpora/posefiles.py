@@ -5,14 +5,17 @@ The table is CSV, TSV, JSON lines or Parquet with the columns ``id``, ``pose``, 
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pydantic import Field
 
 from ms2sl.clip import Signing
 from ms2sl.config import Config
+from ms2sl.corpora.identity import by_name
 from ms2sl.corpora.records import AUDIO, Record, RecordCorpus, source
 from ms2sl.errors import InputError
+from ms2sl.names import nfc
 from ms2sl.posefile import from_bytes
 from ms2sl.skeletons import skeleton
 from ms2sl.storage import Location
@@ -53,16 +56,17 @@ class PoseFiles(RecordCorpus):
     def records(self) -> list[Record]:
         folder = source(self.config, self.name)
         if not self.config.table:
-            return [self._record(folder, row) for row in _files(folder)]
+            return [replace(self._record(folder, row), **told) for row, told in _files(folder)]
         return [self._record(folder, row, place) for place, row in read_table(folder.resolve(self.config.table), COLUMNS, others=False)]
 
     def _record(self, folder: Location, row: dict[str, str], place: str = "") -> Record:
-        if not any(key in row for key in ("pose", "text", "speech")):
+        if place and not any(key in row for key in ("pose", "text", "speech")):
             where = place.rpartition(", ")[2].replace(" ", "-")
             return Record(row.get("id", where), row.get("split", "train"), problem=f"{place} has neither pose nor text nor speech")
-        named = next((PurePosixPath(row[key]).stem or row[key] for key in ("pose", "speech") if key in row), None)
-        name = row.get("id") or named or "text-" + hashlib.blake2b(row["text"].encode(), digest_size=6).hexdigest()
+        path = next((_stem(row[key]) for key in ("pose", "speech") if key in row), "")
+        name = row.get("id") or path.split("/")[-1] or path or "text-" + hashlib.blake2b(row["text"].encode(), digest_size=6).hexdigest()
         rest = {key: row.get(key) for key in ("text", "gloss", "spoken_language", "signed_language")}
+        rest["path"] = "" if "id" in row else path
         try:
             rest |= {where: folder / row[key] for key, where in (("pose", "poses"), ("speech", "speech")) if key in row}
         except InputError as error:
@@ -71,18 +75,28 @@ class PoseFiles(RecordCorpus):
 
     def _split(self, name: str) -> str:
         """By the name alone, so that a corpus that grows keeps its test clips."""
-        draw = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest()) / 2**32
+        draw = int.from_bytes(hashlib.blake2b(nfc(name).encode(), digest_size=4).digest()) / 2**32
         return "test" if draw < self.config.test else "dev" if draw < self.config.test + self.config.dev else "train"
 
     def read(self, record: Record) -> Signing:
         return from_bytes(record.poses.read_bytes(), self.skeleton, self.config.width, self.config.height)
 
 
-def _files(folder: Location) -> list[dict]:
-    rows: dict[str, dict] = {}
-    for file in folder.files():
-        kind = "pose" if file.endswith(".pose") else "speech" if file.lower().endswith(AUDIO) else None
-        if kind:
-            name = file.rsplit(".", 1)[0]
-            rows.setdefault(name, {"id": name.replace("/", "-")})[kind] = file
-    return list(rows.values())
+def _files(folder: Location) -> list[tuple[dict, dict]]:
+    """For each name its files, and why it has no speech or cannot be used at all: several files of one kind have it."""
+    kinds = {"pose": (".pose",), "speech": AUDIO}
+    files = {kind: [file for file in folder.files() if file.lower().endswith(ends)] for kind, ends in kinds.items()}
+    named = {kind: by_name((_stem(file), file) for file in some) for kind, some in files.items()}
+    (poses, poses_twins), (_, speech_twins) = named.values()
+    rows = []
+    for name in dict.fromkeys(nfc(_stem(file)) for file in sorted([*files["pose"], *files["speech"]])):
+        row = {"id": name.replace("/", "-")} | {kind: found[name] for kind, (found, _) in named.items() if name in found}
+        problem = poses_twins.get(name) or (None if name in poses else speech_twins.get(name))
+        rows.append((row, {"path": name, "problem": problem, "no_speech": speech_twins.get(name)}))
+    return rows
+
+
+def _stem(file: str) -> str:
+    """With its folders, without its suffix."""
+    path = PurePosixPath(file)
+    return str(path.parent / path.stem)

@@ -7,8 +7,9 @@ from functools import cached_property
 
 from ms2sl.clip import Clip, Placement, Signing, Speech
 from ms2sl.config import Config
+from ms2sl.corpora.identity import by_name, unique_ids
 from ms2sl.errors import InputError
-from ms2sl.names import split_name
+from ms2sl.names import nfc, split_name
 from ms2sl.skeleton import Skeleton
 from ms2sl.storage import Location
 from ms2sl.texts import normalise
@@ -23,7 +24,8 @@ class Record:
     """What is known of a clip before its poses are read.
 
     split: in any spelling that ``split_name`` knows. poses: where they are, in whatever way the corpus knows it; problem: why it cannot be
-    used, if that is known already; no_text, no_gloss: why it has none, where it should have one.
+    used, if that is known already; no_text, no_gloss, no_speech: why it has none, where it should have one. path: of what it comes from,
+    with its folders, which make its id unique where others have the same.
     """
 
     id: str
@@ -38,6 +40,8 @@ class Record:
     problem: str | None = None
     no_text: str | None = None
     no_gloss: str | None = field(default=None, repr=False)
+    no_speech: str | None = None
+    path: str = ""
 
 
 class RecordCorpus(ABC):
@@ -65,9 +69,12 @@ class RecordCorpus(ABC):
 
     @cached_property
     def index(self) -> list[Record]:
-        records = [normalised(replace(each, split=split_name(each.split, f"{each.id}: the split"))) for each in self.records()]
-        if not records:
+        found = self.records()
+        if not found:
             raise InputError(f"{self.name}: no clip was found")
+        splits = [split_name(each.split, f"{each.id}: the split") for each in found]
+        ids = unique_ids([nfc(each.id) for each in found], splits, [nfc(each.path) for each in found])
+        records = [normalised(replace(each, id=name, split=split)) for each, name, split in zip(found, ids, splits, strict=True)]
         splits = list(dict.fromkeys(record.split for record in records))
         return sorted(records, key=lambda record: splits.index(record.split))
 
@@ -98,7 +105,7 @@ class RecordCorpus(ABC):
             raise InputError(record.problem)
         if self._first[record.id] != index:
             raise InputError(f"a clip of this name is there already, as number {self._first[record.id]} of the corpus")
-        broken: dict[str, object] = {"text": record.no_text} if record.no_text else {}
+        broken: dict[str, object] = {"text": record.no_text, "speech": record.no_speech}
         signing = speech = None
         try:
             signing = self.read(record) if record.poses is not None else None
@@ -121,7 +128,7 @@ class RecordCorpus(ABC):
             remarks=((f"gloss left out: {record.no_gloss}",) if record.no_gloss else ())
             + (*(signing.remarks if signing else ()), *(speech.remarks if speech else ())),
         )
-        for part, reason in broken.items():
+        for part, reason in filter(lambda each: each[1], broken.items()):
             clip = clip.without(part, reason)
         return clip
 
@@ -149,6 +156,6 @@ def source(config: Config, name: str) -> Location:
     return where
 
 
-def recordings(folder: Location) -> dict[str, Location]:
-    """Audio files directly in a folder, by their names without suffix."""
-    return {file.stem: file for file in folder.children() if file.name.lower().endswith(AUDIO)}
+def recordings(folder: Location) -> tuple[dict[str, Location], dict[str, str]]:
+    """Audio files directly in a folder, by their names without suffix, and reasons for names that several files have."""
+    return by_name((file.stem, file) for file in folder.children() if file.name.lower().endswith(AUDIO))

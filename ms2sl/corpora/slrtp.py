@@ -61,7 +61,7 @@ class Slrtp(RecordCorpus):
         return records
 
     def read(self, record: Record) -> Signing:
-        entry = self._entries(record.split)[record.id]
+        entry = self._entries(record.split)[record.poses]
         if not isinstance(entry, dict) or "poses_3d" not in entry:
             raise InputError("it has no poses_3d")
         poses = entry["poses_3d"]
@@ -93,7 +93,7 @@ def load(where: Location) -> dict[str, dict]:
     """The content of a ``.pt`` file, its tensors memory-mapped. Raises InputError if it is none, or would run code."""
     try:
         if where.is_local:
-            content = torch.load(str(where), map_location="cpu", weights_only=True, mmap=True)
+            content = torch.load(where.local_path(), map_location="cpu", weights_only=True, mmap=True)
         else:  # only a file can be mapped; it stays so when its name is gone
             with tempfile.NamedTemporaryFile(suffix=".pt") as local, where.open() as remote:
                 shutil.copyfileobj(remote, local)

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ms2sl.clip import Poses, Utterance
+from ms2sl.corpora.identity import by_name
 from ms2sl.errors import InputError
+from ms2sl.names import is_junk, nfc
 from ms2sl.posefile import from_bytes
 from ms2sl.resampling import resample
 from ms2sl.skeleton import Skeleton
@@ -19,7 +21,10 @@ class PoseFolder:
     name = "folder"
 
     def __init__(self, folder: Path, skeleton: Skeleton, fps: float):
-        self.files = {path.stem: path for place in (folder, folder / "poses") for path in place.glob("*.pose")}
+        found = [path for place in (folder, folder / "poses") for path in sorted(place.glob("*.pose")) if not is_junk(path.name)]
+        self.files, twins = by_name((path.stem, path) for path in found)
+        if twins:
+            raise InputError(f"{folder} has several files of one name: {'; '.join(list(twins.values())[:10])}")
         if not self.files:
             raise InputError(f"{folder} holds no .pose files: name them by the ids of the clips")
         self.skeleton, self.fps = skeleton, fps
@@ -28,9 +33,9 @@ class PoseFolder:
         return [self._read(utterance) for utterance in utterances]
 
     def _read(self, utterance: Utterance) -> Poses:
-        if utterance.id not in self.files:
+        path = self.files.get(nfc(utterance.id))
+        if path is None:
             raise InputError(f"{utterance.id}: there is no {utterance.id}.pose")
-        path = self.files[utterance.id]
         try:
             return resample(self.skeleton.normalise(from_bytes(path.read_bytes(), self.skeleton).poses), self.fps)
         except (InputError, OSError) as error:

@@ -74,6 +74,63 @@ def test_a_folder_for_each_split(root):
     assert {split: len(span) for split, span in corpus(root, poses="{split}").splits.items()} == {"train": 3, "dev": 3}
 
 
+def numbered(root) -> dict[str, list[str]]:
+    """One folder a split, in which sentences are numbered anew; the number of frames says which is which."""
+    texts = {"train": ["first", "second"], "val": ["other"]}
+    for split, sentences in texts.items():
+        rows = [{"VIDEO_ID": "v", "SENTENCE_NAME": f"{i:04d}", "SENTENCE": text} for i, text in enumerate(sentences)]
+        builders.write_table(root / f"how2sign_realigned_{split}.csv", rows, "\t")
+        for i, text in enumerate(sentences):
+            builders.openpose_clip(root / split / "json" / f"{i:04d}", frames=len(text))
+            builders.speech(root / split / "speech" / f"{i:04d}.wav", len(text) / 10)
+    return texts
+
+
+def test_sentences_that_are_numbered_anew_in_each_split_are_not_mixed(tmp_path):
+    texts = numbered(tmp_path)
+    own = corpus(tmp_path, poses="{split}/json", speech="{split}/speech")
+    assert [own.id(i) for i in range(3)] == ["train-0000", "0001", "dev-0000"]
+    for index, text in enumerate([*texts["train"], *texts["val"]]):
+        clip = own.clip(index)
+        assert (clip.text, clip.poses.n_frames, clip.speech.seconds) == (text, len(text), pytest.approx(len(text) / 10, abs=0.01))
+
+
+def test_a_name_that_several_splits_have_is_not_looked_up_in_a_folder_for_all(tmp_path):
+    numbered(tmp_path)
+    (tmp_path / "train/json").rename(tmp_path / "json")
+    own = corpus(tmp_path)
+    reason = "sentences of train and val have the name 0000, and all splits have one folder: give each its own"
+    for index in (0, 2):
+        with pytest.raises(InputError, match=reason):
+            own.clip(index)
+    assert own.clip(1).text == "second"
+    own = corpus(tmp_path, poses="{split}/json", speech="train/speech")
+    [clip] = [own.clip(i) for i in own.splits["dev"]]
+    assert (clip.text, clip.poses.n_frames, clip.speech) == ("other", 5, None)
+    assert clip.remarks == (f"speech left out: {reason}",)
+
+
+def test_names_of_sentences_are_the_same_however_accents_are_encoded(root):
+    table = root / "how2sign_realigned_train.csv"
+    table.write_text(table.read_text().replace("v0-rgb_front", "gr\u00fcn"), encoding="utf-8")
+    first_clip(root).rename(root / "json" / "gru\u0308n")
+    builders.speech(root / "speech" / "gru\u0308n.wav")
+    own = corpus(root, speech="speech")
+    [clip] = [own.clip(i) for i in range(len(own.index)) if own.id(i) == "gr\u00fcn"]
+    assert (clip.poses.n_frames, clip.speech is not None) == (8, True)
+
+
+def test_what_operating_systems_leave_is_neither_frame_nor_clip(root):
+    before = corpus(root).clip(0)
+    for place in (first_clip(root), root / "json"):
+        for name in (".DS_Store", "Thumbs.db", "._v0-rgb_front_000000000003_keypoints.json"):
+            (place / name).write_bytes(b"\0\5\x16\7")
+    (root / "json" / "__MACOSX").mkdir()
+    own = corpus(root)
+    assert len(own.index) == 6
+    assert np.array_equal(own.clip(0).poses.joints, before.poses.joints)
+
+
 def test_joints_that_openpose_did_not_see_are_masked_and_not_at_the_origin(root):
     file = next(first_clip(root).glob("*_000000000003_*"))
     frame = json.loads(file.read_text())

@@ -69,6 +69,55 @@ def test_frames_without_a_counter_are_not_taken_for_others_where_their_number_di
     assert "they would be 20 frames of 150, without the counter" in corpus(root).clip(0).remarks[0]
 
 
+def renamed(root, split: str, names: list[str]) -> None:
+    (root / f"{split}.files").write_text("\n".join(names) + "\n")
+
+
+def test_sequences_of_one_name_in_several_folders_keep_their_own_texts(root):
+    renamed(root, "train", ["train/s1/1", "train/s2/1", "train/s2/2"])
+    for kind in ("text", "gloss"):
+        (root / f"train.{kind}").write_text("\n".join(f"{kind} {i}" for i in range(3)) + "\n")
+    own = corpus(root)
+    assert [own.id(i) for i in own.splits["train"]] == ["train-s1-1", "train-s2-1", "2"]
+    assert [(own.clip(i).text, own.clip(i).gloss, own.clip(i).poses.n_frames) for i in range(3)] == [
+        (f"text {i}", f"gloss {i}", 6 + i) for i in range(3)
+    ]
+
+
+def test_a_table_is_matched_by_folders_too_and_never_by_a_name_that_several_have(root):
+    renamed(root, "train", ["train/s1/1", "train/s2/1", "train/s2/2"])
+    rows = [{"id": name, "annotation": "G", "translation": f"text of {name}"} for name in ("s1/1", "s2/1", "2")]
+    builders.write_table(root / "train.csv", rows, "|")
+    own = corpus(root, tables="{split}.csv")
+    assert [own.clip(i).text for i in range(3)] == ["text of s1/1", "text of s2/1", "text of 2"]
+    builders.write_table(root / "train.csv", [rows[0] | {"id": "1"}, rows[2]], "|")
+    own, reasons = corpus(root, tables="{split}.csv"), []
+    for index in (0, 1, 3):
+        with pytest.raises(InputError) as error:
+            own.clip(index)
+        reasons.append(str(error.value))
+    assert reasons == ["it has no text in train.csv"] * 2 + ["train/s1/1 and train/s2/1 could both be 1"]
+    assert own.clip(2).text == "text of 2"
+    builders.write_table(root / "train.csv", [rows[0], rows[0]], "|")
+    with pytest.raises(InputError, match=r"train\.csv: rows of one name: 2 have the name s1/1"):
+        corpus(root, tables="{split}.csv").splits  # noqa: B018
+
+
+def test_names_that_begin_anew_in_each_split(root):
+    for split in ("train", "dev"):
+        renamed(root, split, ["1", "2", split])
+    own = corpus(root)
+    assert [own.id(i) for i in range(6)] == ["train-1", "train-2", "train", "dev-1", "dev-2", "dev"]
+    assert (own.clip(4).text, own.clip(4).poses.n_frames) == ("regen in dev/dev-1", 7)
+
+
+def test_a_short_sequence_without_a_counter_is_read_and_remarked(root):
+    relined(root, lambda frames: np.hstack([frames[:, :150], np.full((len(frames), 1), 3.5)]))
+    clip = corpus(root).clip(0)
+    assert clip.poses.n_frames == 6
+    assert clip.remarks == ("the last of the 151 numbers of a frame in train.skels is no counter that runs from 0 to 1",)
+
+
 @pytest.mark.parametrize("last", [1.0, 1 - 1 / 40])
 @pytest.mark.parametrize("decimals", [2, 5])
 def test_a_counter_may_be_rounded_and_end_at_or_before_1(root, last, decimals):

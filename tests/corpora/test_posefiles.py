@@ -107,6 +107,58 @@ def only(one) -> PoseFiles:
     return corpus(one.parent, dev=0, test=0)
 
 
+def moved(source, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return source.rename(target)
+
+
+def test_names_that_differ_in_their_folders_alone_are_other_clips(one):
+    folder = one.parent
+    for place in ("b-c/d.pose", "b/c-d.pose", "s1/e.pose"):
+        builders.pose_file(folder / place)
+    assert [corpus(folder, dev=0, test=0).id(i) for i in range(4)] == ["a", "b-c--d", "b--c-d", "s1-e"]
+    builders.pose_file(folder / "s2/e.pose", seed=1)
+    (folder / "clips.csv").write_text("pose,text,split\ns1/e.pose,one,train\ns2/e.pose,two,train\na.pose,three,test\n")
+    own = corpus(folder, table="clips.csv")
+    assert [(own.id(i), own.clip(i).text) for i in range(3)] == [("s1-e", "one"), ("s2-e", "two"), ("a", "three")]
+    assert not np.array_equal(own.clip(0).poses.joints, own.clip(1).poses.joints)
+
+
+def test_accents_are_the_same_however_they_are_encoded(one):
+    composed, decomposed = "gr\u00fcn", "gru\u0308n"
+    folder = one.parent
+    moved(one, folder / f"F\u0308/{decomposed}.pose")
+    builders.speech(folder / f"F\u0308/{composed}.wav")
+    clip = corpus(folder, dev=0, test=0).clip(0)
+    assert (clip.id, clip.poses.n_frames, clip.speech.seconds) == (f"F\u0308-{composed}", 12, pytest.approx(0.5, abs=0.01))
+    (folder / "F\u0308").rename(folder / "A\u0308")
+    (folder / "clips.csv").write_text(f"pose,speech\n\u00c4/{composed}.pose,\u00c4/{decomposed}.wav\n", encoding="utf-8")
+    clip = corpus(folder, table="clips.csv", dev=0, test=0).clip(0)
+    assert (clip.id, clip.poses.n_frames, clip.speech.seconds) == (composed, 12, pytest.approx(0.5, abs=0.01))
+
+
+def test_two_recordings_of_one_name_are_not_guessed_at(one):
+    builders.speech(one.with_suffix(".wav"), 0.5)
+    builders.speech(one.with_suffix(".flac"), 0.7)
+    clip = only(one).clip(0)
+    assert (clip.speech, clip.poses.n_frames) == (None, 12)
+    assert clip.remarks == ("speech left out: 2 have the name a: a.flac, a.wav",)
+
+
+def test_two_files_whose_names_differ_in_encoding_alone_are_told(one):
+    moved(one, one.with_name("gr\u00fcn.pose"))
+    builders.pose_file(one.with_name("gru\u0308n.pose"))
+    assert "2 have the name gr\u00fcn: " in problem(only(one))
+
+
+def test_what_operating_systems_leave_is_no_clip(one):
+    for place in ("._a.pose", ".DS_Store", "__MACOSX/._a.pose", "__MACOSX/b.pose", "Thumbs.db", "desktop.ini", ".cache/c.pose"):
+        (one.parent / place).parent.mkdir(exist_ok=True)
+        (one.parent / place).write_bytes(b"\0\5\x16\7")
+    own = only(one)
+    assert [own.id(i) for i in own.splits["train"]] == ["a"]
+
+
 def test_a_file_that_is_cut_short_or_something_else(one):
     one.write_bytes(one.read_bytes()[:4000])
     assert "cut short or no .pose file" in problem(only(one))
