@@ -38,6 +38,8 @@ class Command(BaseSettings):
     @classmethod
     def parse(cls: type[T], arguments: list[str]) -> T:
         """Raises InputError for a recipe or a value that is wrong; prints usage and exits for an unknown flag."""
+        for argument in arguments:
+            _check_utf8(argument)
         recipe, complaint = _recipe(arguments), io.StringIO()
         try:
             with redirect_stderr(complaint):  # argparse repeats what it does not know, which may hold a key
@@ -64,6 +66,15 @@ class Command(BaseSettings):
     def options(self) -> dict:
         """All options as plain data, to be recorded: URIs are without their credentials."""
         return self.model_dump(mode="json", exclude={"recipe"})
+
+
+def _check_utf8(argument: str) -> None:
+    try:
+        argument.encode()
+    except UnicodeEncodeError as error:
+        shown = ascii(argument).replace("\\udc", "\\x")  # as Python keeps bytes that it cannot decode
+        place = f"its byte 0x{ord(argument[error.start]) & 0xFF:02X} is no UTF-8"
+        raise InputError(f"the argument {shown} cannot be read: {place}: set the terminal and the names of files to UTF-8") from None
 
 
 def _recipe(arguments: list[str]) -> Path | None:

@@ -6,6 +6,7 @@
 Run again, it makes only what is missing. Status: 0 if all is there, 3 if some utterances could not be produced, 1 if none could.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import ray
@@ -37,7 +38,7 @@ class ProduceCommand(Command):
     model: ModelPlace = Field(Path("runs/quickstart/model"), description="folder of a trained model, or models:/name@alias of MLflow")
     text: str | None = Field(None, description="one text to sign")
     speech: LocalPath | None = Field(None, description="one recording to sign (wav, flac, mp3, ogg)")
-    utterances: LocalPath | None = Field(None, description="a Parquet, CSV or text file of texts, or a folder of recordings")
+    utterances: LocalPath | None = Field(None, description="a .csv, .tsv, .jsonl, .parquet or .txt of texts, or a folder of recordings")
     out: LocalPath = Field(Path("produced"), description="folder for .pose files, Parquet and GIF")
     steps: int = Field(8, gt=0, le=1000, description="sampling steps: more is finer and slower")
     guidance: float = Field(1.0, ge=0, description="how strongly to follow the condition; 1 is plain")
@@ -49,6 +50,13 @@ class ProduceCommand(Command):
     slrtp: bool = Field(False, description="also write slrtp.pt, in the format of the SLRTP challenge's evaluation")
     batch_size: int = Field(32, gt=0, description="utterances a batch")
     tracking: Uri | None = Field(None, description="MLflow tracking URI, for models:/…; by default the database in runs")
+
+    @classmethod
+    def parse(cls, arguments: list[str]) -> "ProduceCommand":
+        """``--text None`` is that word; for other options, None takes back what a recipe says."""
+        command = super().parse(arguments)
+        word = "--text=None" in arguments or ("--text", "None") in pairwise(arguments)
+        return command.model_copy(update={"text": "None"}) if command.text is None and word else command
 
 
 class Produce:

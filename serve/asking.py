@@ -161,6 +161,8 @@ def _complaint(error: dict) -> str:
     name = ".".join(map(str, error["loc"])) or "the request"
     if error["type"] == "extra_forbidden":
         return f"{name}: there is no such option; there are {', '.join(Options.model_fields)}"
+    if error["type"] == "string_too_short":
+        return "text: the text is empty: write at least one letter"
     return f"{name}: {error['msg']}"
 
 

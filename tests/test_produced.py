@@ -124,3 +124,57 @@ def test_a_full_output_folder_is_said(full_disk, producer, settings):  # noqa: F
     with pytest.raises(InputError, match="cannot be written: No space left on device; free space"):
         folder.produce(producer, batch, seed=0)
     assert folder.done() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", 'id,text\na,"good\nmorning"\nb,bye\n'),
+        ("a.CSV", "id,text\na,good\u2028morning\nb,bye\n"),
+        ("a.tsv", "id\ttext\na\tgood\x0bmorning\nb\tbye\n"),
+        ("a.jsonl", '{"id": "a", "text": "good\\nmorning"}\n{"id": "b", "text": "bye"}\n'),
+        ("a.Parquet", pa.table({"id": ["a", "b"], "text": ["good \r\n morning", "bye"]})),
+    ],
+)
+def test_tables_are_read_as_what_they_are_and_texts_are_normalised(tmp_path, name, content):
+    if isinstance(content, str):
+        write(tmp_path / name, content)
+    else:
+        pq.write_table(content, tmp_path / name)
+    utterances, unreadable = read_utterances(tmp_path / name)
+    assert [(u.id, u.text) for u in utterances] == [("a", "good morning"), ("b", "bye")]
+    assert unreadable == {}
+
+
+def test_lines_of_a_text_file_end_at_line_feeds_alone(tmp_path):
+    utterances, _ = read_utterances(write(tmp_path / "a.txt", "good\u2028morning\nhello\x0bthere\r\nbye\x85now\x0c\n"))
+    assert [u.text for u in utterances] == ["good morning", "hello there", "bye now"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.csv", 'id,text\na,one\nb,"two he says\nc,three\n', "line 3 opens a quote that is not closed"),
+        ("a.csv", "id,text\na,hello, world\nb,abc\n", "line 2 has 3 fields, but the first line has 2"),
+        ("a.csv", 'id,text\na,"x\ny"\na,bad\n', "line 4: the id 'a' stands there twice"),
+        ("a.json", '[{"text": "a"}]', "is of no kind that is read here"),
+        ("words", "cab\n", "is of no kind that is read here"),
+    ],
+)
+def test_nothing_is_cut_or_vanishes(tmp_path, name, content, reason):
+    with pytest.raises(InputError, match=reason):
+        read_utterances(write(tmp_path / name, content))
+
+
+def test_numbers_are_texts_and_ids_and_what_is_missing_is_missing(tmp_path):
+    pq.write_table(pa.table({"id": [0, 1, 2], "text": [5.0, float("nan"), None]}), tmp_path / "a.parquet")
+    expected = [("0", "5"), ("1", ""), ("2", "")]
+    assert [(u.id, u.text) for u in read_utterances(tmp_path / "a.parquet")[0]] == expected
+    lines = write(tmp_path / "a.jsonl", '{"id": 0, "text": 5}\n{"id": 1, "text": NaN}\n{"id": 2}\n')
+    assert [(u.id, u.text) for u in read_utterances(lines)[0]] == expected
+
+
+def test_a_text_that_is_none_costs_itself_alone(tmp_path):
+    utterances, unreadable = read_utterances(write(tmp_path / "a.csv", "id,text\na,cab\nb,ca\ue000b\n"))
+    assert [u.id for u in utterances] == ["a"]
+    assert "private-use character" in unreadable["b"]

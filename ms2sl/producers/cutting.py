@@ -13,6 +13,7 @@ from ms2sl.clip import Speech, Utterance
 from ms2sl.errors import InputError
 from ms2sl.features.text_bytes import plain
 from ms2sl.loudness import ABOVE_NOISE, INAUDIBLE, frame_length, frame_levels, speech_level
+from ms2sl.texts import normalise
 
 LONGEST_TEXT = 120  # characters of a piece
 QUOTED = 40  # characters of a text in an error
@@ -26,9 +27,14 @@ PAUSE, MARGIN = 0.6, 0.06  # seconds: silence that parts utterances, and silence
 def cut(utterance: Utterance, card: ModelCard) -> Iterator[Utterance]:
     """Pieces that say the same one after the other, short enough to be heard at once; their signing may still be too long (``halve``).
 
-    Text is also cut at spaces and punctuation marks that a model of letters cannot read. The seconds are shared out. What has both text
-    and speech is left whole. Raises InputError if there is nothing to sign.
+    Text is normalised, and also cut at spaces and punctuation marks that a model of letters cannot read. The seconds are shared out. What
+    has both text and speech is left whole. Raises InputError if there is nothing to sign, or what is no text.
     """
+    if utterance.text is not None:
+        try:
+            utterance = replace(utterance, text=normalise(utterance.text))
+        except InputError as error:
+            raise InputError(f"{utterance.id}: {error}") from None
     if (utterance.text is None) == (utterance.speech is None):
         yield utterance
         return
@@ -82,7 +88,7 @@ def _texts(utterance: Utterance, card: ModelCard) -> list[Utterance]:
     text = utterance.text
     if card.text.vocabulary:
         readable = set(card.characters)
-        text = "".join(c if c in readable or unicodedata.category(c)[0] not in "ZPC" else "\n" for c in plain(text))
+        text = "".join("\n" if c not in readable and _parts(c) else c for c in plain(text))
     texts = [stripped for part in text.split("\n") if (stripped := part.strip())] or [""]
     for part in texts:  # all of them, before the first is signed
         try:
@@ -90,6 +96,12 @@ def _texts(utterance: Utterance, card: ModelCard) -> list[Utterance]:
         except InputError as error:
             raise InputError(f"{utterance.id}: {error}") from None
     return [replace(utterance, text=part) for part in texts]
+
+
+def _parts(character: str) -> bool:
+    """Whether it may part words without being signed: spaces, punctuation marks, and what is invisible."""
+    category = unicodedata.category(character)
+    return category[0] in "ZP" or category == "Cf"
 
 
 def _natural_place(text: str) -> int | None:

@@ -280,3 +280,9 @@ def test_a_folder_that_is_not_the_corpus(tmp_path):
     ):
         with pytest.raises(InputError, match=reason):
             How2Sign(How2SignConfig(**options)).splits  # noqa: B018
+
+
+def test_a_line_separator_in_a_sentence_is_a_space(root):
+    table = root / "how2sign_realigned_train.csv"
+    table.write_text(table.read_text().replace("number 1", "number\u2028one"), encoding="utf-8")
+    assert corpus(root).clip(1).text == 'He said "number one".'

@@ -199,3 +199,16 @@ def test_lines_are_found_across_the_pieces_in_which_a_file_is_read(tmp_path, mon
     (tmp_path / "file").write_text("\n".join(lines))
     content = (tmp_path / "file").read_text()
     assert [content[start:stop] for start, stop in line_spans(Location(tmp_path / "file"))] == lines
+
+
+def test_a_quote_in_a_table_is_a_character(root):
+    rows = ["name|speaker|orth|translation", "train-0|S|EINS|eins", 'train-1|S|ZWEI|"zwei sagt er', "train-2|S|DREI|drei"]
+    (root / "train.csv").write_text("\n".join(rows) + "\n")
+    own = corpus(root, tables="{split}.csv")
+    assert [own.clip(i).text for i in own.splits["train"]] == ["eins", '"zwei sagt er', "drei"]
+
+
+def test_lines_end_at_line_feeds_alone(root):
+    (root / "train.text").write_text("guten\x85abend\nmorgen\u2028regnet es\nheute\x0c\n", encoding="utf-8")
+    own = corpus(root)
+    assert [own.clip(i).text for i in own.splits["train"]] == ["guten abend", "morgen regnet es", "heute"]

@@ -329,3 +329,50 @@ def test_a_recording_that_is_cut_short_is_remarked(one):
     clip = only(one).clip(0)
     assert clip.speech.seconds == pytest.approx(1.0, abs=0.01)
     assert clip.remarks == ("a.wav has 1.0 s of the 2.0 s that its header promises",)
+
+
+def texts(own: PoseFiles) -> dict[str, str | None]:
+    return {own.id(i): own.clip(i).text for span in own.splits.values() for i in span}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", 'id,pose,text\na,a.pose,"good\nmorning"\nb,a.pose,"one\r\n\r\ntwo"\n'),
+        ("t.CSV", "id,pose,text,\na,a.pose,good\u2028morning,\nb,a.pose,one\x85two,\n,,,\n"),
+        ("t.tsv", "id\tpose\ttext\na\ta.pose\tgood\x0bmorning\nb\ta.pose\tone\x0ctwo\n"),
+        ("t.jsonl", '{"id": "a", "pose": "a.pose", "text": "good\u2028morning", "gloss": NaN}\n{"id": "b", "text": " one  two"}\n'),
+    ],
+)
+def test_rows_and_texts_are_those_of_the_table(one, name, content):
+    (one.parent / name).write_bytes(content.encode())
+    assert texts(corpus(one.parent, table=name, dev=0, test=0)) == {"a": "good morning", "b": "one two"}
+
+
+def test_what_is_missing_is_missing(one):
+    rows = [{"id": 0, "pose": "a.pose", "text": float("nan"), "gloss": float("nan")}, {"id": 1, "text": 5}, {"id": 2, "text": None}]
+    (one.parent / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    own = corpus(one.parent, table="t.jsonl", dev=0, test=0)
+    assert [(own.id(i), own.clip(i).text, own.clip(i).gloss) for i in (0, 1)] == [("0", None, None), ("1", "5", None)]
+    assert problem(own, 2).endswith("t.jsonl, line 3 has neither pose nor text nor speech")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('id,pose,text\na,a.pose,one\nb,a.pose,"two he says\nc,a.pose,three\n', "line 3 opens a quote that is not closed"),
+        ('id,pose,text\na,a.pose,"x\ny"\nb,a.pose,two, three\n', "line 4 has 4 fields, but the first line has 3"),
+    ],
+)
+def test_a_row_that_would_swallow_or_lose_something_is_named(one, content, reason):
+    (one.parent / "t.csv").write_text(content)
+    with pytest.raises(InputError, match=reason):
+        corpus(one.parent, table="t.csv").splits  # noqa: B018
+
+
+def test_a_text_that_is_none_is_left_out_with_its_reason(one):
+    (one.parent / "t.csv").write_text("id,pose,text,gloss\na,a.pose,ca\ue000b,G\ufffe\n", encoding="utf-8")
+    clip = corpus(one.parent, table="t.csv", dev=0, test=0).clip(0)
+    assert (clip.text, clip.gloss, clip.poses.n_frames) == (None, None, 12)
+    assert clip.remarks[0].startswith("gloss left out: the text has a character that Unicode does not know (U+FFFE)")
+    assert clip.remarks[1].startswith("text left out: the text has a private-use character")

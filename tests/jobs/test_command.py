@@ -57,6 +57,14 @@ def test_an_unknown_flag_prints_usage(capsys):
     assert "unrecognized arguments: --ot s3://bucket/folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("argument", [b"--name=gr\xfc\xdfe", b"gr\xfc\xdfe"])
+def test_bytes_on_the_command_line_that_are_no_utf_8_are_refused(argument):
+    ended = subprocess.run([sys.executable, "-m", "jobs.train", b"--name", argument], capture_output=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.decode().startswith("error: the argument ")
+    assert "gr\\xfc\\xdfe' cannot be read: its byte 0xFC is no UTF-8" in ended.stderr.decode()
+
+
 CREDENTIALS = """
 import logging
 from jobs.command import main

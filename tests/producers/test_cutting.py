@@ -9,6 +9,7 @@ from ms2sl.errors import InputError
 from ms2sl.features.base import Features
 from ms2sl.producers.cutting import LONGEST_TEXT, MARGIN, PAUSE, cut, halve
 from ms2sl.skeletons import HOLISTIC_49X2
+from ms2sl.texts import normalise
 from tests.conftest import BYTES, LOG_MEL
 
 RATE = 16_000
@@ -41,7 +42,7 @@ def test_pieces_of_text_say_the_same_and_none_is_too_long(seed):
     letters, marks = list("abcäßи語🙂𝒳é"), [" ", "  ", "\n", ", ", ". ", "! ", "; ", "。", "、", "e\u0301", "…"]
     text = "".join(rng.choice(letters if rng.random() < 0.8 else marks) for _ in range(rng.integers(1, 1500)))
     pieces = texts(text)
-    assert without_spaces("".join(pieces)) == without_spaces(text)
+    assert without_spaces("".join(pieces)) == without_spaces(normalise(text))
     assert all(0 < len(piece) <= LONGEST_TEXT and piece == piece.strip() for piece in pieces)
 
 
@@ -75,6 +76,7 @@ def test_text_is_halved_at_the_most_natural_place_near_its_middle(text, parts):
     ids=["acute", "two", "spacing", "below", "Thai", "Hebrew", "emoji", "family"],
 )
 def test_a_mark_stays_with_what_it_marks(syllable):
+    syllable = normalise(syllable)
     for n in range(LONGEST_TEXT // 2, LONGEST_TEXT * 2, 7):
         pieces = texts(syllable * n)
         assert "".join(pieces) == syllable * n
@@ -91,7 +93,7 @@ def test_characters_beyond_the_basic_plane_stay_whole():
 
 def test_what_has_no_place_to_cut_is_left_whole():
     assert halve(Utterance("u", text="a")) == ()
-    assert texts("a" + "\u0301" * 300) == ["a" + "\u0301" * 300]
+    assert texts("a" + "\u0301" * 300) == [normalise("a" + "\u0301" * 300)]
 
 
 @pytest.mark.parametrize(
@@ -100,6 +102,8 @@ def test_what_has_no_place_to_cut_is_left_whole():
         ("Hello, world - it's!", ["hello", "world", "it", "s"]),
         ("  one\ttwo\n", ["one", "two"]),
         ("«go» (now)", ["go", "now"]),
+        ("one\u2028two\x85three\x0cfour", ["one", "two", "three", "four"]),
+        ("one\u200btwo", ["one", "two"]),
         ("!?", [""]),
     ],
 )
@@ -116,12 +120,26 @@ def test_a_model_of_letters_is_given_words(text, parts):
         ("5€ please", "'5€' has '5', '€'"),
         ("c a+b", r"'a\+b' has '\+'"),
         ("e\u0301", "'é' has 'é'"),
+        ("ok \U0001f6d8", "has '\\\\U0001f6d8'"),  # an emoji that is newer than this Python
         ("fine " * 100 + "день", "has 'д', 'е', 'н', 'ь'"),
     ],
 )
 def test_letters_digits_and_symbols_that_a_model_of_letters_never_met_are_refused_before_the_first_piece(text, unknown):
     with pytest.raises(InputError, match=f"u: .*{unknown} in it"):
         next(cut(Utterance("u", text=text), LETTERS))
+
+
+@pytest.mark.parametrize("model", [LETTERS, SENTENCES])
+@pytest.mark.parametrize("character", ["\udcfc", "\ue000", "\u0378", "\0"])
+def test_what_is_no_text_is_refused_by_every_model_and_not_left_out(character, model):
+    with pytest.raises(InputError, match=r"^u: the text has .* in it"):
+        next(cut(Utterance("u", text=f"gr{character}e"), model))
+    with pytest.raises(InputError, match=r"^u: the text has .* in it"):
+        next(cut(Utterance("u", text=f"gr{character}e", speech=talk(1.0)), model))
+
+
+def test_texts_are_normalised():
+    assert texts(" u\u0308ber\n\nall ") == ["über all"]
 
 
 def test_what_a_model_of_letters_can_read_does_not_part_words():
@@ -159,7 +177,8 @@ def test_halves_share_the_seconds_or_have_none():
 
 def test_what_has_both_or_neither_is_left_whole():
     both = Utterance("u", text="some, words. " * 100, speech=talk(30.0, -2.0, 30.0), seconds=60.0)
-    assert list(cut(both, LETTERS)) == [both]
+    (whole,) = cut(both, LETTERS)
+    assert (whole.text, whole.speech, whole.seconds) == (normalise(both.text), both.speech, 60.0)
     assert halve(both) == ()
     neither = Utterance("u")
     assert list(cut(neither, LETTERS)) == [neither]

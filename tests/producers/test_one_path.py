@@ -49,6 +49,15 @@ TEXTS = {
     "umlaut": "bäd",
     "another script": "手話",
     "emoji": "cab 🙂",
+    "new emoji": "cab \U0001f6d8",
+    "decomposed": "ba\u0308d",
+    "right to left": "\u200fשלום \u200ecab",
+    "quotes": '"cab" said ‘bad’',
+    "line separators": "cab\u2028bad\x85dab\x0b\x0ccab",
+    "private use": "ca\ue000b",
+    "no UTF-8": b"b\xfcd".decode(errors="surrogateescape"),
+    "control character": "ca\0b",
+    "None": "None",
     "empty": "",
     "spaces alone": " \t ",
     "a long text": "bad cab dad " * 250,
@@ -169,11 +178,16 @@ def test_the_model_of_mlflow_makes_and_refuses_the_same(model, alone):
         assert_same(predicted(text), expected if isinstance(expected, Poses) else expected.partition(": ")[2], name)
 
 
+# What a model of letters never met.
+UNKNOWN = {"umlaut", "another-script", "only-marks", "emoji", "both-and-a-space", "new-emoji", "decomposed", "right-to-left"}
+
+
 def test_what_is_signed_and_what_is_not(model, alone):
     """So that the paths are not the same by refusing all."""
     letters = "clip" not in str(model)
     refused = {"empty", "spaces-alone", "very-short-speech", "silence", "no-samples", "NaN", "neither", "no-time-at-all", "a-day"}
-    refused |= {"umlaut", "another-script", "only-marks", "emoji", "both-and-a-space"} if letters else {"a-long-word"}
+    refused |= {"private-use", "no-UTF-8", "control-character"}
+    refused |= UNKNOWN if letters else {"a-long-word"}
     assert {name for name, each in alone.items() if isinstance(each, str)} == refused
 
 
