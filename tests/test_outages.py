@@ -16,7 +16,12 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from jobs.evaluate import EvaluateCommand, track
+from jobs.train import TrainCommand, hand_over, open_tracker
 from ms2sl import heartbeat, mlflow_server, tracking
+from ms2sl.dataset import Dataset
+from ms2sl.evaluation.report import Report
+from ms2sl.evaluation.summary import Result, Score
 from ms2sl.mlflow_server import connect, default_uri
 from ms2sl.tracking import Tracker
 
@@ -168,6 +173,45 @@ def test_what_was_not_sent_to_the_end_is_sent_by_the_next_command(proxy, uri, tm
     again.metrics({"loss": 1.0}, 2)
     assert again.finish()
     assert [(step, value) for step, value, _ in history(uri, again.run_id)] == [(1, 2.0), (2, 1.0)]
+
+
+def test_scores_of_an_evaluation_wait_in_its_own_folder_for_the_next_one(proxy, uri, tmp_path):
+    proxy.start()
+    training = Tracker.open(uri, "signs", "judged")
+    training.finish()
+    proxy.stop()
+    model, out = tmp_path / "run" / "model", tmp_path / "out"
+    model.mkdir(parents=True)
+    out.mkdir()
+    (model.parent / "mlflow_run_id").write_text(training.run_id)
+    options = EvaluateCommand(model=model, out=out, tracking=uri)
+    scores = {"letter_error": Score(2.0, 1.0, 3.0, (2.0,))}
+    report = Report("", "", [Result("ms2sl", "text", scores)], {}, [], sentences=False)
+    track(options, report)
+    assert "letter_error" in (out / f"mlflow-{training.run_id}.jsonl").read_text()
+    assert {path.name for path in model.parent.iterdir()} == {"mlflow_run_id", "model"}
+    proxy.start()
+    mlflow_server.server.cache_clear()  # as another process
+    track(options, report)
+    metrics = mlflow.MlflowClient(uri).get_run(training.run_id).data.metrics
+    assert metrics["test/ms2sl_from_text/letter_error"] == 2.0
+
+
+def test_a_model_that_mlflow_did_not_register_is_told_and_registered_by_the_same_command(
+    proxy, uri, tmp_path, tiny_dataset, tiny_checkpoint, capsys
+):
+    options, dataset = TrainCommand(data=str(tiny_dataset), runs=tmp_path, name="away", tracking=uri), Dataset(tiny_dataset)
+    options.folder.mkdir()
+    hand_over(options, open_tracker(options, dataset), tiny_checkpoint)
+    assert f"MLflow has no version of {tiny_checkpoint} yet" in capsys.readouterr().out
+    assert (options.folder / "mlflow.jsonl").exists()
+    proxy.start()
+    mlflow_server.server.cache_clear()  # as another process
+    hand_over(options, open_tracker(options, dataset), tiny_checkpoint)
+    assert capsys.readouterr().out == ""
+    assert not (options.folder / "mlflow.jsonl").exists()
+    run_id = (options.folder / "mlflow_run_id").read_text()
+    assert mlflow.MlflowClient(uri).get_model_version_by_alias("ms2sl", "candidate").run_id == run_id
 
 
 def test_a_child_begins_when_its_parent_does_and_is_found_again(proxy, uri):
