@@ -37,7 +37,7 @@ class ProduceCommand(Command):
 
     model: ModelPlace = Field(Path("runs/quickstart/model"), description="folder of a trained model, or models:/name@alias of MLflow")
     text: str | None = Field(None, description="one text to sign")
-    speech: LocalPath | None = Field(None, description="one recording to sign (wav, flac, mp3, ogg)")
+    speech: LocalPath | None = Field(None, description="one recording to sign (wav, flac, mp3, ogg, m4a, webm, …)")
     utterances: LocalPath | None = Field(None, description="a .csv, .tsv, .jsonl, .parquet or .txt of texts, or a folder of recordings")
     out: LocalPath = Field(Path("produced"), description="folder for .pose files, Parquet and GIF")
     steps: int = Field(8, gt=0, le=1000, description="sampling steps: more is finer and slower")

@@ -100,7 +100,7 @@ class Speech:
 
     @classmethod
     def decode(cls, encoded: bytes, where: str = "speech", longest: float = LONGEST, rate: int | None = None) -> "Speech":
-        """Any usual format (wav, flac, mp3, ogg); see ``ms2sl.audio.decode``, whose InputErrors it raises."""
+        """Any usual format (wav, flac, mp3, ogg, m4a, webm, …); see ``ms2sl.audio.decode``, whose InputErrors it raises."""
         return cls(*decode(encoded, where, longest, rate))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ms2sl.audio import SUFFIXES
 from ms2sl.checkpoint import fingerprint
 from ms2sl.clip import Clip, Poses, Speech, Utterance
 from ms2sl.config import Config
@@ -31,7 +32,6 @@ from ms2sl.tables import kind_of, read_lines, read_table
 from ms2sl.texts import normalise
 
 COLUMNS = {"id": ("id",), "text": ("text",)}  # of a table of utterances
-AUDIO = {".wav", ".flac", ".mp3", ".ogg"}
 
 
 class Settings(Config):
@@ -147,7 +147,7 @@ def read_utterances(path: Path, seconds: float | None = None) -> tuple[list[Utte
 
 def _read_audio(folder: Path) -> tuple[list[Utterance], dict[str, str]]:
     utterances, unreadable, seen = [], {}, set()
-    for path in sorted(item for item in folder.iterdir() if item.suffix.lower() in AUDIO):
+    for path in sorted(item for item in folder.iterdir() if item.suffix.lower() in SUFFIXES):
         _check_id(path.stem, folder, seen)
         try:
             utterances.append(Utterance(path.stem, speech=Speech.decode(path.read_bytes(), path.name)))

@@ -49,7 +49,7 @@ class TextRequest(Options):
 class SpeechForm(Options):
     """A recording to sign, and how."""
 
-    speech: bytes = Field(description="wav, flac, mp3 or ogg", json_schema_extra={"format": "binary"})
+    speech: bytes = Field(description="wav, flac, mp3, ogg, m4a, webm and others", json_schema_extra={"format": "binary"})
 
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)

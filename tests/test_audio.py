@@ -4,11 +4,13 @@ import io
 import struct
 from functools import cache
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
-from ms2sl.audio import _sized, decode
+from ms2sl.audio import decode
+from ms2sl.audio_headers import sized
 from ms2sl.clip import Speech
 from ms2sl.errors import InputError
 from tests.serve.test_asking import recording
@@ -144,6 +146,92 @@ def test_numbers_of_all_kinds_are_fractions_of_the_largest(subtype):
     assert np.abs(Speech.decode(buffer.getvalue()).waveform - 0.75 * speech()).max() < (0.01 if subtype == "PCM_U8" else 1e-4)
 
 
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize(
+    ("change", "divided"),
+    [
+        (lambda wave: wave * 32_768, "32768"),
+        (lambda wave: np.round(wave * 32_767), "32768"),
+        (lambda wave: np.round(wave * 2**23), "8.38861e+06"),
+        (lambda wave: np.round(wave * 2**31), "2.14748e+09"),
+        (lambda wave: wave * 10, "3"),
+    ],
+)
+@pytest.mark.parametrize("rate", [None, 8000])
+def test_floats_that_are_no_fractions_are_divided_and_not_clipped(subtype, change, divided, rate):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, change(speech().astype(np.float64)), RATE, format="WAV", subtype=subtype)
+    found, clean = (Speech.decode(content, "a file", rate=rate) for content in (buffer.getvalue(), encoded("wav", speech())))
+    gain = 1 / 0.3 if divided == "3" else 1
+    assert np.abs(found.waveform - gain * clean.waveform).max() < 1e-3
+    [remark] = found.remarks
+    assert remark.endswith(f"where 1 is the loudest: divided by {divided}")
+
+
+def test_what_lossy_formats_decode_beyond_the_loudest_is_no_fault():
+    assert Speech.decode(encoded("mp3", (speech() / 0.3).clip(-1, 1))).remarks == ()
+
+
+@pytest.mark.parametrize("share", [-1, -0.98, -0.6])
+@pytest.mark.parametrize("rate", [None, 8000])
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg"])
+def test_where_channels_cancel_each_other_the_strongest_is_heard(share, rate, kind):
+    both = np.stack([share * speech(), speech()], axis=1) + 1e-3 * np.random.default_rng(0).normal(size=(len(speech()), 2))
+    found, clean = (Speech.decode(encoded(kind, wave), "a file", rate=rate) for wave in (both, speech()))
+    n = min(len(found.waveform), len(clean.waveform))
+    assert abs(np.corrcoef(found.waveform[:n], clean.waveform[:n])[0, 1]) > 0.99
+    assert found.waveform.std() == pytest.approx(clean.waveform.std(), rel=0.05)
+    [remark] = found.remarks
+    assert remark.startswith("a file has 2 channels that cancel each other: number ")
+    assert share == -1 or "number 2 alone is heard" in remark
+
+
+@pytest.mark.parametrize("channels", [2, 6])
+@pytest.mark.parametrize("spoken", [0, 1])
+def test_a_voice_in_one_of_the_channels_is_heard_among_the_others(channels, spoken):
+    wave = np.zeros((len(speech()), channels), np.float32)
+    wave[:, spoken] = speech()
+    found = Speech.decode(encoded("wav", wave))
+    assert np.abs(found.waveform - speech() / channels).max() < 1e-4
+    assert found.remarks == ()
+
+
+def av_encoded(format: str, codec: str, wave: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=format) as container:
+        stream = container.add_stream(codec, rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+        frame.sample_rate = RATE
+        resampler = av.AudioResampler(stream.codec_context.format, "mono", 48_000, stream.codec_context.frame_size or None)
+        for each in [*resampler.resample(frame), *resampler.resample(None), None]:
+            container.mux(stream.encode(each))
+    return buffer.getvalue()
+
+
+OTHERS = {"m4a": ("ipod", "aac"), "aac": ("adts", "aac"), "webm": ("webm", "libopus"), "mka": ("matroska", "libopus")}
+OTHERS |= {"aiff": ("aiff", "pcm_s16be"), "caf": ("caf", "pcm_s16le"), "w64": ("w64", "pcm_s16le"), "au": ("au", "pcm_s16be")}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_kinds_of_recordings_are_heard_too_and_what_is_missing_of_them_is_told(kind):
+    content = av_encoded(*OTHERS[kind], speech())
+    found = heard(content, RATE)
+    assert found.seconds == pytest.approx(SECONDS, abs=0.1)
+    assert found.remarks == ()
+    at = np.correlate(found.waveform[:4000], speech()[1000:3000]).argmax() - 1000  # encoders pad in front
+    n = len(speech()) - 2000
+    assert np.corrcoef(found.waveform[at + 1000 :][:n], speech()[1000:][:n])[0, 1] > 0.95
+    if kind == "m4a":  # its index is at the end
+        with pytest.raises(InputError, match="a file is not audio that can be read"):
+            heard(content[: len(content) // 2], RATE)
+        return
+    cut = heard(content[: len(content) // 2], RATE)
+    assert 1 < cut.seconds < 2
+    # AAC without a container promises nothing.
+    assert len(cut.remarks) == (kind != "aac")
+    assert all("header promises" in remark for remark in cut.remarks)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_recording_with_samples_that_are_no_numbers_is_refused(value):
     wave, buffer = speech(), io.BytesIO()
@@ -172,5 +260,5 @@ def test_a_playlist_opens_no_other_file(tmp_path):
 def test_samples_are_not_looked_for_behind_very_many_chunks(empty, found):
     lying = wav(2**20)
     content = lying[:12] + bytes(8 * empty) + lying[12:]
-    sized, promised = _sized(content)
-    assert (sized != content, promised > 1) == (found, found)
+    resized, promised = sized(content)
+    assert (resized != content, promised > 1) == (found, found)

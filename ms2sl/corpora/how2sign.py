@@ -31,7 +31,7 @@ class How2SignConfig(Config):
     source: Place = Field("", description="folder of the corpus, local or a URI")
     texts: str = Field("how2sign_realigned_{split}.csv", description="tables of texts, tab-separated")
     poses: str = Field("json", description="folders with a folder of OpenPose JSON for each sentence")
-    speech: str = Field("", description="folders with recordings, <SENTENCE_NAME>.wav, .flac, .mp3 or .ogg; by default none")
+    speech: str = Field("", description="folders with recordings, <SENTENCE_NAME>.wav, .mp3, .m4a, …; by default none")
     videos: str = Field("", description="local folders with the clips' videos, from which their frames a second are read")
     fps: float = Field(24.0, gt=0, description="frames a second of all clips, where no videos are given")
     width: int = Field(1280, gt=0, description="pixels of the videos")

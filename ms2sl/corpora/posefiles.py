@@ -10,10 +10,11 @@ from pathlib import PurePosixPath
 
 from pydantic import Field
 
+from ms2sl.audio import SUFFIXES
 from ms2sl.clip import Signing
 from ms2sl.config import Config
 from ms2sl.corpora.identity import by_name
-from ms2sl.corpora.records import AUDIO, Record, RecordCorpus, source
+from ms2sl.corpora.records import Record, RecordCorpus, source
 from ms2sl.errors import InputError
 from ms2sl.names import nfc
 from ms2sl.posefile import from_bytes
@@ -84,7 +85,7 @@ class PoseFiles(RecordCorpus):
 
 def _files(folder: Location) -> list[tuple[dict, dict]]:
     """For each name its files, and why it has no speech or cannot be used at all: several files of one kind have it."""
-    kinds = {"pose": (".pose",), "speech": AUDIO}
+    kinds = {"pose": (".pose",), "speech": SUFFIXES}
     files = {kind: [file for file in folder.files() if file.lower().endswith(ends)] for kind, ends in kinds.items()}
     named = {kind: by_name((_stem(file), file) for file in some) for kind, some in files.items()}
     (poses, poses_twins), (_, speech_twins) = named.values()

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from ms2sl.audio import SUFFIXES
 from ms2sl.clip import Clip, Placement, Signing, Speech
 from ms2sl.config import Config
 from ms2sl.corpora.identity import by_name, unique_ids
@@ -16,7 +17,6 @@ from ms2sl.texts import normalise
 from ms2sl.uri import public_uri
 
 READING = 3  # how files are read: another where clips come out otherwise than before
-AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,4 +158,4 @@ def source(config: Config, name: str) -> Location:
 
 def recordings(folder: Location) -> tuple[dict[str, Location], dict[str, str]]:
     """Audio files directly in a folder, by their names without suffix, and reasons for names that several files have."""
-    return by_name((file.stem, file) for file in folder.children() if file.name.lower().endswith(AUDIO))
+    return by_name((file.stem, file) for file in folder.children() if file.name.lower().endswith(SUFFIXES))

@@ -23,7 +23,7 @@ export function setUp({ limits }, tell) {
       tell(`This file has ${megabytes(chosen.size)}; ${megabytes(limits.upload_bytes)} is the most that can be sent.`);
     } else hold(chosen);
   });
-  document.getElementById("hears").textContent = `Up to ${clock(longest(limits))}; wav, flac, mp3 or ogg. Audio goes only to this server, and is not kept there.`;
+  document.getElementById("hears").textContent = `Up to ${clock(longest(limits))}; wav, flac, mp3, ogg, m4a or webm. Audio goes only to this server, and is not kept there.`;
   return collect;
 }
 

@@ -1,0 +1,82 @@
+"""How much the header of a recording promises. Headers lie: of recordings that were cut short (they promise more), came through a pipe
+(0, or 0xFFFFFFFF), or were edited."""
+
+from typing import Literal
+
+import av
+
+UNKNOWN_SIZE = 0x7FFF0000  # bytes: programs that write wav into a pipe promise this much or more
+MOST_CHUNKS = 500  # before the samples of a wav file, which has a few; empty ones would be millions
+# Apple's CAF and Sony's Wave64: where the first chunk begins, bytes of its name, order of those of its size, to how many chunks are padded,
+# and bytes of name and size that the size counts too.
+CHUNKED = {b"caff": (8, 4, "big", 1, 0), b"riff": (40, 16, "little", 8, 24)}
+
+
+def promised_seconds(encoded: bytes, container: av.container.InputContainer, stream: av.AudioStream) -> float:
+    """What the header of the file says; 0 where it says nothing, and FFmpeg estimates."""
+    name = container.format.name
+    if "matroska" in name and container.duration is not None:  # which knows no length of a stream
+        return container.duration / av.time_base
+    if stream.duration is None or name == "wav":
+        return 0.0
+    if name == "mp3" and not _counts_frames(encoded):
+        return 0.0
+    return float(stream.duration * stream.time_base)
+
+
+def _counts_frames(mp3: bytes) -> bool:
+    """Whether its first frame says how many there are."""
+    start = 10 + sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(mp3[6:10])) if mp3.startswith(b"ID3") else 0
+    head = mp3[start : start + 1024]
+    at = max(head.find(b"Xing"), head.find(b"Info"))
+    return at >= 0 and bool(head[at + 7] & 1) and any(head[at + 8 : at + 12])
+
+
+def sized(encoded: bytes) -> tuple[bytes, float]:
+    """A wav file with the size of its samples in its header, and how many times as many bytes of them the header promised.
+
+    Other files are returned as they are. Smaller sizes are wrong too, unless further chunks stand behind the samples.
+    """
+    if encoded[:4] in CHUNKED:
+        return encoded, _promised_times(encoded, *CHUNKED[encoded[:4]])
+    if encoded[:4] != b"RIFF" or encoded[8:12] != b"WAVE":
+        return encoded, 1.0
+    at = 12
+    for _ in range(MOST_CHUNKS):
+        if encoded[at : at + 4] == b"data" or at + 8 > len(encoded):
+            break
+        at += 8 + _padded(encoded, at)
+    if encoded[at : at + 4] != b"data":
+        return encoded, 1.0
+    start, size = at + 8, int.from_bytes(encoded[at + 4 : at + 8], "little")
+    there = len(encoded) - start
+    if size <= there and _is_chunk(encoded, at + 8 + _padded(encoded, at)):
+        there = size
+    resized = encoded[: at + 4] + min(there, 2**32 - 1).to_bytes(4, "little") + encoded[start : start + there]
+    return resized, size / there if there and size < UNKNOWN_SIZE else 1.0
+
+
+def _promised_times(encoded: bytes, at: int, name: int, order: Literal["big", "little"], aligned: int, counted: int) -> float:
+    """Of a file of chunks whose sizes have 8 bytes: how many times as many bytes of samples as there are it promises."""
+    for _ in range(MOST_CHUNKS):
+        start = at + name + 8
+        size = int.from_bytes(encoded[start - 8 : start], order) - counted
+        there = len(encoded) - start
+        if encoded[at : at + 4] == b"data":
+            return size / there if there > 0 and size < UNKNOWN_SIZE else 1.0
+        if there <= 0:
+            break
+        at = start + max(0, size) + -max(0, size) % aligned
+    return 1.0
+
+
+def _padded(encoded: bytes, at: int) -> int:
+    """Bytes of the chunk that begins there, behind its name and size; they are even."""
+    size = int.from_bytes(encoded[at + 4 : at + 8], "little")
+    return size + size % 2
+
+
+def _is_chunk(encoded: bytes, at: int) -> bool:
+    """Whether a chunk of RIFF stands there, or nothing that would be long enough."""
+    name = encoded[at : at + 4]
+    return at + 8 > len(encoded) or (all(32 <= byte < 127 for byte in name) and at + 8 + _padded(encoded, at) <= len(encoded) + 1)
