@@ -2,7 +2,8 @@
 
     python -m jobs.prepare --corpus how2sign --how2sign.source /corpora/how2sign --out data/how2sign
 
-Run again, it makes only the shards that are missing. ``--out`` and the source may be local or any URI of pyarrow (s3://, gs://, hdfs://).
+Run again, it makes only the shards that are missing, or that have a clip whose files or texts are others than before. ``--out`` and the
+source may be local or any URI of pyarrow (s3://, gs://, hdfs://).
 """
 
 import time
@@ -25,7 +26,7 @@ from ms2sl.features import featurizer, same_featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
 from ms2sl.fitting import FitConfig
 from ms2sl.names import SplitName
-from ms2sl.preparing import Resplit, ShardPlan, featurize, fingerprint, import_rows, is_done, plan_shards
+from ms2sl.preparing import Resplit, ShardPlan, featurize, fingerprint, import_rows, is_done, plan_shards, shard_fingerprints
 from ms2sl.shards import SCHEMA, Rejection, ShardHeader, write_shard
 from ms2sl.storage import Location
 from ms2sl.uri import Place
@@ -63,9 +64,13 @@ class PrepareOptions(Command):
         return Resplit(corpus, self.split) if self.split else corpus
 
     def decisive(self, corpus: Corpus) -> dict:
-        """All that decides what the shards hold."""
+        """All that decides what the dataset holds."""
+        return self.deciding() | {"clips": corpus.digest()}
+
+    def deciding(self) -> dict:
+        """What decides it beside the clips of the corpus."""
         options = {"corpus", self.corpus, "text", "speech", "poses", "split", "synthesise_speech", "shard_size"}
-        return self.model_dump(mode="json", include=options) | {"clips": corpus.digest()}
+        return self.model_dump(mode="json", include=options)
 
 
 # One group of options for each corpus in the registry.
@@ -105,30 +110,35 @@ class Featurize:
 class Write:
     """A block of rows → a shard on disk; passes on its name and counts."""
 
-    def __init__(self, out: Location, header: ShardHeader):
-        self.out, self.header = out, header
+    def __init__(self, out: Location, header: ShardHeader, marks: dict[str, str]):
+        self.out, self.header, self.marks = out, header, marks
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()
         rejected = tuple(Rejection(id=row["id"], reason=row["error"]) for row in rows if row["error"])
         accepted = [{name: row[name] for name in SCHEMA.names} for row in rows if not row["error"]]
-        write_shard(self.out / rows[0]["file"], accepted, self.header.model_copy(update={"rejected": rejected}))
+        own = {"rejected": rejected, "fingerprint": self.marks[rows[0]["file"]]}
+        write_shard(self.out / rows[0]["file"], accepted, self.header.model_copy(update=own))
         return pa.table({"file": [rows[0]["file"]], "clips": [len(rows)], "rejected": [len(rejected)]})
 
 
 def prepare(options: PrepareOptions) -> DatasetCard:
-    """Makes the missing shards and ``dataset.json``. Raises InputError if no training clip can be used."""
+    """Makes the shards that are missing, or whose clips are others now, and ``dataset.json``.
+
+    Raises InputError if no training clip can be used.
+    """
     corpus, out = options.open_corpus(), options.folder
     _check_owner(out, corpus.name)
     mark = fingerprint(options.decisive(corpus))
     plans = plan_shards(corpus, options.shard_size)
-    missing = [plan for plan in plans if not is_done(out / plan.file, mark)]
+    marks = shard_fingerprints(options.deciding(), corpus, plans)
+    missing = [plan for plan in plans if not is_done(out / plan.file, marks[plan.file])]
     if missing:
         # Made here first: what is wrong with their options is an error for here, not for actors.
         text, speech = featurizer(options.text, "text").features, featurizer(options.speech, "speech").features
         header = ShardHeader(fingerprint=mark, skeleton=corpus.skeleton, text=text, speech=speech)
-        _make(options, corpus, Write(out, header), missing)
-    return describe(corpus.name, out, [plan.file for plan in plans], options.poses.fps or corpus.fps, corpus.card())
+        _make(options, corpus, Write(out, header, marks), missing)
+    return describe(corpus.name, out, [plan.file for plan in plans], options.poses.fps or corpus.fps, corpus.card(), mark)
 
 
 def _check_owner(out: Location, name: str) -> None:

@@ -26,10 +26,11 @@ COUNTED = ["id", "split", "spoken_language", "signed_language", "text", "n_frame
 
 
 class Shard(Config):
-    """A file of the dataset and the number of its rows."""
+    """A file of the dataset and the number of its rows; its fingerprint, where that is not the dataset's."""
 
     file: str
     clips: int
+    fingerprint: str = ""
 
 
 class Split(Config):
@@ -94,14 +95,16 @@ class Dataset:
         split = split if split in self.card.splits else split_name(split)
         if split not in self.card.splits:
             raise InputError(f"{self.folder} has no split '{split}'; it has: {', '.join(self.card.splits)}")
-        shards = [(self.folder / shard.file, shard.clips) for shard in self.card.splits[split].shards]
-        for path, _ in shards:
+        shards = []
+        for shard in self.card.splits[split].shards:
+            path = self.folder / shard.file
+            shards.append((path, shard.clips))
             header = read_header(path)
             if header.skeleton != self.skeleton:
                 raise InputError(
                     f"{path} is of skeleton {header.skeleton.name}, the dataset of {self.skeleton.name}: prepare the data again"
                 )
-            if header.fingerprint != self.card.fingerprint:
+            if header.fingerprint != (shard.fingerprint or self.card.fingerprint):
                 raise InputError(f"{path} was prepared with other options than {self.folder / CARD}: prepare the data again")
         return shards
 
@@ -122,9 +125,10 @@ class Dataset:
                 yield to_clip(row, self.skeleton)
 
 
-def describe(name: str, folder: Location | Path, files: list[str], fps: float, corpus: dict) -> DatasetCard:
+def describe(name: str, folder: Location | Path, files: list[str], fps: float, corpus: dict, fingerprint: str = "") -> DatasetCard:
     """Reads the shards ``files`` in ``folder`` and writes its ``dataset.json`` and ``rejected.parquet``.
 
+    fingerprint: of the whole dataset; by default that of its shards, which then have one.
     Raises InputError if no training clip was accepted.
     """
     folder = Location(folder)
@@ -141,9 +145,11 @@ def describe(name: str, folder: Location | Path, files: list[str], fps: float, c
         raise InputError(f"no training clip of {name} could be used ({reason}); --split train makes all clips training clips")
     _check_poses(name, pa.concat_tables([tables[file] for file in by_split["train"]]))
     header, *others = (headers[file] for file in by_split["train"])
+    fingerprint = fingerprint or header.fingerprint
+    marks = {file: "" if each.fingerprint == fingerprint else each.fingerprint for file, each in headers.items()}
     card = DatasetCard(
         name=name,
-        fingerprint=header.fingerprint,
+        fingerprint=fingerprint,
         fps=fps,
         skeleton=header.skeleton,
         text=header.text,
@@ -153,7 +159,7 @@ def describe(name: str, folder: Location | Path, files: list[str], fps: float, c
         placement=_placement([tables[file] for file in by_split["train"]]),
         spoken_languages=_distinct("spoken_language", tables.values()),
         signed_languages=_distinct("signed_language", tables.values()),
-        splits={split: _count(members, tables) for split, members in by_split.items()},
+        splits={split: _count(members, tables, marks) for split, members in by_split.items()},
         rejected=len(rejected),
         corpus=corpus,
     )
@@ -174,12 +180,12 @@ def _lost(table: pa.Table, part: str) -> pa.ChunkedArray:
     return pc.match_substring(pc.fill_null(table["remarks"], ""), left_out(part))
 
 
-def _count(files: list[str], tables: dict[str, pa.Table]) -> Split:
+def _count(files: list[str], tables: dict[str, pa.Table], marks: dict[str, str]) -> Split:
     table = pa.concat_tables([tables[file] for file in files])
     frames, fps = table["n_frames"].to_numpy(), table["fps"].to_numpy()
     posed = frames > 0
     return Split(
-        shards=tuple(Shard(file=file, clips=len(tables[file])) for file in files),
+        shards=tuple(Shard(file=file, clips=len(tables[file]), fingerprint=marks[file]) for file in files),
         clips=len(table),
         hours=float((frames[posed] / fps[posed]).sum() / 3600),
         frames=int(frames.sum()),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +34,8 @@ class Resplit:
         self.corpus, self.name, self.skeleton, self.fps = corpus, corpus.name, corpus.skeleton, corpus.fps
         self.splits = {split: range(sum(len(span) for span in corpus.splits.values()))}
         self.id, self.digest, self.card = corpus.id, corpus.digest, corpus.card
+        if hasattr(corpus, "clip_digest"):
+            self.clip_digest = corpus.clip_digest
 
     def clip(self, index: int) -> Clip:
         return replace(self.corpus.clip(index), split=next(iter(self.splits)))
@@ -53,6 +56,14 @@ def plan_shards(corpus: Corpus, shard_size: int) -> list[ShardPlan]:
 def fingerprint(options: dict) -> str:
     """Hash of all that decides what the shards hold."""
     return hashlib.blake2b(json.dumps(options | {"format": FORMAT}, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def shard_fingerprints(options: dict, corpus: Corpus, plans: Sequence[ShardPlan]) -> dict[str, str]:
+    """Hash of all that decides what each shard holds, by its file: the options and its clips."""
+    if not hasattr(corpus, "clip_digest"):
+        return dict.fromkeys((plan.file for plan in plans), fingerprint(options | {"clips": corpus.digest()}))
+    clips = {plan.file: [corpus.clip_digest(index) for index in range(plan.start, plan.stop)] for plan in plans}
+    return {file: fingerprint(options | {"clips": digests}) for file, digests in clips.items()}
 
 
 def is_done(where: Location | Path, expected: str) -> bool:

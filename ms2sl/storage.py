@@ -1,5 +1,6 @@
 """Files and folders, on this machine or in any store that pyarrow knows."""
 
+import hashlib
 import posixpath
 from collections.abc import Iterator
 from functools import cached_property
@@ -115,6 +116,16 @@ class Location:
 
     def exists(self) -> bool:
         return self._info().type != fs.FileType.NotFound
+
+    def stamp(self) -> str:
+        """Of a file its size and the time of its last change, of a folder those of all files in it; "" if it does not exist. Another where
+        something else was put under the same name."""
+        info = self._info()
+        if info.type == fs.FileType.NotFound:
+            return ""
+        files = [info] if info.type == fs.FileType.File else self._listing(recursive=True)
+        told = [(posixpath.basename(each.path), each.size, each.mtime_ns) for each in files if each.type == fs.FileType.File]
+        return hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()
 
     def is_folder(self) -> bool:
         return self._info().type == fs.FileType.Directory

@@ -1,10 +1,15 @@
 """A part of a clip that cannot be used costs that part alone."""
 
+import pytest
+
+from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
+from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
+from ms2sl.corpora.records import RecordCorpus
 from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
 from ms2sl.fitting import FitConfig
-from ms2sl.preparing import featurize, import_rows, plan_shards
+from ms2sl.preparing import featurize, import_rows, plan_shards, shard_fingerprints
 from tests.corpora import builders
 from tests.features import checkpoints
 
@@ -34,3 +39,63 @@ def test_a_language_without_a_voice_costs_the_speech_alone(tmp_path):
     assert [row["speech"] is None for row in rows] == [False, True, True, True]
     assert rows[1]["n_frames"] > 0
     assert rows[1]["remarks"] == "speech left out: espeak-ng has no voice for the language 'und': say which language is spoken"
+
+
+def opened(name: str, root) -> RecordCorpus:
+    """Small corpora, of which each is opened anew from its options."""
+    if name == "posefiles":
+        return PoseFiles(PoseFilesConfig(source=str(root), table="clips.csv"))
+    if name == "how2sign":
+        return How2Sign(How2SignConfig(source=str(root), speech="speech", videos="videos"))
+    return Phoenix14T(Phoenix14TConfig(source=str(root)))
+
+
+def changed(name: str, root, change) -> list[str]:
+    """Which of its shards, of a clip each, are others after a change."""
+    marks = []
+    for step in (lambda: None, lambda: None, change):
+        step()
+        corpus = opened(name, root)
+        plans = plan_shards(corpus, 1)
+        marks.append((shard_fingerprints({}, corpus, plans), corpus.digest()))
+    assert marks[0] == marks[1], "nothing was changed"
+    assert marks[1][1] != marks[2][1], "the dataset is another"
+    return [file for file in marks[2][0] if marks[2][0][file] != marks[1][0].get(file)]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "others"),
+    [
+        ("posefiles", lambda root: builders.pose_file(root / "poses/clip-1.pose", seed=9, fps=25), ["train-00001"]),
+        ("posefiles", lambda root: builders.speech(root / "speech/clip-0.wav", 0.7), ["train-00000"]),
+        ("posefiles", lambda root: builders.pose_file(root / "poses/clip-1.pose", seed=9), ["train-00001"]),
+        ("posefiles", lambda root: rewritten(root / "clips.csv", "sentence 2", "sentence two"), ["train-00002"]),
+        ("posefiles", lambda root: append(root / "clips.csv", ",another text,,train,\n"), ["train-00003"]),
+        ("how2sign", lambda root: rewritten(frame(root), "0.8", "0.7"), ["train-00001"]),
+        ("how2sign", lambda root: frame(root).unlink(), ["train-00001"]),
+        ("how2sign", lambda root: builders.speech(root / "speech/v1-rgb_front.wav"), ["train-00001"]),
+        ("how2sign", lambda root: append(root / "videos/v2-rgb_front.mp4", "x"), ["train-00002"]),
+        ("phoenix14t", lambda root: rewritten(root / "train.text", "regen in train/train-1", "schnee"), ["train-00001"]),
+        ("phoenix14t", lambda root: rewritten(root / "dev.skels", "0", "1"), ["dev-00000", "dev-00001", "dev-00002"]),
+    ],
+)
+def test_what_is_another_than_before_is_made_anew_and_nothing_else(tmp_path, name, change, others):
+    builders_of = {"posefiles": builders.pose_files, "how2sign": builders.how2sign, "phoenix14t": builders.phoenix14t}
+    root = builders_of[name](tmp_path / name)
+    append(root / "videos/v2-rgb_front.mp4", "no video")
+    assert changed(name, root, lambda: change(root)) == [f"{each}.parquet" for each in others]
+
+
+def rewritten(path, old: str, new: str) -> None:
+    """A file in which something is put in the place of something else."""
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+def append(path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def frame(root):
+    return next((root / "json" / "v1-rgb_front").glob("*_000000000003_*"))

@@ -35,7 +35,10 @@ class Corpus(Protocol):
         ...
 
     def digest(self) -> str:
-        """Hash of what the corpus knows of its clips without reading their poses: what was prepared of another is not reused."""
+        """Hash of what the corpus knows of its clips without reading their poses: what was prepared of another is not reused.
+
+        A corpus that also has ``clip_digest(index)``, the same for one clip, has only the shards made anew in which a clip is another.
+        """
         ...
 
     def clip(self, index: int) -> Clip:

@@ -74,15 +74,22 @@ class How2Sign(RecordCorpus):
         poses = Poses(frames[..., :2], frames[..., 2].clip(0, 1), self._fps(record))
         return Signing(poses, self.config.width, self.config.height, remarks)
 
+    def stamp(self, record: Record) -> str:
+        video = self._video(record) if self.config.videos and record.poses else None
+        return super().stamp(record) + (video.stamp() if video else "")
+
     def _fps(self, record: Record) -> float:
         if not self.config.videos:
             return self.config.fps
-        split = next(theirs for theirs, ours in SPLITS.items() if ours == record.split)
-        file = source(self.config, self.name).resolve(self.config.videos.format(split=split)) / f"{record.poses.name}.mp4"
+        file = self._video(record)
         fps = cv2.VideoCapture(str(file.local_path() if file.is_local else file)).get(cv2.CAP_PROP_FPS)
         if not fps > 0:
             raise InputError(f"its frames a second cannot be told: {file} is missing or no video")
         return fps
+
+    def _video(self, record: Record) -> Location:
+        split = next(theirs for theirs, ours in SPLITS.items() if ours == record.split)
+        return source(self.config, self.name).resolve(self.config.videos.format(split=split)) / f"{record.poses.name}.mp4"
 
     def card(self) -> dict:
         return super().card() | {"terms": "CC BY-NC 4.0", "clips": len(self.index), "sentences without poses": self.without_poses}

@@ -81,6 +81,9 @@ class Phoenix14T(RecordCorpus):
         rest = [Record(name, split, *texts[name], problem=twins.get(name)) for name in texts if name not in there]
         return records + rest
 
+    def stamp(self, record: Record) -> str:
+        return record.poses[0].stamp() if record.poses else ""
+
     def read(self, record: Record) -> Signing:
         skels, start, stop = record.poses
         with skels.open() as file:

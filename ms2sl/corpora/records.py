@@ -96,7 +96,19 @@ class RecordCorpus(ABC):
         return self.index[index].id
 
     def digest(self) -> str:
-        return hashlib.blake2b("\n".join(map(repr, [READING, *self.index])).encode(), digest_size=8).hexdigest()
+        return _hash(self._clip_digests)
+
+    def clip_digest(self, index: int) -> str:
+        return self._clip_digests[index]
+
+    @cached_property
+    def _clip_digests(self) -> list[str]:
+        known = [[READING, replace(record, poses=None, speech=None), self.stamp(record)] for record in self.index]
+        return [_hash(each + [self._first[each[1].id]] * (self._first[each[1].id] != i)) for i, each in enumerate(known)]
+
+    def stamp(self, record: Record) -> str:
+        """Of the files of a clip, unread: another where they are others. A subclass says it whose poses are no ``Location``."""
+        return " ".join(f"{where.name} {where.stamp()}" for where in (record.poses, record.speech) if isinstance(where, Location))
 
     def clip(self, index: int) -> Clip:
         """Parts that cannot be read are left out with a remark. Raises InputError if none is left, or the clip is none of its own."""
@@ -134,6 +146,10 @@ class RecordCorpus(ABC):
 
     def card(self) -> dict:
         return {"options": self.config.model_dump(mode="json")}
+
+
+def _hash(parts: list) -> str:
+    return hashlib.blake2b("\n".join(map(repr, parts)).encode(), digest_size=8).hexdigest()
 
 
 def normalised(record: Record) -> Record:

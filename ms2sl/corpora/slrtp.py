@@ -53,12 +53,14 @@ class Slrtp(RecordCorpus):
     def records(self) -> list[Record]:
         folder, records = source(self.config, self.name), []
         for split in SPLITS:
-            where = folder.resolve(self.config.files.format(split=split))
-            if where.exists():
+            if self._file(split).exists():
                 records += [_record(name, split, entry) for name, entry in self._entries(split).items()]
         if not records:
             raise InputError(f"{folder} has no {self.config.files.format(split='train')}: see --slrtp.files")
         return records
+
+    def stamp(self, record: Record) -> str:
+        return self._file(record.split).stamp()
 
     def read(self, record: Record) -> Signing:
         entry = self._entries(record.split)[record.poses]
@@ -76,8 +78,11 @@ class Slrtp(RecordCorpus):
     def _entries(self, split: str) -> dict[str, dict]:
         opened = self.__dict__.setdefault("_opened", {})
         if split not in opened:
-            opened[split] = load(source(self.config, self.name).resolve(self.config.files.format(split=split)))
+            opened[split] = load(self._file(split))
         return opened[split]
+
+    def _file(self, split: str) -> Location:
+        return source(self.config, self.name).resolve(self.config.files.format(split=split))
 
     def __getstate__(self) -> dict:
         return {key: value for key, value in self.__dict__.items() if key != "_opened"}

@@ -108,6 +108,19 @@ def test_a_corpus_in_a_bucket_becomes_a_dataset_in_a_bucket(s3, tmp_path, ray_cl
     assert prepare(options) == card
 
 
+def test_a_file_that_is_replaced_under_its_name_is_prepared_anew_and_no_other(tmp_path, ray_cluster):
+    source, out = builders.pose_files(tmp_path / "corpus", clips=2), tmp_path / "out"
+    options = PrepareCommand(corpus="posefiles", posefiles={"source": str(source), "table": "clips.csv"}, out=out, shard_size=1)
+    before = prepare(options)
+    times = {path.name: path.stat().st_mtime_ns for path in out.glob("*-*.parquet")}
+    builders.pose_file(source / "poses" / "clip-1.pose", seed=5, frames=25)
+    card = prepare(options)
+    assert [name for name, time in times.items() if (out / name).stat().st_mtime_ns != time] == ["train-00001.parquet"]
+    assert [clip.poses.n_frames for clip in Dataset(out).clips("train")] == [10, 25]
+    assert card.fingerprint != before.fingerprint
+    assert prepare(options) == card
+
+
 def test_speech_is_synthesised_where_it_is_missing_and_marked(tmp_path, ray_cluster):
     source = builders.pose_files(tmp_path / "corpus")
     posefiles = {"source": str(source), "table": "clips.csv", "spoken_language": "en"}
