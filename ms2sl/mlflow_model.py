@@ -4,17 +4,23 @@ model = mlflow.pyfunc.load_model("models:/ms2sl@champion")
 model.predict(["hello"], params={"steps": 20, "seed": 1})
 """
 
+import functools
 import importlib.metadata
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
-from mlflow.models import Model, set_model
-from mlflow.types import ParamSchema, ParamSpec
+import numpy as np
+import pandas as pd
+from mlflow.models import Model, ModelSignature, set_model
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from ms2sl.checkpoint import publish
 from ms2sl.clip import Utterance
+from ms2sl.errors import InputError
+from ms2sl.tables import as_text
 
 PARAMS = {"steps": 8, "guidance": 1.0, "sampler": "ddim", "seed": 0}  # of ``predict``, with their defaults
 REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "transformers", "safetensors", "pydantic", "pydantic-settings")
@@ -25,6 +31,7 @@ class SignModel(mlflow.pyfunc.PythonModel):
     """MS2SL behind MLflow's interface for models."""
 
     def load_context(self, context: Any) -> None:
+        _refuse_unknown_params()
         self.checkpoint = Path(context.artifacts["checkpoint"])
         self.settings = None
         self.producer(PARAMS["steps"], PARAMS["guidance"], PARAMS["sampler"])
@@ -38,18 +45,58 @@ class SignModel(mlflow.pyfunc.PythonModel):
             self.settings = (steps, guidance, sampler)
         return self.loaded
 
-    def predict(self, context: Any, model_input: list[str], params: dict[str, Any] | None = None):
-        """One dict a text: ``text``, ``fps``, ``n_frames``, ``joints`` (frames, joints, dims) and ``confidence`` (frames, joints).
+    # With the hint list[str], MLflow would take the first column of any table for the texts.
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None):
+        """Signs a list of texts, or the column ``text`` of a table.
+
+        Returns a dict for each: ``text``, ``fps``, ``n_frames``, ``joints`` (frames, joints, dims) and ``confidence`` (frames, joints).
 
         params: ``steps`` of the ``sampler``, strength of the ``guidance``, and the ``seed``: the same seed gives the same poses.
+        Raises InputError for a table without the column, what is no text, a text that the model cannot sign, and other parameters.
         """
-        chosen = PARAMS | (params or {})
-        utterances = [Utterance(str(number), text=text) for number, text in enumerate(model_input)]
+        check_params(params or {})
+        chosen, texts = PARAMS | (params or {}), texts_of(model_input)
+        utterances = [Utterance(str(number), text=text) for number, text in enumerate(texts)]
         produced = self.producer(chosen["steps"], chosen["guidance"], chosen["sampler"]).produce(utterances, seed=chosen["seed"])
         return [
             {"text": text, "fps": poses.fps, "n_frames": poses.n_frames, "joints": poses.joints, "confidence": poses.confidence}
-            for text, poses in zip(model_input, produced, strict=True)
+            for text, poses in zip(texts, produced, strict=True)
         ]
+
+
+def texts_of(given: Any) -> list[str]:
+    """The texts in what a model is given; one that is missing is empty. Raises InputError if there are none."""
+    if isinstance(given, pd.DataFrame):
+        columns = list(given.columns)
+        found = [i for i, column in enumerate(columns) if str(column).strip().casefold() == "text"]
+        if len(found) != 1 and columns != [0]:  # which is how pandas calls the column of a list of texts
+            raise InputError(f"the table must have one column text; its columns are: {', '.join(map(str, columns))}")
+        given = given.iloc[:, found[0] if found else 0]
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable) or np.ndim(given) != 1:
+        raise InputError(f"give a list of texts, or a table with a column text, not a {type(given).__name__}")
+    return [as_text(text, f"row {number}") or "" for number, text in enumerate(given, start=1)]
+
+
+def check_params(params: Mapping[str, Any]) -> None:
+    """Raises InputError for a parameter of ``predict`` that it does not have."""
+    if unknown := params.keys() - PARAMS.keys():
+        raise InputError(f"there is no parameter {', '.join(sorted(map(str, unknown)))}; there are: {', '.join(PARAMS)}")
+
+
+def _refuse_unknown_params() -> None:
+    """MLflow drops the parameters that a signature does not have before it calls ``predict``: here they are checked before."""
+    enforce = mlflow.pyfunc._enforce_params_schema
+    if hasattr(enforce, "checks_params_of_signs"):
+        return
+
+    @functools.wraps(enforce)
+    def enforce_all(params: Any, schema: ParamSchema | None) -> Any:
+        if schema is not None and {param.name for param in schema.params} == PARAMS.keys() and isinstance(params, dict):
+            check_params(params)
+        return enforce(params, schema)
+
+    enforce_all.checks_params_of_signs = True
+    mlflow.pyfunc._enforce_params_schema = enforce_all
 
 
 def save(checkpoint: Path, folder: Path, **identity: str) -> None:
@@ -59,6 +106,10 @@ def save(checkpoint: Path, folder: Path, **identity: str) -> None:
     """
     package = Path(__file__).parent
     model = Model(**identity)
+    types = {int: DataType.long, float: DataType.double, str: DataType.string}
+    params = ParamSchema([ParamSpec(name, types[type(value)], value) for name, value in PARAMS.items()])
+    signature = ModelSignature(inputs=Schema([ColSpec(DataType.string)]), params=params)
+    signature._is_signature_from_type_hint = True  # so that MLflow hands on what it is given: ``texts_of`` knows better what is a text
     with tempfile.TemporaryDirectory() as temporary:
         weights = Path(temporary) / "checkpoint"
         publish(checkpoint, weights)  # without the training state
@@ -68,12 +119,9 @@ def save(checkpoint: Path, folder: Path, **identity: str) -> None:
             artifacts={"checkpoint": str(weights)},
             code_paths=[str(package)],
             pip_requirements=[f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in REQUIREMENTS],
+            signature=signature,
             mlflow_model=model,
         )
-    # MLflow infers the signature from the type hints of ``predict``, which cannot tell what is in ``params``.
-    types = {int: "long", float: "double", str: "string"}
-    model.signature.params = ParamSchema([ParamSpec(name, types[type(value)], value) for name, value in PARAMS.items()])
-    model.save(Path(folder) / "MLmodel")
 
 
 set_model(SignModel())

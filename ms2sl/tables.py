@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -79,7 +80,7 @@ def read_table(
     else:
         rows = _delimited_rows(where, names, kind)
     for place, row in rows:
-        values = {name: text for name, value in row.items() if (text := _text(value, name, place))}
+        values = {name: text for name, value in row.items() if (text := as_text(value, f"{place}: its {name}"))}
         if lacking := [name for name in whole if name not in values]:
             raise InputError(f"{place} has no {' and no '.join(' or '.join(columns[name]) for name in lacking)}")
         yield place, values
@@ -235,14 +236,15 @@ def _parquet_rows(where: Location, names: _Names) -> Iterator[tuple[str, dict[st
             raise InputError(f"{where} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 
 
-def _text(value: object, name: str, place: str) -> str | None:
-    """A text or a number as text, None if it is missing. Raises InputError for anything else."""
+def as_text(value: object, what: str) -> str | None:
+    """A text or a number as text, None if it is missing. Raises InputError, which says of what, for anything else."""
+    value = value.item() if isinstance(value, np.generic) else value
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, str):
         return value.strip() or None
     if isinstance(value, bool) or not isinstance(value, int | float) or value in (math.inf, -math.inf):
-        raise InputError(f"{place}: its {name} is no text: {_quoted(str(value))}")
+        raise InputError(f"{what} is no text: {_quoted(str(value))}")
     return str(int(value) if value == int(value) else value)  # a whole number is a float where others of its column are missing
 
 

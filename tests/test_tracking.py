@@ -12,9 +12,11 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 
 from ms2sl import tracking
+from ms2sl.errors import InputError
 from ms2sl.outbox import Outbox
 from ms2sl.tracking import Tracker, default_uri, git_commit
 
@@ -170,6 +172,25 @@ def test_a_registered_model_is_loaded_and_signs(tracker, tiny_checkpoint, monkey
     assert np.array_equal(first["joints"], again[0]["joints"])
     assert not np.array_equal(first["joints"], other[0]["joints"])
     assert len(model.predict(["hello"])) == 1
+    table = pd.DataFrame({"id": ["cab", "bad"], "Text": ["hello", "bead"], "n": [1, 2]})
+    for given in (table, table["Text"], table["Text"].to_numpy(), pd.DataFrame(["hello", "bead"])):
+        found = model.predict(given, params={"seed": 1, "steps": 2})
+        assert [row["text"] for row in found] == ["hello", "bead"]
+        assert np.array_equal(found[0]["joints"], first["joints"])
+    for given, params, reason in (
+        (table.drop(columns="Text"), {}, "one column text; its columns are: id, n"),
+        (pd.DataFrame({"word": ["cab"]}), {}, "one column text; its columns are: word"),
+        (["hello"], {"stepz": 2, "seed": 1}, "no parameter stepz; there are: steps, guidance, sampler, seed"),
+        ("hello", {}, "give a list of texts, or a table with a column text, not a str"),
+        ({"text": "hello"}, {}, "give a list of texts, or a table with a column text, not a dict"),
+        ([["hello"]], {}, "give a list of texts"),
+        ([{"text": "hello"}], {}, "row 1 is no text"),
+        (["cab", None], {}, "1: the text is empty"),
+        ([b"cab"], {}, "row 1 is no text"),
+        (["ca\ue000b"], {}, "0: the text has a private-use character"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            model.predict(given, params=params)
     ddim, dpm = (model.predict(["hello"], params={"steps": 5, "sampler": sampler})[0] for sampler in ("ddim", "dpm++"))
     assert not np.allclose(ddim["joints"], dpm["joints"], atol=1e-3)
 
