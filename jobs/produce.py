@@ -6,6 +6,7 @@
 Run again, it makes only what is missing. Status: 0 if all is there, 3 if some utterances could not be produced, 1 if none could.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from jobs.command import NOTHING_DONE, SOME_FAILED, Command, check_resources, ma
 from jobs.models import with_folders
 from jobs.shared import check_shared
 from jobs.waiting import watch
-from ms2sl.clip import Speech, Utterance
+from ms2sl.clip import Utterance
 from ms2sl.corpora.slrtp import export
 from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
@@ -25,11 +26,14 @@ from ms2sl.files import replacing
 from ms2sl.model import task
 from ms2sl.names import file_name
 from ms2sl.posefile import to_bytes
-from ms2sl.produced import OutputFolder, Settings, read_utterances
+from ms2sl.produced import OutputFolder, Settings, counted, read_utterances
 from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.recordings import read_speech
 from ms2sl.rendering import gif
 from ms2sl.skeletons import HOLISTIC_178X3
 from ms2sl.uri import LocalPath, ModelPlace, Uri
+
+SHOWN = 10  # remarks, and reasons of those that failed
 
 
 class ProduceCommand(Command):
@@ -67,8 +71,8 @@ class Produce:
         self.producer = load(options)
 
     def __call__(self, batch: dict) -> dict:
-        made, failed = self.folder.produce(self.producer, list(batch["utterance"]), seed=self.options.seed)
-        return {"made": [made], "failed": [failed]}
+        outcome = self.folder.produce(self.producer, list(batch["utterance"]), seed=self.options.seed)
+        return {name: [value] for name, value in outcome._asdict().items()}
 
 
 def load(options: ProduceCommand) -> MS2SLProducer:
@@ -96,7 +100,7 @@ def produce_one(options: ProduceCommand) -> None:
         utterance = Utterance("--text", text=options.text, seconds=options.duration)
     else:
         utterance = Utterance(options.speech.stem, speech=read_speech(options.speech), seconds=options.duration)
-        print_remarks([utterance])
+        print_remarks(utterance.speech.remarks)
     poses = producer.produce([utterance], seed=options.seed)[0]
     title = options.text if options.speech is None else options.speech.stem
     name = options.out / file_name(title)
@@ -106,18 +110,12 @@ def produce_one(options: ProduceCommand) -> None:
     print(f"{poses.n_frames} frames, {poses.seconds:.1f} s: {name}.pose and {name}.gif")
 
 
-def read_speech(path: Path) -> Speech:
-    try:
-        return Speech.decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def print_remarks(utterances: list[Utterance]) -> None:
-    """What was odd about their recordings, of the first ten."""
-    remarks = [remark for utterance in utterances if utterance.speech for remark in utterance.speech.remarks]
-    for remark in remarks[:10]:
+def print_remarks(remarks: Sequence[str]) -> None:
+    """What was odd about recordings: the first ten."""
+    for remark in remarks[:SHOWN]:
         print(f"remark: {remark}")
+    if len(remarks) > SHOWN:
+        print(f"and {len(remarks) - SHOWN} more remarks")
 
 
 def produce_many(options: ProduceCommand) -> int:
@@ -127,16 +125,16 @@ def produce_many(options: ProduceCommand) -> int:
         raise InputError(f"--slrtp needs a model of skeleton {HOLISTIC_178X3.name}, and this one is of {card.skeleton.name}")
     if options.slrtp and card.placement is None:
         raise InputError("--slrtp needs a model that knows where its corpus stands: prepare the data again, and train")
-    utterances, unreadable = read_utterances(options.utterances, options.duration)
+    utterances, unreadable, others = read_utterances(options.utterances, options.duration)
     folder.claim(Settings.of(options.model, **options.model_dump(include={"steps", "guidance", "sampler", "seed", "duration"})))
     done = folder.done()
     missing = [utterance for utterance in utterances if utterance.id not in done]
-    print_remarks(missing)
-    made, failed = 0, dict(unreadable)
+    made, failed, remarks = 0, dict(unreadable), []
     if missing:
         start_ray()
         check_resources(options.workers, gpus=options.gpus_per_worker)
-        check_shared(read={"--model": options.model}, written={"--out": options.out}, gpus=options.gpus_per_worker)
+        read = {"--model": options.model, "--utterances": options.utterances if options.utterances.is_dir() else None}
+        check_shared(read=read, written={"--out": options.out}, gpus=options.gpus_per_worker)
         ray.data.DataContext.get_current().enable_progress_bars = False
         batches = -(-len(missing) // options.batch_size)
         produced = ray.data.from_items([{"utterance": item} for item in missing], override_num_blocks=batches).map_batches(
@@ -151,8 +149,12 @@ def produce_many(options: ProduceCommand) -> int:
             for row in produced.iter_rows():
                 made += row["made"]
                 failed |= dict(row["failed"])
+                remarks += row["remarks"]
                 bar.update(row["made"] + len(row["failed"]))
-    for name, reason in list(failed.items())[:10]:
+    print_remarks(remarks)
+    if others:
+        print(f"no recordings by their names, and left out: {counted(others)}")
+    for name, reason in list(failed.items())[:SHOWN]:
         print(f"not produced: {name}: {reason}")
     folder.write_failures(failed)
     if options.slrtp:

@@ -6,16 +6,17 @@ written after its files, whole or not at all, and is the proof that its utteranc
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ms2sl.audio import SUFFIXES
 from ms2sl.checkpoint import fingerprint
-from ms2sl.clip import Clip, Poses, Speech, Utterance
+from ms2sl.clip import Clip, Poses, Utterance
 from ms2sl.config import Config
 from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
@@ -24,6 +25,7 @@ from ms2sl.names import check_name
 from ms2sl.posefile import to_bytes
 from ms2sl.producers.each import produce_each
 from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.recordings import Recording, find_recordings, read_in_groups
 from ms2sl.registry import FETCHED
 from ms2sl.shards import decode_poses, encode_confidence, encode_poses, write_parquet
 from ms2sl.skeleton import Skeleton
@@ -48,6 +50,22 @@ class Settings(Config):
     def of(cls, model: Path, **options) -> "Settings":
         """``model`` is recorded by the hash of its weights, so that a retrained model is another."""
         return cls(model=fingerprint(model), **options)
+
+
+class Outcome(NamedTuple):
+    """Of a batch: how many were made, ids and reasons of those that could not be, and what was odd about the recordings of the others."""
+
+    made: int
+    failed: list[tuple[str, str]]
+    remarks: list[str]
+
+
+class Given(NamedTuple):
+    """What there is to produce; ids and reasons of what cannot be read; and how many of what else is in the folder, by suffix."""
+
+    utterances: list[Utterance | Recording]
+    unreadable: dict[str, str]
+    others: Counter[str]
 
 
 class OutputFolder:
@@ -87,20 +105,24 @@ class OutputFolder:
     def _parts(self) -> list[Path]:
         return sorted((self.path / "parts").glob("*.parquet"))
 
-    def produce(self, producer: MS2SLProducer, utterances: Sequence[Utterance], *, seed: int) -> tuple[int, list[tuple[str, str]]]:
-        """Produces and writes a batch; returns how many were made, and ids and reasons of those that could not be."""
-        made, failed = [], []
-        for utterance, result in zip(utterances, produce_each(producer, utterances, seed=seed), strict=True):
-            try:
-                check_name(utterance.id, "the id")
-                if isinstance(result, InputError):
-                    raise result
-                made.append((utterance, result))
-            except InputError as error:
-                failed.append((utterance.id, str(error)))
-        if made:
-            self._write(*zip(*made, strict=True), producer)
-        return len(made), failed
+    def produce(self, producer: MS2SLProducer, utterances: Sequence[Utterance | Recording], *, seed: int) -> Outcome:
+        """Produces and writes a batch. Recordings are read here, no more at once than fit in memory."""
+        made, failed, remarks = 0, [], []
+        for group in read_in_groups(utterances, failed):
+            produced = []
+            for utterance, result in zip(group, produce_each(producer, group, seed=seed), strict=True):
+                try:
+                    check_name(utterance.id, "the id")
+                    if isinstance(result, InputError):
+                        raise result
+                    produced.append((utterance, result))
+                    remarks += utterance.speech.remarks if utterance.speech else ()
+                except InputError as error:
+                    failed.append((utterance.id, str(error)))
+            if produced:
+                self._write(*zip(*produced, strict=True), producer)
+            made += len(produced)
+        return Outcome(made, failed, remarks)
 
     def _write(self, utterances: Sequence[Utterance], produced: Sequence[Poses], producer: MS2SLProducer) -> None:
         for utterance, poses in zip(utterances, produced, strict=True):
@@ -131,29 +153,29 @@ class OutputFolder:
             path.unlink(missing_ok=True)
 
 
-def read_utterances(path: Path, seconds: float | None = None) -> tuple[list[Utterance], dict[str, str]]:
-    """Utterances of a folder of audio or of a file of texts, and ids and reasons of those that cannot be read.
+def read_utterances(path: Path, seconds: float | None = None) -> Given:
+    """Utterances of a folder of recordings, which are not read yet, or of a file of texts.
 
     A text file (.txt) has one utterance a line; a table (.csv, .tsv, .jsonl, .parquet) has a column ``text`` and perhaps ``id``.
     Raises InputError if there is nothing to read, a column is missing or an id is not unique.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist")
-    utterances, unreadable = _read_audio(path) if path.is_dir() else _read_texts(path)
+    others: Counter[str] = Counter()
+    if path.is_dir():
+        (utterances, others), unreadable, seen = find_recordings(path), {}, set()
+        for each in utterances:
+            _check_id(each.id, path, seen)
+    else:
+        utterances, unreadable = _read_texts(path)
     if not utterances and not unreadable:
-        raise InputError(f"{path} holds no utterance")
-    return [replace(item, seconds=seconds) for item in utterances], unreadable
+        raise InputError(f"{path} holds no {'recording, but ' + counted(others) if others else 'utterance'}")
+    return Given([replace(item, seconds=seconds) for item in utterances], unreadable, others)
 
 
-def _read_audio(folder: Path) -> tuple[list[Utterance], dict[str, str]]:
-    utterances, unreadable, seen = [], {}, set()
-    for path in sorted(item for item in folder.iterdir() if item.suffix.lower() in SUFFIXES):
-        _check_id(path.stem, folder, seen)
-        try:
-            utterances.append(Utterance(path.stem, speech=Speech.decode(path.read_bytes(), path.name)))
-        except InputError as error:
-            unreadable[path.stem] = str(error)
-    return utterances, unreadable
+def counted(kinds: Counter[str]) -> str:
+    """``2 .txt, 1 folder``."""
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _read_texts(path: Path) -> tuple[list[Utterance], dict[str, str]]:

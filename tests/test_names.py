@@ -126,7 +126,7 @@ def producing(folder: Path, name: str, checkpoint: Path) -> None:
     out = OutputFolder(folder)
     out.claim(Settings.of(checkpoint, steps=1, guidance=1.0, seed=0, duration=None))
     batch = [Utterance(name, text="cab"), Utterance("good", text="cab")]
-    made, ((id, reason),) = out.produce(MS2SLProducer.load(checkpoint, steps=1), batch, seed=0)
+    made, ((id, reason),), _ = out.produce(MS2SLProducer.load(checkpoint, steps=1), batch, seed=0)
     assert (made, id, out.done()) == (1, name, {"good"})
     raise InputError(reason)
 

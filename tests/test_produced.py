@@ -6,10 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from ms2sl.clip import Utterance
+from ms2sl.clip import Speech, Utterance
+from ms2sl.corpora import espeak
 from ms2sl.errors import InputError
-from ms2sl.produced import OutputFolder, Settings, read_utterances
+from ms2sl.produced import OutputFolder, Settings, counted, read_utterances
 from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.recordings import read_in_groups
 from tests.test_shards import full_disk  # noqa: F401
 
 
@@ -29,25 +31,69 @@ def write(path, content: str):
 
 
 def test_a_text_file_has_an_utterance_a_line(tmp_path):
-    utterances, _ = read_utterances(write(tmp_path / "a.txt", "\ufeffcab\n\n bad \n"), seconds=2.0)
+    utterances, _, _ = read_utterances(write(tmp_path / "a.txt", "\ufeffcab\n\n bad \n"), seconds=2.0)
     assert [(u.id, u.text, u.seconds) for u in utterances] == [("000000", "cab", 2.0), ("000001", "bad", 2.0)]
 
 
 def test_csv_and_parquet_have_a_column_text_and_perhaps_id(tmp_path):
-    utterances, _ = read_utterances(write(tmp_path / "a.csv", '\ufeffid,text\nx,"cab, please"\n'))
+    utterances, _, _ = read_utterances(write(tmp_path / "a.csv", '\ufeffid,text\nx,"cab, please"\n'))
     assert [(u.id, u.text) for u in utterances] == [("x", "cab, please")]
     pq.write_table(pa.table({"text": ["cab", None]}), tmp_path / "a.parquet")
-    utterances, _ = read_utterances(tmp_path / "a.parquet")
+    utterances, _, _ = read_utterances(tmp_path / "a.parquet")
     assert [(u.id, u.text) for u in utterances] == [("000000", "cab"), ("000001", "")]
 
 
-def test_a_folder_has_recordings_and_what_cannot_be_read_is_told(tmp_path):
-    soundfile.write(tmp_path / "one.wav", np.ones(8000) * 0.1, 16_000)
-    (tmp_path / "two.flac").write_bytes(b"nothing")
+def recording(path, seconds: float = 0.5, word: str = "cab") -> None:
+    speech = espeak.spell(word)
+    soundfile.write(path, np.resize(speech.waveform, int(seconds * speech.rate)), speech.rate)
+
+
+def test_of_a_folder_recordings_are_named_and_the_rest_is_counted(tmp_path):
+    names = "one.wav two.flac six.m4a seven.OPUS eight.webm ._one.wav .DS_Store notes.txt film.mp4 list b.txt"
+    for name in names.split():
+        (tmp_path / name).write_bytes(b"nothing")
+    (tmp_path / "more.wav").mkdir()
+    utterances, unreadable, others = read_utterances(tmp_path, seconds=3.0)
+    assert [(u.id, u.seconds) for u in utterances] == [(name, 3.0) for name in ("eight", "one", "seven", "six", "two")]
+    assert unreadable == {}
+    assert counted(others) == "2 .txt, 1 .mp4, 1 file without suffix, 1 folder"
+
+
+def test_a_folder_without_recordings_says_what_is_in_it(tmp_path):
     (tmp_path / "notes.txt").touch()
-    utterances, unreadable = read_utterances(tmp_path)
-    assert [u.id for u in utterances] == ["one"]
-    assert list(unreadable) == ["two"]
+    with pytest.raises(InputError, match=r"holds no recording, but 1 \.txt"):
+        read_utterances(tmp_path)
+
+
+def test_recordings_are_read_where_they_are_signed_and_what_cannot_be_is_told(producer, tmp_path, monkeypatch):
+    given, out = tmp_path / "given", OutputFolder(tmp_path / "out")
+    given.mkdir()
+    for name in "abcde":
+        recording(given / f"{name}.wav", 4.0)
+    (given / "broken.mp3").write_bytes(b"no audio at all")
+    (given / "d.wav").unlink()
+    cut = (given / "c.wav").read_bytes()
+    (given / "c.wav").write_bytes(cut[: len(cut) // 2])
+    read, at_once = Speech.decode, []
+    monkeypatch.setattr(Speech, "decode", lambda *args, **options: at_once.append(1) or read(*args, **options))
+    utterances, unreadable, _ = read_utterances(given)
+    assert at_once == []
+    assert unreadable == {}
+    made, failed, remarks = out.produce(producer, utterances, seed=0)
+    assert made == 4
+    assert [(name, reason.split(" (")[0]) for name, reason in failed] == [("broken", "broken.mp3 is not audio that can be read")]
+    assert remarks == ["c.wav has 2.0 s of the 4.0 s that its header promises"]
+    assert out.done() == set("abce")
+
+
+def test_no_more_recordings_are_unpacked_at_once_than_fit_in_memory(tmp_path):
+    for i in range(7):
+        recording(tmp_path / f"{i}.wav", 2.0)
+    failed = []
+    groups = list(read_in_groups([*read_utterances(tmp_path).utterances, Utterance("text", "cab")], failed, longest=5.0))
+    assert [[u.id for u in group] for group in groups] == [["0", "1", "2"], ["3", "4", "5"], ["6", "text"]]
+    assert {u.speech.rate for group in groups for u in group if u.speech} == {16_000}
+    assert failed == []
 
 
 @pytest.mark.parametrize(
@@ -101,7 +147,7 @@ def test_a_batch_that_is_tried_again_leaves_each_utterance_once(tmp_path, produc
     folder.claim(settings)
     batch = [Utterance("x", text="cab"), Utterance("y", text="ß"), Utterance("z", text="bad")]
     for _ in range(2):
-        made, failed = folder.produce(producer, batch, seed=0)
+        made, failed, _ = folder.produce(producer, batch, seed=0)
         assert made == 2
         assert [name for name, _ in failed] == ["y"]
     assert folder.done() == {"x", "z"}
@@ -141,13 +187,13 @@ def test_tables_are_read_as_what_they_are_and_texts_are_normalised(tmp_path, nam
         write(tmp_path / name, content)
     else:
         pq.write_table(content, tmp_path / name)
-    utterances, unreadable = read_utterances(tmp_path / name)
+    utterances, unreadable, _ = read_utterances(tmp_path / name)
     assert [(u.id, u.text) for u in utterances] == [("a", "good morning"), ("b", "bye")]
     assert unreadable == {}
 
 
 def test_lines_of_a_text_file_end_at_line_feeds_alone(tmp_path):
-    utterances, _ = read_utterances(write(tmp_path / "a.txt", "good\u2028morning\nhello\x0bthere\r\nbye\x85now\x0c\n"))
+    utterances, _, _ = read_utterances(write(tmp_path / "a.txt", "good\u2028morning\nhello\x0bthere\r\nbye\x85now\x0c\n"))
     assert [u.text for u in utterances] == ["good morning", "hello there", "bye now"]
 
 
@@ -175,6 +221,6 @@ def test_numbers_are_texts_and_ids_and_what_is_missing_is_missing(tmp_path):
 
 
 def test_a_text_that_is_none_costs_itself_alone(tmp_path):
-    utterances, unreadable = read_utterances(write(tmp_path / "a.csv", "id,text\na,cab\nb,ca\ue000b\n"))
+    utterances, unreadable, _ = read_utterances(write(tmp_path / "a.csv", "id,text\na,cab\nb,ca\ue000b\n"))
     assert [u.id for u in utterances] == ["a"]
     assert "private-use character" in unreadable["b"]

@@ -5,11 +5,11 @@ import numpy as np
 from ms2sl.clip import Speech
 from ms2sl.loudness import USUAL_LEVEL, speech_level
 
-LOW_CUT, HIGH_CUT = (50.0, 300.0), (3000.0, 7500.0)  # Hz; a telephone has 300 to 3400
+LOW_CUT, HIGH_CUT = (50.0, 300.0), (3000.0, 7000.0)  # Hz; a telephone has 300 to 3400
 SIGNAL_TO_NOISE = (10.0, 45.0)  # decibels
 TOO_LOUD = 15.0  # decibels above the level at which the loudest sample is the loudest that a file can hold
 BITS = (7, 8)
-CHANCES = {"band": 0.6, "noise": 0.5, "clipping": 0.3, "quantisation": 0.2}
+CHANCES = {"band": 0.75, "noise": 0.5, "clipping": 0.3, "quantisation": 0.2}
 
 
 def degraded(speech: Speech, rng: np.random.Generator) -> Speech:

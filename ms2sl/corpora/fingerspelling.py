@@ -43,7 +43,7 @@ class FingerspellingConfig(Config):
     doubled: float = Field(0.1, ge=0, lt=1, description="chance that a letter of a code repeats the one before")
     missing_speech: float = Field(0.1, ge=0, le=1, description="share of training clips without speech")
     missing_text: float = Field(0.1, ge=0, le=1, description="share of training clips without text")
-    degraded: float = Field(0.7, ge=0, le=1, description="share of training clips whose speech sounds like a poor recording")
+    degraded: float = Field(0.8, ge=0, le=1, description="share of training clips whose speech sounds like a poor recording")
     seed: int = Field(0, ge=0, description="seed of everything")
 
     @model_validator(mode="after")

@@ -105,13 +105,18 @@ def test_what_is_produced_can_be_read_by_the_slrtp_challenge(tiny_model, tiny_ch
         run(ProduceCommand(model=tiny_checkpoint, utterances=words, out=tmp_path / "other", slrtp=True))
 
 
-def test_a_folder_of_recordings(tiny_checkpoint, tmp_path):
+def test_a_folder_of_recordings(tiny_checkpoint, tmp_path, capsys):
     folder = tmp_path / "audio"
     folder.mkdir()
     soundfile.write(folder / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 22050), 22050)
     (folder / "broken.mp3").write_bytes(b"no audio at all")
+    (folder / "notes.txt").touch()
+    soundfile.write(folder / "opposite.wav", np.random.default_rng(0).normal(0, 0.1, (22050, 1)) * [1, -1], 22050)
     run(ProduceCommand(model=tiny_checkpoint, utterances=folder, out=tmp_path / "out", steps=1))
-    assert produced_ids(tmp_path / "out") == ["noise"]
+    assert produced_ids(tmp_path / "out") == ["noise", "opposite"]
+    said = capsys.readouterr().out
+    assert "remark: opposite.wav has 2 channels that cancel each other" in said
+    assert "no recordings by their names, and left out: 1 .txt" in said
     assert set(json.loads((tmp_path / "out" / "failed.json").read_text())) == {"broken"}
 
 

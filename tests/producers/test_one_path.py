@@ -125,7 +125,7 @@ def assert_same(made: Poses | str, alone: Poses | str, name: str) -> None:
 def test_a_batch_makes_and_refuses_the_same(model, alone, tmp_path):
     folder = OutputFolder(tmp_path / "out")
     folder.claim(Settings.of(model, steps=1, guidance=1.0, seed=SEED, duration=None))
-    made, failed = folder.produce(MS2SLProducer.load(model, steps=1), UTTERANCES, seed=SEED)
+    made, failed, _ = folder.produce(MS2SLProducer.load(model, steps=1), UTTERANCES, seed=SEED)
     found = {clip.id: clip.poses for clip in folder.clips()} | dict(failed)
     assert made == len(UTTERANCES) - len(failed) == sum(isinstance(each, Poses) for each in alone.values())
     assert found.keys() == alone.keys()
