@@ -76,7 +76,7 @@ class Client:
         if isinstance(said, str):
             content: dict[str, Any] = {"json": {"text": said} | options}
         else:
-            content = {"files": {"speech": said.read_bytes() if isinstance(said, Path) else said}, "data": options}
+            content = {"files": {"speech": _read(said) if isinstance(said, Path) else said}, "data": options}
         return self._ask("POST", path, headers={"Accept": accept}, **content, **more)
 
     def _ask(self, method: str, path: str, **content: Any) -> requests.Response:
@@ -99,6 +99,14 @@ class Client:
             time.sleep(int(after) if after.isdecimal() else 1)
         reason = _detail(answer)
         raise InputError(reason) if answer.status_code < 500 else ConnectionError(reason)
+
+
+def _read(recording: Path) -> bytes:
+    """Raises InputError if the file cannot be read."""
+    try:
+        return recording.read_bytes()
+    except OSError as error:
+        raise InputError(f"{recording} cannot be read: {error.strerror}") from None
 
 
 def _lost(answer: requests.Response) -> bool:

@@ -10,6 +10,7 @@ import torch
 from ms2sl.clip import Poses, Speech, Utterance
 from ms2sl.errors import InputError
 from ms2sl.features.text_bytes import plain
+from ms2sl.loudness import USUAL_LEVEL
 from ms2sl.model.losses import best_path
 from ms2sl.producers import Producer
 from ms2sl.producers.ms2sl import MS2SLProducer
@@ -77,7 +78,7 @@ class PretrainedEar:
 
     def __call__(self, speech: Sequence[Speech]) -> list[str]:
         rate = self.recognise.feature_extractor.sampling_rate
-        return [self._hear(each.resampled(rate).waveform.astype(np.float32), rate) for each in speech]
+        return [self._hear(each.at_level(USUAL_LEVEL).resampled(rate).waveform, rate) for each in speech]
 
     def _hear(self, waveform: np.ndarray, rate: int) -> str:
         try:

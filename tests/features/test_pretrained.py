@@ -1,6 +1,7 @@
 """Against ``transformers`` as it comes, one input at a time, in fp32."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer, Wav2Vec2FeatureExtractor
 
 from ms2sl.clip import Speech
+from ms2sl.corpora import espeak
 from ms2sl.errors import InputError
 from ms2sl.features import featurizer, same_featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
@@ -102,6 +104,16 @@ def test_states_are_averaged_to_the_rate_that_is_asked_for(encoders):
 def test_other_sampling_rates_are_resampled(encoders):
     [speech] = recordings(1.0)
     assert len(hubert(encoders["hubert"])([speech.resampled(44_100)])[0]) == len(hubert(encoders["hubert"])([speech])[0])
+
+
+@pytest.mark.parametrize("normalises", [True, False])
+def test_quiet_speech_has_the_states_of_loud_speech(encoders, tmp_path, normalises):
+    folder, spoken = shutil.copytree(encoders["hubert"], tmp_path / "hubert"), espeak.spell("cab")
+    Wav2Vec2FeatureExtractor(do_normalize=normalises).save_pretrained(folder)
+    loud, quiet = hubert(folder, precision="fp32")([spoken, replace(spoken, waveform=spoken.waveform / 30)])
+    assert cosine(loud, quiet) > 0.9999
+    loud, quiet = hubert(folder, precision="fp32", level=None)([spoken, replace(spoken, waveform=spoken.waveform / 1000)])
+    assert normalises or cosine(loud, quiet) < 0.9999, "otherwise the lines above say nothing"
 
 
 def test_bf16_is_near_fp32(clip, encoders):

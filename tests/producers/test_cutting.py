@@ -1,4 +1,5 @@
 import string
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from ms2sl.checkpoint import ModelCard
 from ms2sl.clip import Speech, Utterance
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features
+from ms2sl.loudness import frame_levels
 from ms2sl.producers.cutting import LONGEST_TEXT, MARGIN, PAUSE, cut, halve
 from ms2sl.skeletons import HOLISTIC_49X2
 from ms2sl.texts import normalise
@@ -239,6 +241,18 @@ def test_a_few_words_in_a_long_silence_are_found():
 def test_in_noise_as_loud_as_speech_nothing_is_lost():
     speech = talk(1.0, -2.0, 1.0, noise=0.2)
     assert np.array_equal(np.concatenate([piece.speech.waveform for piece in spoken(speech, longest=2.0)]), speech.waveform)
+
+
+def test_what_is_quiet_in_a_recording_stays_quiet_in_its_piece_at_any_level_of_the_whole():
+    speech, breath = talk(3.0), talk(0.5)
+    parts = [speech.waveform, np.zeros(RATE), 0.02 * breath.waveform, np.zeros(RATE), speech.waveform]
+    whole = Speech(np.concatenate(parts).astype(np.float32), RATE)
+    for gain in (1.0, 0.01):
+        pieces = spoken(replace(whole, waveform=gain * whole.waveform))
+        levels = [frame_levels(piece.speech.at_level(-17.0).waveform, RATE).max() for piece in pieces]
+        assert levels == pytest.approx([-17, -51, -17], abs=1)
+        halves = halve(pieces[0])
+        assert [half.speech.level for half in halves] == [pieces[0].speech.level] * 2
 
 
 def test_talk_without_pauses_is_cut_to_the_longest_that_the_model_knows():

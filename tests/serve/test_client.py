@@ -71,6 +71,11 @@ def test_what_is_refused_is_an_input_error_that_says_why(client):
         list(client.stream("cab", steps=5000))
 
 
+def test_a_recording_that_is_not_there_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match=r"hello\.wav cannot be read: No such file"):
+        Client("http://127.0.0.1:9").sign(tmp_path / "hello.wav")
+
+
 def test_a_service_that_is_not_there_is_said_to_be_so(monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with socket.socket() as bound:  # and not listening, so that nobody else does
