@@ -189,7 +189,7 @@ def run(options: PrepareOptions) -> None:
     card = prepare(options)
     if options.describe:
         print(write_description(options.folder))
-    print(*summary(card), f"dataset: {options.folder} ({time.monotonic() - started:.0f} s)", sep="\n")
+    print(*summary(card), *card.counts.lines("clips"), f"dataset: {options.folder} ({time.monotonic() - started:.0f} s)", sep="\n")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from pydantic import Field, ValidationError
 
 from ms2sl.clip import PARTS, Clip, Placement, left_out
 from ms2sl.config import Config
+from ms2sl.counting import Counts
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features
 from ms2sl.features.text_bytes import plain
 from ms2sl.names import split_name
 from ms2sl.pose_space import PoseStatistics
-from ms2sl.shards import read_header, read_shard, to_clip, write_parquet
+from ms2sl.shards import Rejection, read_header, read_shard, to_clip, write_parquet
 from ms2sl.skeleton import Skeleton
 from ms2sl.storage import Location
 
@@ -68,6 +69,7 @@ class DatasetCard(Config):
     signed_languages: tuple[str, ...] = ()
     splits: dict[str, Split]
     rejected: int
+    counts: Counts | None = None
     corpus: dict
 
 
@@ -161,6 +163,7 @@ def describe(name: str, folder: Location | Path, files: list[str], fps: float, c
         signed_languages=_distinct("signed_language", tables.values()),
         splits={split: _count(members, tables, marks) for split, members in by_split.items()},
         rejected=len(rejected),
+        counts=_counts(tables.values(), rejected, corpus.get("ignored", {})),
         corpus=corpus,
     )
     (folder / CARD).write(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False).encode())
@@ -196,6 +199,11 @@ def _count(files: list[str], tables: dict[str, pa.Table], marks: dict[str, str])
         longest=int(frames.max()),
         left_out={part: count for part in PARTS if (count := pc.sum(_lost(table, part)).as_py())},
     )
+
+
+def _counts(tables: Iterable[pa.Table], rejected: list[Rejection], ignored: dict[str, int]) -> Counts:
+    remarks = (each.split("; ") if each else () for table in tables for each in table["remarks"].to_pylist())
+    return Counts.of(remarks, (rejection.reason for rejection in rejected), ignored)
 
 
 def _placement(tables: list[pa.Table]) -> Placement | None:

@@ -51,6 +51,13 @@ def is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK
 
 
+def file_kind(path: str) -> str:
+    """How a file that is not read is counted: by its suffix, or as what an operating system left."""
+    if any(map(is_junk, path.split("/"))):
+        return "left by an operating system, or hidden"
+    return posixpath.splitext(path)[1].lower() or "without a suffix"
+
+
 def split_name(name: str, what: str = "the split") -> str:
     """The name of a split in lower case; val, validation and valid are ``dev``. Raises InputError as ``check_name`` does."""
     lower = check_name(name, what).lower()

@@ -167,28 +167,29 @@ class Location:
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self} cannot be written: {self._reason(error)}") from None
 
-    def children(self) -> Iterator["Location"]:
-        """Files and folders directly in this folder, by name; none if it does not exist, and none that are junk (``is_junk``)."""
-        yield from (self / posixpath.basename(info.path) for info in self._listing(recursive=False))
+    def children(self, junk: bool = False) -> Iterator["Location"]:
+        """Files and folders directly in this folder, by name; none if it does not exist, and without junk (``is_junk``) unless it is asked
+        for."""
+        yield from (self / posixpath.basename(info.path) for info in self._listing(recursive=False, junk=junk))
 
     def folders(self) -> Iterator["Location"]:
         """The folders among its children."""
         found = self._listing(recursive=False)
         yield from (self / posixpath.basename(info.path) for info in found if info.type == fs.FileType.Directory)
 
-    def files(self) -> Iterator[str]:
-        """Names of all files below this folder, relative to it and in order, without junk."""
+    def files(self, junk: bool = False) -> Iterator[str]:
+        """Names of all files below this folder, relative to it and in order, without junk unless it is asked for."""
         below = len(self._stored_path().rstrip("/")) + 1
-        yield from (info.path[below:] for info in self._listing(recursive=True) if info.type == fs.FileType.File)
+        yield from (info.path[below:] for info in self._listing(recursive=True, junk=junk) if info.type == fs.FileType.File)
 
-    def _listing(self, recursive: bool) -> list[fs.FileInfo]:
+    def _listing(self, recursive: bool, junk: bool = False) -> list[fs.FileInfo]:
         store, path = self._store[0], self._stored_path()
         try:
             found = store.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self} cannot be listed: {self._reason(error)}") from None
         below = len(path.rstrip("/")) + 1
-        kept = (info for info in found if not any(map(is_junk, info.path[below:].split("/"))))
+        kept = (info for info in found if junk or not any(map(is_junk, info.path[below:].split("/"))))
         return sorted(kept, key=lambda info: info.path)
 
     def _reason(self, error: Exception) -> str:

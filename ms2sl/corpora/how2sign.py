@@ -3,7 +3,7 @@
 CC BY-NC 4.0. Its own audio is not redistributed; recordings by sentence name may be given, or speech synthesised.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 import cv2
@@ -15,7 +15,7 @@ from ms2sl.corpora.identity import by_name
 from ms2sl.corpora.openpose import read_frames
 from ms2sl.corpora.records import Record, RecordCorpus, recordings, source
 from ms2sl.errors import InputError
-from ms2sl.names import nfc
+from ms2sl.names import file_kind, nfc
 from ms2sl.skeletons import OPENPOSE_137X2
 from ms2sl.storage import Location
 from ms2sl.tables import TAB, read_table
@@ -66,6 +66,9 @@ class How2Sign(RecordCorpus):
             else:
                 without_poses.add((split, name))
         self.without_poses = len(without_poses)
+        self.beside = posed.beside()
+        if without_speech := spoken.names() - {name for _, name in named}:
+            self.beside["recordings of no sentence"] = len(without_speech)
         strangers = [(name, split) for split, name in posed.all() if not named & {(each, name) for each in posed.splits(split)}]
         return records + [Record(name, SPLITS[split], problem="no table of texts has a sentence of this name") for name, split in strangers]
 
@@ -91,6 +94,10 @@ class How2Sign(RecordCorpus):
         split = next(theirs for theirs, ours in SPLITS.items() if ours == record.split)
         return source(self.config, self.name).resolve(self.config.videos.format(split=split)) / f"{record.poses.name}.mp4"
 
+    def ignored(self) -> dict[str, int]:
+        assert self.index
+        return self.beside | ({"sentences without poses": self.without_poses} if self.without_poses else {})
+
     def card(self) -> dict:
         return super().card() | {"terms": "CC BY-NC 4.0", "clips": len(self.index), "sentences without poses": self.without_poses}
 
@@ -101,7 +108,8 @@ class _Places:
     def __init__(self, folder: Location, pattern: str, rows: list[tuple[str, dict]], listing: Callable):
         self.shared = "{split}" not in pattern
         places = {} if not pattern else {split: folder.resolve(pattern.format(split=split)) for split in SPLITS}
-        lists = {place: listing(place) for place in dict.fromkeys(places.values())}
+        self.places = list(dict.fromkeys(places.values()))
+        lists = {place: listing(place) for place in self.places}
         self.found = {split: lists[place] for split, place in places.items()}
         self.named: dict[str, set[str]] = defaultdict(set)
         for split, row in rows:
@@ -118,6 +126,15 @@ class _Places:
     def splits(self, split: str) -> list[str]:
         """Those that have their folder in common with a split."""
         return list(SPLITS) if self.shared else [split]
+
+    def names(self) -> set[str]:
+        return {name for found, twins in self.found.values() for name in (*found, *twins)}
+
+    def beside(self) -> dict[str, int]:
+        """What is no folder of a clip there, by kind."""
+        folders = {str(clip) for place in self.places for clip in place.folders()}
+        children = (child for place in self.places for child in place.children(junk=True) if str(child) not in folders)
+        return dict(Counter(file_kind(child.name) for child in children))
 
     def all(self) -> list[tuple[str, str]]:
         """Splits and names of all; of a folder for all splits, the last."""

@@ -5,6 +5,7 @@ The table is CSV, TSV, JSON lines or Parquet with the columns ``id``, ``pose``, 
 """
 
 import hashlib
+from collections import Counter
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -16,7 +17,7 @@ from ms2sl.config import Config
 from ms2sl.corpora.identity import by_name
 from ms2sl.corpora.records import Record, RecordCorpus, source
 from ms2sl.errors import InputError
-from ms2sl.names import nfc
+from ms2sl.names import file_kind, nfc
 from ms2sl.posefile import from_bytes
 from ms2sl.skeletons import skeleton
 from ms2sl.storage import Location
@@ -78,6 +79,16 @@ class PoseFiles(RecordCorpus):
         """By the name alone, so that a corpus that grows keeps its test clips."""
         draw = int.from_bytes(hashlib.blake2b(nfc(name).encode(), digest_size=4).digest()) / 2**32
         return "test" if draw < self.config.test else "dev" if draw < self.config.test + self.config.dev else "train"
+
+    def ignored(self) -> dict[str, int]:
+        folder = source(self.config, self.name)
+        files = folder.files(junk=True)
+        if not self.config.table:
+            kinds = map(file_kind, files)
+            return dict(Counter(kind for kind in kinds if kind != ".pose" and kind not in SUFFIXES))
+        named = [folder.resolve(self.config.table), *(record.poses for record in self.index), *(record.speech for record in self.index)]
+        read = {nfc(str(where)) for where in named if where}
+        return dict(Counter(file_kind(file) for file in files if nfc(str(folder / file)) not in read))
 
     def read(self, record: Record) -> Signing:
         return from_bytes(record.poses.read_bytes(), self.skeleton, self.config.width, self.config.height)

@@ -144,8 +144,12 @@ class RecordCorpus(ABC):
             clip = clip.without(part, reason)
         return clip
 
+    def ignored(self) -> dict[str, int]:
+        """How many files and rows of the source are no clips and no part of one, by kind."""
+        return {}
+
     def card(self) -> dict:
-        return {"options": self.config.model_dump(mode="json")}
+        return {"options": self.config.model_dump(mode="json"), "ignored": self.ignored()}
 
 
 def _hash(parts: list) -> str:

@@ -133,6 +133,7 @@ def test_one_bad_file_is_reported_and_the_others_go_on(tmp_path, ray_cluster, ca
     source = builders.pose_files(tmp_path / "corpus")
     (source / "poses" / "clip-1.pose").write_bytes(b"PAR")
     (source / "poses" / "alone.pose").write_bytes(b"PAR")
+    (source / "poses" / ".DS_Store").touch()
     table = source / "clips.csv"
     table.write_text(table.read_text() + "poses/alone.pose,,,train,\n")
     run(PrepareCommand(corpus="posefiles", posefiles={"source": str(source), "table": "clips.csv"}, out=tmp_path / "out", describe=True))
@@ -143,6 +144,7 @@ def test_one_bad_file_is_reported_and_the_others_go_on(tmp_path, ray_cluster, ca
     assert "cut short or no .pose file" in rejection["reason"]
     assert "left out: poses of 1 clips; the column 'remarks' of the shards says why" in said
     assert "clips with: text + speech + sign 1, text 1, text + sign 1" in said
+    assert "6 clips and other things found: 3 used, 1 used in part or mended, 1 refused, 1 ignored" in said
     assert json.loads((tmp_path / "out" / "description.json").read_text())["splits"]["train"]["vocabulary"] == 4
     assert (tmp_path / "out" / "description.png").read_bytes().startswith(b"\x89PNG")
 
