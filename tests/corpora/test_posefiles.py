@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 from pose_format import Pose
 from pose_format.numpy import NumPyPoseBody
 
@@ -287,6 +288,12 @@ def test_a_table_that_is_wrong(one, name, content, reason):
         corpus(one.parent, table=name).splits  # noqa: B018
 
 
+@pytest.mark.parametrize(("suffix", "kind", "subtype"), [(".opus", "OGG", "OPUS"), (".OGA", "OGG", "VORBIS"), (".aiff", "AIFF", "PCM_16")])
+def test_recordings_of_all_kinds_are_the_speech_of_the_poses_of_their_name(one, suffix, kind, subtype):
+    soundfile.write(one.with_suffix(suffix), np.full(8000, 0.1), 16_000, format=kind, subtype=subtype)
+    assert only(one).clip(0).speech.seconds == pytest.approx(0.5, abs=0.05)
+
+
 def test_a_file_that_the_table_names_is_not_there(one):
     (one.parent / "clips.csv").write_text("pose,split\nb.pose,train\n")
     assert "b.pose does not exist" in problem(corpus(one.parent, table="clips.csv"))
@@ -299,7 +306,12 @@ def test_a_clip_named_twice(one):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"no sound", "a.wav is not audio"), ("silence", "a.wav holds no samples"), ("hour", "a.wav lasts longer than 600 s")],
+    [
+        (b"no sound", "a.wav is not audio"),
+        ("silence", "a.wav holds no samples"),
+        ("hour", "a.wav lasts longer than 600 s"),
+        ("hole", "a.wav holds NaN or infinite samples"),
+    ],
 )
 def test_speech_that_cannot_be_used(one, content, reason):
     sound = one.parent / "a.wav"
@@ -307,6 +319,8 @@ def test_speech_that_cannot_be_used(one, content, reason):
         builders.speech(sound, 0)
     elif content == "hour":
         builders.speech(sound, 3600, rate=4000)
+    elif content == "hole":
+        soundfile.write(sound, np.array([0.1, np.nan] * 4000, np.float32), 16_000, subtype="FLOAT")
     else:
         sound.write_bytes(content)
     clip = only(one).clip(0)
