@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import PurePath
 
 import numpy as np
@@ -193,8 +194,7 @@ def _unquoted_rows(where: Location, delimiter: str) -> Iterator[tuple[int, list[
 
 
 def _json_rows(where: Location, names: _Names) -> Iterator[tuple[str, dict[str, object]]]:
-    keys: dict[str, None] = {}
-    ever: dict[str, str] = {}
+    ever: dict[tuple[str, ...], dict[str, str]] = {}  # for the keys of a row, in which of them each value is: rows mostly have the same
     for number, line in _lines(where):
         if not line.strip():
             continue
@@ -205,12 +205,12 @@ def _json_rows(where: Location, names: _Names) -> Iterator[tuple[str, dict[str, 
             raise InputError(f"{place} is not JSON: {getattr(error, 'msg', error)}") from None
         if not isinstance(row, dict):
             raise InputError(f"{place} is not an object with names and values")
-        found = names.find(list(row), place)
-        keys |= dict.fromkeys(row)
-        ever |= found
-        yield place, {name: row[key] for name, key in found.items()}
-    if keys:
-        names.check(ever, list(keys))
+        keys = tuple(row)
+        if keys not in ever:
+            ever[keys] = names.find(keys, place)
+        yield place, {name: row[key] for name, key in ever[keys].items()}
+    if ever:
+        names.check({name: key for found in ever.values() for name, key in found.items()}, list(dict.fromkeys(chain(*ever))))
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:

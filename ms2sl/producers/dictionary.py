@@ -15,7 +15,7 @@ from spoken_to_signed.gloss_to_pose.lookup import CoverageType, CSVPoseLookup, P
 from spoken_to_signed.gloss_to_pose.lookup.fingerspelling_lookup import FingerspellingPoseLookup
 
 from ms2sl.clip import Poses, Utterance
-from ms2sl.corpora.letters import only_seen_wrists
+from ms2sl.corpora.letters import COLUMNS, only_seen_wrists
 from ms2sl.errors import InputError
 from ms2sl.features.text_bytes import plain
 from ms2sl.metrics.text import words
@@ -24,6 +24,8 @@ from ms2sl.posefile import from_bytes
 from ms2sl.producers.baselines import fit_length
 from ms2sl.resampling import resample
 from ms2sl.skeleton import Skeleton
+from ms2sl.storage import Location
+from ms2sl.tables import read_table
 
 BROKEN = (OSError, struct.error, ValueError, IndexError, KeyError, EOFError, NotImplementedError)  # of recordings
 FINGERSPELLING = "fingerspelling"  # the dictionary of letters alone
@@ -86,7 +88,12 @@ def _open(source: str) -> PoseLookup:
     letters = FingerspellingPoseLookup()
     if source == FINGERSPELLING:
         return letters
+    index = Location(source) / "index.csv"
     try:
+        if index.exists():  # the package would read on over a quote that is not closed, and cut a row at a comma too many
+            for _ in read_table(index, COLUMNS):
+                pass
         return _Folder(str(Path(source)), backup=letters)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"{source} is no dictionary of spoken-to-signed, a folder with index.csv and .pose files ({error!r})") from None
+        reason = error if isinstance(error, InputError) else repr(error)
+        raise InputError(f"{source} is no dictionary of spoken-to-signed, a folder with index.csv and .pose files ({reason})") from None

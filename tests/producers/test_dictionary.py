@@ -173,3 +173,17 @@ def test_a_recording_that_is_cut_short_is_explained(tmp_path):
     (folder / "house.pose").write_bytes((folder / "house.pose").read_bytes()[:5000])
     with pytest.raises(InputError):
         sign(opened(folder), "house")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ('x.pose,en,ase,0,1,"two he says,X,0\n', "line 3 opens a quote that is not closed"),
+        ("x.pose,en,ase,0,1,hello, world,X,0\n", "line 3 has 9 fields, but the first line has 8"),
+    ],
+)
+def test_an_index_in_which_rows_would_vanish_or_be_cut_is_refused(tmp_path, row, reason):
+    index = written(tmp_path / "own", {"house": "h"}) / "index.csv"
+    index.write_text(index.read_text() + row + "y.pose,en,ase,0,1,bye,BYE,0\n")
+    with pytest.raises(InputError, match=reason):
+        opened(index.parent)
