@@ -5,6 +5,7 @@ It keeps nothing of a request: any replica can make any window, so what one that
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from serve.settings import Service
 from serve.warmup import warm_up
 
 log = logging.getLogger("ray.serve")
+SHAPES = "64"  # of batches for which oneDNN keeps code and buffers; of its own 1024 they would take some 200 MiB before all were met
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Sampler:
     """``reconfigure`` loads a model; the one before it goes on for those whose signing has begun with it."""
 
     def __init__(self, threads: int, batch: int, device: str, precision: Precision):
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", SHAPES)  # which is read when it first computes
         torch.set_num_threads(threads)
         self.device, self.precision, self.most = device, precision, batch
         self.producers: dict[str, MS2SLProducer] = {}
