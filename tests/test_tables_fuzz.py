@@ -125,7 +125,7 @@ def test_every_utterance_has_its_text_or_a_reason(table):
     kind, content, expected = table
     with written(kind, content) as path:
         try:
-            utterances, unreadable = read_utterances(path)
+            utterances, unreadable, _ = read_utterances(path)
         except InputError as error:
             if not any(known in str(error) for known in ("cannot name a file", "stands there twice", "holds no utterance")):
                 check_refused(kind, expected, str(error))
@@ -191,6 +191,6 @@ def test_each_odd_character_is_tried(text):
     csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows([("id", "text"), ("a", f"x{text}y")])
     for kind, content in (("csv", buffer.getvalue()), ("jsonl", json.dumps({"id": "a", "text": f"x{text}y"}))):
         with written(kind, content.encode("utf-8", "replace")) as path:
-            utterances, unreadable = read_utterances(path)
+            utterances, unreadable, _ = read_utterances(path)
         said = f"x{text}y".encode("utf-8", "replace").decode() if kind == "csv" else f"x{text}y"
         assert [*(u.text for u in utterances), *unreadable.values()] == [said_of(said)]
