@@ -17,7 +17,7 @@ def promised_seconds(encoded: bytes, container: av.container.InputContainer, str
     name = container.format.name
     if "matroska" in name and container.duration is not None:  # which knows no length of a stream
         return container.duration / av.time_base
-    if stream.duration is None or name == "wav":
+    if stream.duration is None or encoded[:4] == b"RIFF":  # of which `sized` says it
         return 0.0
     if name == "mp3" and not _counts_frames(encoded):
         return 0.0

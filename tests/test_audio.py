@@ -196,9 +196,9 @@ def test_a_voice_in_one_of_the_channels_is_heard_among_the_others(channels, spok
     assert found.remarks == ()
 
 
-def av_encoded(format: str, codec: str, wave: np.ndarray) -> bytes:
+def av_encoded(wave: np.ndarray, format: str, codec: str, **options: str) -> bytes:
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=format) as container:
+    with av.open(buffer, "w", format=format, options=options) as container:
         stream = container.add_stream(codec, rate=48_000, layout="mono")
         frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
         frame.sample_rate = RATE
@@ -210,11 +210,13 @@ def av_encoded(format: str, codec: str, wave: np.ndarray) -> bytes:
 
 OTHERS = {"m4a": ("ipod", "aac"), "aac": ("adts", "aac"), "webm": ("webm", "libopus"), "mka": ("matroska", "libopus")}
 OTHERS |= {"aiff": ("aiff", "pcm_s16be"), "caf": ("caf", "pcm_s16le"), "w64": ("w64", "pcm_s16le"), "au": ("au", "pcm_s16be")}
+OPTIONS = {"rf64": {"rf64": "always"}}
+OTHERS |= {"rf64": ("wav", "pcm_s16le")}
 
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_kinds_of_recordings_are_heard_too_and_what_is_missing_of_them_is_told(kind):
-    content = av_encoded(*OTHERS[kind], speech())
+    content = av_encoded(speech(), *OTHERS[kind], **OPTIONS.get(kind, {}))
     found = heard(content, RATE)
     assert found.seconds == pytest.approx(SECONDS, abs=0.1)
     assert found.remarks == ()
