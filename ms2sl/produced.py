@@ -21,7 +21,7 @@ from ms2sl.config import Config
 from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
 from ms2sl.files import replacing, write_files
-from ms2sl.names import check_name
+from ms2sl.names import check_name, nfc
 from ms2sl.posefile import to_bytes
 from ms2sl.producers.each import produce_each
 from ms2sl.producers.ms2sl import MS2SLProducer
@@ -204,4 +204,4 @@ def _texts(where: Location) -> Iterator[tuple[str, str, str]]:
     else:
         texts = read_table(where, COLUMNS, required=("text",))
     for number, (place, row) in enumerate(texts):
-        yield place, row.get("id", f"{number:06d}"), row.get("text", "")
+        yield place, nfc(row.get("id", f"{number:06d}")), row.get("text", "")
