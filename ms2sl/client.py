@@ -10,7 +10,8 @@ for poses in client.stream(Path("speech.wav")):
 
 import json
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ PROBLEM = "application/problem+json"
 
 class Client:
     """Of one service. Each request is tried again while the service is busy, restarts, or cannot be reached, and where the proxy before it
-    answers that the replica died: the same request gives the same signing.
+    answers that the replica died: the same request gives the same signing. What the service remarks on a recording (one that broke off,
+    channels that cancel each other) is a warning.
 
     url: where it answers; key: an API key, if it asks for one; timeout: seconds without a byte after which a request is given up.
     """
@@ -62,6 +64,7 @@ class Client:
                 for line in map(json.loads, answer.iter_lines()):
                     if line["type"] == "start":
                         start = line
+                        _warn(line.get("remarks", ()))
                     elif line["type"] == "frames":
                         yield _poses(start, line["frames"])
                     elif line["type"] == "error":
@@ -92,6 +95,7 @@ class Client:
                 time.sleep(2**attempt)
                 continue
             if answer.ok:
+                _warn(filter(None, [answer.headers.get("Remarks")]))
                 return answer
             if last or (not _lost(answer) and answer.status_code not in AGAIN):
                 break
@@ -99,6 +103,12 @@ class Client:
             time.sleep(int(after) if after.isdecimal() else 1)
         reason = _detail(answer)
         raise InputError(reason) if answer.status_code < 500 else ConnectionError(reason)
+
+
+def _warn(remarks: Iterable[str]) -> None:
+    """Of what the service found odd about a recording."""
+    for remark in remarks:
+        warnings.warn(remark, stacklevel=4)
 
 
 def _read(recording: Path) -> bytes:

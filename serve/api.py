@@ -28,6 +28,7 @@ from serve.promises import LINE_EXAMPLE, LINES, REFUSED, SAID
 if TYPE_CHECKING:
     from serve.frontend import Frontend
 
+REMARKS = "Remarks"  # header: what was odd about a recording
 PAGE = Path(__file__).parent / "page"
 
 
@@ -40,7 +41,7 @@ def make(service: "Frontend") -> FastAPI:
     settings = service.service
     api.add_middleware(Answers, requests=service.requests)
     if settings.origins:
-        shared = {"allow_methods": ["GET", "POST"], "allow_headers": ["*"], "expose_headers": ["Retry-After"]}
+        shared = {"allow_methods": ["GET", "POST"], "allow_headers": ["*"], "expose_headers": ["Retry-After", REMARKS]}
         api.add_middleware(CORSMiddleware, allow_origins=settings.origins, **shared)
 
     async def authorised(token: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
@@ -70,19 +71,21 @@ def make(service: "Frontend") -> FastAPI:
         if kind is None:
             raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"there is {', '.join(FORMATS)}")
         async with service.admitted():
-            body = await Limit(settings.seconds, "send less, or use /v1/signs/stream").keep(signed(request, kind))
-        return Response(body, media_type=kind, headers={"Cache-Control": "no-store"})
+            body, remarks = await Limit(settings.seconds, "send less, or use /v1/signs/stream").keep(signed(request, kind))
+        more = {REMARKS: "; ".join(remarks)} if remarks else {}
+        return Response(body, media_type=kind, headers={"Cache-Control": "no-store"} | more)
 
-    async def signed(request: Request, kind: str) -> bytes:
+    async def signed(request: Request, kind: str) -> tuple[bytes, tuple[str, ...]]:
         most = settings.limits.rendered_frames if kind in DRAWN else None
         parts, frames = [], 0
-        async with aclosing(service.sign(await asked(request))) as signing:
+        ask = await asked(request)
+        async with aclosing(service.sign(ask)) as signing:
             async for served, poses in signing:
                 parts.append(poses)
                 frames, skeleton = frames + poses.n_frames, served.card.skeleton
                 if most is not None and frames > most:
                     raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"more than {most} frames are not drawn: send less, or ask for .pose")
-        return await service.encode(joined(parts), skeleton, kind)
+        return await service.encode(joined(parts), skeleton, kind), ask.remarks
 
     @api.post(
         "/v1/signs/stream",
@@ -107,7 +110,8 @@ def make(service: "Frontend") -> FastAPI:
                 async with aclosing(service.sign(ask)) as signing:
                     while part := await limit.keep(anext(signing, None)):
                         served, poses = part
-                        before = b"" if started else line("start", head(poses, served.card.skeleton))
+                        more = {"remarks": ask.remarks} if ask.remarks else {}
+                        before = b"" if started else line("start", head(poses, served.card.skeleton) | more)
                         yield before + line("frames", {"first": n_frames, "frames": rounded(poses)})
                         n_frames, fps, started = n_frames + poses.n_frames, poses.fps, True
                 yield line("end", {"n_frames": n_frames, "seconds": n_frames / fps})

@@ -65,6 +65,11 @@ class Ask:
     fps: float | None
     came: float = 0.0
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was odd about the recording."""
+        return self.utterance.speech.remarks if self.utterance.speech else ()
+
 
 async def read(request: Request, limits: Limits, defaults: Sampling) -> Ask:
     """Raises Problem for a request that is too large, of an unknown type, malformed, or beyond the limits."""

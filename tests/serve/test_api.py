@@ -19,6 +19,7 @@ from serve.answers import Answers
 from serve.api import make
 from serve.problems import Problem
 from serve.settings import Service
+from tests.serve.test_asking import FORM, field, form, recording
 
 
 class Counted(list):
@@ -111,6 +112,17 @@ def test_an_answer_is_in_the_format_that_is_accepted(card):
     answer = sign(Imitation(card), accept="application/json")
     assert (answer.status, answer.headers["content-type"], answer.body) == (200, "application/json", b"application/json of 12")
     assert sign(Imitation(card)).body == b"application/pose of 12"
+
+
+def test_what_was_odd_about_a_recording_is_remarked(card):
+    cut = recording(2.0)[:32_044]
+    said = {"body": form(field("speech", cut, "a.wav")), "content_type": FORM, "accept": "application/json"}
+    remark = "speech has 1.0 s of the 2.0 s that its header promises"
+    assert ask(Imitation(card), "/v1/signs", "POST", **said).headers["remarks"] == remark
+    assert ask(Imitation(card), "/v1/signs/stream", "POST", **said).lines()[0]["remarks"] == [remark]
+    said["body"] = form(field("speech", recording(1.0), "a.wav"))
+    assert "remarks" not in ask(Imitation(card), "/v1/signs", "POST", **said).headers
+    assert "remarks" not in sign(Imitation(card), "/v1/signs/stream").lines()[0]
 
 
 def test_a_format_that_does_not_exist_is_refused_before_any_work(card):
