@@ -85,7 +85,7 @@ def test_a_service_that_is_not_there_is_said_to_be_so(monkeypatch):
 
 
 @contextmanager
-def answering(*answers: tuple[int, str, str]) -> Iterator[tuple[str, list]]:
+def answering(*answers: tuple[int, str, str], **headers: str) -> Iterator[tuple[str, list]]:
     """A server that gives these answers (status, content type, body), the last one again and again; its URL, and those that were given."""
     given = []
 
@@ -96,8 +96,14 @@ def answering(*answers: tuple[int, str, str]) -> Iterator[tuple[str, list]]:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
+            for header in headers.items():
+                self.send_header(*header)
             self.end_headers()
             self.wfile.write(body.encode())
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
 
         def log_message(self, *_) -> None: ...
 
@@ -108,6 +114,16 @@ def answering(*answers: tuple[int, str, str]) -> Iterator[tuple[str, list]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_what_the_service_remarks_on_a_recording_is_a_warning():
+    remark, head = "speech has 1.0 s of the 2.0 s that its header promises", {"fps": 12.5, "dims": 2, "seen": [True]}
+    lines = [{"type": "start", "remarks": [remark]} | head, {"type": "frames", "first": 0, "frames": [[[0.0, 0.0]]]}, {"type": "end"}]
+    whole = (200, "application/json", json.dumps(head | {"frames": [[[0.0, 0.0]]]}))
+    with answering(whole, Remarks=remark) as (url, _), pytest.warns(UserWarning, match=remark):
+        assert Client(url).sign(b"a recording").n_frames == 1
+    with answering((200, "application/x-ndjson", "\n".join(map(json.dumps, lines)))) as (url, _), pytest.warns(UserWarning, match=remark):
+        assert [poses.n_frames for poses in Client(url).stream(b"a recording")] == [1]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
