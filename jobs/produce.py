@@ -3,7 +3,8 @@
     python -m jobs.produce --model runs/quickstart/model --text hello
     python -m jobs.produce --model models:/ms2sl@champion --utterances words.csv --out signed
 
-Run again, it makes only what is missing. Status: 0 if all is there, 3 if some utterances could not be produced, 1 if none could.
+Run again, it makes only what is missing, or was made of another text or recording.
+Status: 0 if all is there, 3 if some utterances could not be produced, 1 if none could.
 """
 
 from collections.abc import Sequence
@@ -20,17 +21,18 @@ from jobs.shared import check_shared
 from jobs.waiting import watch
 from ms2sl.clip import Utterance
 from ms2sl.corpora.slrtp import export
+from ms2sl.counting import Counts
 from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
 from ms2sl.files import replacing
 from ms2sl.model import task
-from ms2sl.names import file_name
 from ms2sl.posefile import to_bytes
 from ms2sl.produced import OutputFolder, Settings, counted, read_utterances
 from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.recordings import read_speech
+from ms2sl.recordings import hidden, read_speech
 from ms2sl.rendering import gif
 from ms2sl.skeletons import HOLISTIC_178X3
+from ms2sl.storage import Location
 from ms2sl.uri import LocalPath, ModelPlace, Uri
 
 SHOWN = 10  # remarks, and reasons of those that failed
@@ -102,10 +104,11 @@ def produce_one(options: ProduceCommand) -> None:
         utterance = Utterance(options.speech.stem, speech=read_speech(options.speech), seconds=options.duration)
         print_remarks(utterance.speech.remarks)
     poses = producer.produce([utterance], seed=options.seed)[0]
+    content = options.text.encode() if options.speech is None else Location(options.speech).read_bytes()
     title = options.text if options.speech is None else options.speech.stem
-    name = options.out / file_name(title)
+    name = options.out / OutputFolder(options.out).own_name(title, content)
     for suffix, content in ((".pose", to_bytes(poses, producer.skeleton)), (".gif", gif(poses, producer.skeleton))):
-        with replacing(name.with_suffix(suffix)) as temporary:
+        with replacing(name.with_name(name.name + suffix)) as temporary:
             temporary.write_bytes(content)
     print(f"{poses.n_frames} frames, {poses.seconds:.1f} s: {name}.pose and {name}.gif")
 
@@ -125,10 +128,10 @@ def produce_many(options: ProduceCommand) -> int:
         raise InputError(f"--slrtp needs a model of skeleton {HOLISTIC_178X3.name}, and this one is of {card.skeleton.name}")
     if options.slrtp and card.placement is None:
         raise InputError("--slrtp needs a model that knows where its corpus stands: prepare the data again, and train")
-    utterances, unreadable, others = read_utterances(options.utterances, options.duration)
+    given = read_utterances(options.utterances, options.duration)
     folder.claim(Settings.of(options.model, **options.model_dump(include={"steps", "guidance", "sampler", "seed", "duration"})))
-    done = folder.done()
-    missing = [utterance for utterance in utterances if utterance.id not in done]
+    utterances, unreadable, others = folder.numbered(given)
+    missing = folder.missing(utterances)
     made, failed, remarks = 0, dict(unreadable), []
     if missing:
         start_ray()
@@ -162,6 +165,9 @@ def produce_many(options: ProduceCommand) -> int:
         export(options.out / "slrtp.pt", (clip for clip in folder.clips() if clip.id in asked), card.placement)
         if failed:
             print(f"slrtp.pt lacks {len(failed)} utterances; the challenge's evaluation wants all of its test set")
+    plain = len(utterances) - len(missing) + made - len(remarks)
+    counts = Counts.of([()] * plain + [(remark,) for remark in remarks], failed.values(), others + hidden(options.utterances))
+    print(*counts.lines("utterances"), sep="\n")
     print(f"{made} produced, {len(utterances) - len(missing)} were there already, {len(failed)} failed: {options.out}")
     if not failed:
         return 0

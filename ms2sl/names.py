@@ -1,5 +1,6 @@
 """Names that become paths: one check for all of them, so that nothing that is read or typed leads out of the folder that it belongs in."""
 
+import hashlib
 import posixpath
 import unicodedata
 from typing import Annotated
@@ -65,9 +66,15 @@ def split_name(name: str, what: str = "the split") -> str:
 
 
 def file_name(title: str) -> str:
-    """A name for a file made of any text: what is no letter or digit becomes ``_``, and a long one is cut."""
-    name = "".join(c if c.isalnum() else "_" for c in title)[:QUOTED]
+    """A name for a file made of any text: what is no letter or digit becomes ``_``, and a long one is cut; others may have the same."""
+    name = "".join(c if c.isalnum() else "_" for c in nfc(title))[:QUOTED]
     return name.encode()[:LONGEST_BYTES].decode(errors="ignore")
+
+
+def own_name(title: str, content: bytes) -> str:
+    """As ``file_name``, with an ending that no other content has."""
+    cut = file_name(title).encode()[: LONGEST_BYTES - 9].decode(errors="ignore")
+    return f"{cut}-{hashlib.blake2b(content, digest_size=4).hexdigest()}"
 
 
 def _quoted(name: str) -> str:

@@ -7,7 +7,7 @@ written after its files, whole or not at all, and is the proof that its utteranc
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,8 @@ from ms2sl.config import Config
 from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
 from ms2sl.files import replacing, write_files
-from ms2sl.names import check_name, nfc
+from ms2sl.names import check_name, file_name, is_junk, nfc, own_name
+from ms2sl.numbering import Place, numbered
 from ms2sl.posefile import to_bytes
 from ms2sl.producers.each import produce_each
 from ms2sl.producers.ms2sl import MS2SLProducer
@@ -53,7 +54,7 @@ class Settings(Config):
 
 
 class Outcome(NamedTuple):
-    """Of a batch: how many were made, ids and reasons of those that could not be, and what was odd about the recordings of the others."""
+    """Of a batch: how many were made, ids and reasons of those that could not be, and a remark on each of the others that was odd."""
 
     made: int
     failed: list[tuple[str, str]]
@@ -80,7 +81,7 @@ class OutputFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not record.exists():
-                if any(path.name != FETCHED for path in self.path.iterdir()):
+                if any(path.name != FETCHED and (not is_junk(path.name) or path.is_dir()) for path in self.path.iterdir()):
                     raise InputError(f"{self.path} is not empty and holds no production: choose another --out")
                 write_files(self.path, {record.name: settings.model_dump_json(indent=1).encode()})
         except OSError as error:
@@ -92,7 +93,55 @@ class OutputFolder:
 
     def done(self) -> set[str]:
         """Ids of the utterances that are finished."""
-        return {id for part in self._parts() for id in pq.read_table(part, columns=["id"])["id"].to_pylist()}
+        return set(self._made())
+
+    def missing(self, given: Sequence[Utterance | Recording]) -> list[Utterance | Recording]:
+        """Those that are not finished, or were finished with another text or recording; of these, what was made is deleted."""
+        made = self._made()
+        missing = [each for each in given if each.id not in made or not _is_of(each, *made[each.id])]
+        self._forget({each.id for each in missing} & made.keys())
+        return missing
+
+    def numbered(self, given: Given) -> Given:
+        """With ids for what has none of its own (``ms2sl.numbering``)."""
+        texts = {name: text for name, (text, _) in self._made().items()}
+        return Given(*numbered(given.utterances, given.unreadable, texts), given.others)
+
+    def own_name(self, title: str, content: bytes) -> str:
+        """The name, without suffix, of the files of a single text or recording: that of its title, or one with an ending of its own where
+        the folder has that name for something else. ``names.json`` says for what; some file systems take capitals for small letters.
+        """
+        plain, own = file_name(title), own_name(title, content)
+        record, key = self.path / "names.json", plain.casefold()
+        try:
+            known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+        except (OSError, ValueError) as error:
+            raise InputError(f"{record} cannot be read ({error}): delete it, or choose another --out") from None
+        if known.setdefault(key, "" if (self.path / f"{plain}.pose").exists() else own) != own:
+            return own
+        with replacing(record) as temporary:
+            temporary.write_text(json.dumps(known, indent=1, ensure_ascii=False), encoding="utf-8")
+        return plain
+
+    def _made(self) -> dict[str, tuple[str | None, str | None]]:
+        """By id, the text and the digest of what was made."""
+        rows = (row for part in self._parts() for row in _read_columns(part, ("id", "text", "digest")).to_pylist())
+        return {row["id"]: (row["text"], row.get("digest")) for row in rows}
+
+    def _forget(self, ids: set[str]) -> None:
+        """Deletes what was made of them."""
+        for part in self._parts() if ids else ():
+            names = pq.read_table(part, columns=["id"])["id"].to_pylist()
+            if ids.isdisjoint(names):
+                continue
+            table = pq.read_table(part)
+            table = table.filter([name not in ids for name in names])
+            if len(table):
+                write_parquet(Location(part), table)
+            else:
+                part.unlink()
+        for name in ids:
+            (self.path / "poses" / f"{name}.pose").unlink(missing_ok=True)
 
     def clips(self) -> Iterator[Clip]:
         """What was produced, part after part."""
@@ -103,11 +152,12 @@ class OutputFolder:
                 yield Clip(row["id"], "", "und", "und", text=row["text"], poses=decode_poses(row, skeleton))
 
     def _parts(self) -> list[Path]:
-        return sorted((self.path / "parts").glob("*.parquet"))
+        return sorted(path for path in (self.path / "parts").glob("*.parquet") if not is_junk(path.name))
 
     def produce(self, producer: MS2SLProducer, utterances: Sequence[Utterance | Recording], *, seed: int) -> Outcome:
         """Produces and writes a batch. Recordings are read here, no more at once than fit in memory."""
         made, failed, remarks = 0, [], []
+        digests = {each.id: content_digest(each) for each in utterances}
         for group in read_in_groups(utterances, failed):
             produced = []
             for utterance, result in zip(group, produce_each(producer, group, seed=seed), strict=True):
@@ -116,15 +166,17 @@ class OutputFolder:
                     if isinstance(result, InputError):
                         raise result
                     produced.append((utterance, result))
-                    remarks += utterance.speech.remarks if utterance.speech else ()
+                    remarks += ["; ".join(utterance.speech.remarks)] if utterance.speech and utterance.speech.remarks else []
                 except InputError as error:
                     failed.append((utterance.id, str(error)))
             if produced:
-                self._write(*zip(*produced, strict=True), producer)
+                self._write(*zip(*produced, strict=True), producer, digests)
             made += len(produced)
         return Outcome(made, failed, remarks)
 
-    def _write(self, utterances: Sequence[Utterance], produced: Sequence[Poses], producer: MS2SLProducer) -> None:
+    def _write(
+        self, utterances: Sequence[Utterance], produced: Sequence[Poses], producer: MS2SLProducer, digests: Mapping[str, str]
+    ) -> None:
         for utterance, poses in zip(utterances, produced, strict=True):
             with replacing(self.path / "poses" / f"{utterance.id}.pose") as temporary:
                 temporary.write_bytes(to_bytes(poses, producer.skeleton))
@@ -132,6 +184,7 @@ class OutputFolder:
             {
                 "id": utterance.id,
                 "text": utterance.text,
+                "digest": digests[utterance.id],
                 "fps": poses.fps,
                 "n_frames": poses.n_frames,
                 "poses": encode_poses(poses),
@@ -153,12 +206,32 @@ class OutputFolder:
             path.unlink(missing_ok=True)
 
 
+def content_digest(utterance: Utterance | Recording) -> str:
+    """Hash of the text or the recording; what was made of another is not taken for this one's."""
+    if isinstance(utterance, Recording):
+        return utterance.digest()
+    speech = utterance.speech.waveform.tobytes() if utterance.speech else b""
+    return hashlib.blake2b(speech or (utterance.text or "").encode(errors="surrogatepass"), digest_size=8).hexdigest()
+
+
+def _is_of(given: Utterance | Recording, text: str | None, digest: str | None) -> bool:
+    """Whether what was made of a text or a recording is of this one; before there were digests, folders knew the texts alone."""
+    return digest == content_digest(given) if digest is not None else text is None or " ".join(nfc(text).split()) == given.text
+
+
+def _read_columns(part: Path, columns: Sequence[str]) -> pa.Table:
+    """Those of the columns that the part has."""
+    there = pq.read_schema(part).names
+    return pq.read_table(part, columns=[column for column in columns if column in there])
+
+
 def read_utterances(path: Path, seconds: float | None = None) -> Given:
     """Utterances of a folder of recordings, which are not read yet, or of a file of texts.
 
     A text file (.txt) has one utterance a line; a table (.csv, .tsv, .jsonl, .parquet) has a column ``text`` and perhaps ``id``.
     Raises InputError if there is nothing to read, a column is missing or an id is not unique.
     """
+    path = Location(path).local_path()
     if not path.exists():
         raise InputError(f"{path} does not exist")
     others: Counter[str] = Counter()
@@ -198,10 +271,10 @@ def _check_id(name: str, place: object, seen: set[str]) -> None:
 
 
 def _texts(where: Location) -> Iterator[tuple[str, str, str]]:
-    """Place, id and text of each; those without an id are numbered from 0."""
+    """Line, id and text of each; those without an id are numbered from 0."""
     if kind_of(where, texts=True) == "text":
         texts = ((f"{where}, line {number}", {"text": line}) for number, line in enumerate(read_lines(where), start=1) if line.strip())
     else:
         texts = read_table(where, COLUMNS, required=("text",))
     for number, (place, row) in enumerate(texts):
-        yield place, nfc(row.get("id", f"{number:06d}")), row.get("text", "")
+        yield place, nfc(row["id"]) if "id" in row else Place(f"{number:06d}"), row.get("text", "")

@@ -1,5 +1,7 @@
 """Folders of recordings as utterances, each read where it is signed: unpacked they take 40 MB for ten minutes."""
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +10,9 @@ from pathlib import Path
 from ms2sl.audio import LONGEST, SUFFIXES
 from ms2sl.clip import SAMPLE_RATE, Speech, Utterance
 from ms2sl.errors import InputError
-from ms2sl.names import is_junk
+from ms2sl.identity import unique_ids
+from ms2sl.names import check_name, file_kind, is_junk, nfc, own_name
+from ms2sl.storage import Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,14 @@ class Recording:
     path: Path
     seconds: float | None = None
 
+    def digest(self) -> str:
+        """Hash of the file; "" if it cannot be read."""
+        try:
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+        except OSError:
+            return ""
+
     def read(self) -> Utterance:
         """Raises InputError if the file cannot be read or is no recording."""
         return Utterance(self.id, speech=read_speech(self.path), seconds=self.seconds)
@@ -27,17 +39,34 @@ class Recording:
 def read_speech(path: Path) -> Speech:
     """A recording at ``SAMPLE_RATE``. Raises InputError if the file cannot be read or is none."""
     try:
-        return Speech.decode(path.read_bytes(), path.name, rate=SAMPLE_RATE)
+        return Speech.decode(Location(path).local_path().read_bytes(), path.name, rate=SAMPLE_RATE)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def find_recordings(folder: Path) -> tuple[list[Recording], Counter[str]]:
-    """The recordings directly in a folder, by name, and how many of what else is there, by suffix; what operating systems leave aside."""
+    """The recordings directly in a folder, by name, and how many of what else is there, by suffix; what operating systems leave aside.
+
+    Their ids are their names without suffix; where two have the same, with it, and where it cannot name a file, made so that it can.
+    """
     there = sorted(item for item in folder.iterdir() if not is_junk(item.name))
     kinds = ["folder" if item.is_dir() else item.suffix.lower() for item in there]
-    found = [Recording(item.stem, item.absolute()) for item, kind in zip(there, kinds, strict=True) if kind in SUFFIXES]
+    files = [item for item, kind in zip(there, kinds, strict=True) if kind in SUFFIXES]
+    ids = unique_ids([_id(file.stem) for file in files], [""] * len(files), [nfc(file.name) for file in files])
+    found = [Recording(name, file.absolute()) for name, file in zip(ids, files, strict=True)]
     return found, Counter(kind or "file without suffix" for kind in kinds if kind not in SUFFIXES)
+
+
+def hidden(where: Path) -> Counter[str]:
+    """How many files and folders in a folder are what operating systems leave, or hidden, by kind."""
+    return Counter(file_kind(item.name) for item in where.iterdir() if is_junk(item.name)) if where.is_dir() else Counter()
+
+
+def _id(stem: str) -> str:
+    try:
+        return check_name(nfc(stem))
+    except InputError:
+        return own_name(stem, os.fsencode(stem))
 
 
 def read_in_groups(

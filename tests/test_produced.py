@@ -59,6 +59,13 @@ def test_of_a_folder_recordings_are_named_and_the_rest_is_counted(tmp_path):
     assert counted(others) == "2 .txt, 1 .mp4, 1 file without suffix, 1 folder"
 
 
+def test_a_folder_is_found_however_accents_are_encoded(tmp_path):
+    (tmp_path / "Bu\u0308cher").mkdir()
+    recording(tmp_path / "Bu\u0308cher" / "gru\u0308n.wav")
+    [found] = read_utterances(tmp_path / "B\u00fccher").utterances
+    assert (found.id, found.read().speech is not None) == ("gr\u00fcn", True)
+
+
 def test_a_folder_without_recordings_says_what_is_in_it(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match=r"holds no recording, but 1 \.txt"):
@@ -153,6 +160,72 @@ def test_a_batch_that_is_tried_again_leaves_each_utterance_once(tmp_path, produc
     assert folder.done() == {"x", "z"}
     assert len(list((tmp_path / "out" / "parts").iterdir())) == 1
     assert sorted(path.name for path in (tmp_path / "out" / "poses").iterdir()) == ["x.pose", "z.pose"]
+
+
+def sign(folder: OutputFolder, producer: MS2SLProducer, path) -> list[str]:
+    """As the job does it; returns what was made anew."""
+    given = folder.numbered(read_utterances(path))
+    missing = folder.missing(given.utterances)
+    outcome = folder.produce(producer, missing, seed=0)
+    assert outcome.made == len(missing)
+    assert folder.missing(given.utterances) == []
+    rows = [(clip.id, clip.text) for clip in folder.clips()]
+    assert len(rows) == len({name for name, _ in rows}), "each is in one part"
+    assert {path.stem for path in (folder.path / "poses").iterdir()} == {name for name, _ in rows}
+    assert all(dict(rows)[each.id] == getattr(each, "text", None) for each in given.utterances), "the signing of each id is of its own text"
+    return [each.id for each in missing]
+
+
+def test_of_a_list_that_was_edited_what_changed_is_made_anew_and_the_rest_kept(tmp_path, producer):
+    folder = OutputFolder(tmp_path / "out")
+    assert sign(folder, producer, write(tmp_path / "a.txt", "cab\ndab\nbad\n")) == ["000000", "000001", "000002"]
+    assert sign(folder, producer, write(tmp_path / "a.txt", "cab\ndab\nbad\n")) == []
+    assert sign(folder, producer, write(tmp_path / "a.txt", "fade\ncab\nbad\ncab\n")) == ["000003", "000004"]
+    assert sign(folder, producer, write(tmp_path / "a.txt", "dab\ncab\n")) == []
+    assert sign(folder, producer, write(tmp_path / "a.csv", "id,text\nx,cab\ny,dab\nz,bad\n")) == ["x", "y", "z"]
+    assert sign(folder, producer, write(tmp_path / "a.csv", "id,text\ny,dab\nx,bead\nz,bad\n")) == ["x"]
+
+
+def test_a_recording_that_was_replaced_is_signed_anew(tmp_path, producer):
+    folder, given = OutputFolder(tmp_path / "out"), tmp_path / "given"
+    given.mkdir()
+    for name in ("a.wav", "b.wav", "b.flac", "two words.wav", "gru\u0308n.wav"):
+        recording(given / name)
+    *first, last = sign(folder, producer, given)
+    assert first == ["a", "b.flac", "b.wav", "gr\u00fcn"]
+    assert last.startswith("two_words-")
+    recording(given / "a.wav", word="fade")
+    (given / "b.wav").touch()
+    assert sign(folder, producer, given) == ["a"]
+
+
+def test_a_folder_of_before_there_were_digests_goes_on(tmp_path, producer):
+    folder = OutputFolder(tmp_path / "out")
+    sign(folder, producer, write(tmp_path / "a.txt", "cab\ndab\n"))
+    for part in (folder.path / "parts").iterdir():
+        table = pq.read_table(part)
+        pq.write_table(table.drop_columns(["digest"]), part)
+    assert sign(folder, producer, write(tmp_path / "a.txt", "bad\ncab\ndab\n")) == ["000002"]
+    [changed] = folder.missing([Utterance("000001", text="dad"), Utterance("000000", text="cab")])
+    assert (changed.id, folder.done()) == ("000001", {"000000", "000002"})
+
+
+def test_single_texts_and_recordings_have_files_of_their_own(tmp_path):
+    folder = OutputFolder(tmp_path)
+
+    def name(title: str, content: str = "") -> str:
+        made = folder.own_name(title, (content or title).encode())
+        (tmp_path / f"{made}.pose").touch()
+        return made
+
+    titles = ["no no", "no-no", "no_no", "No no", "x" * 60 + "a", "x" * 60 + "b", "gr\u00fcn", "\u00fc" * 200, "\u00fc" * 201]
+    names = [name(title) for title in titles]
+    assert names[0] == "no_no"
+    assert len({each.casefold() for each in names}) == len(titles)
+    assert names == [name(title) for title in titles], "signed again, each replaces its own"
+    assert name("no no", "a recording of this name") not in names
+    (tmp_path / "old.pose").touch()  # of before there was a record of names
+    assert name("old") != "old"
 
 
 def test_failures_are_kept_and_forgotten_when_mended(tmp_path):

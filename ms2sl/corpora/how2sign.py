@@ -11,10 +11,10 @@ from pydantic import Field
 
 from ms2sl.clip import Poses, Signing
 from ms2sl.config import Config
-from ms2sl.corpora.identity import by_name
 from ms2sl.corpora.openpose import read_frames
 from ms2sl.corpora.records import Record, RecordCorpus, recordings, source
 from ms2sl.errors import InputError
+from ms2sl.identity import by_name
 from ms2sl.names import file_kind, nfc
 from ms2sl.skeletons import OPENPOSE_137X2
 from ms2sl.storage import Location

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from ms2sl.clip import Poses, Signing
 from ms2sl.config import Config
-from ms2sl.corpora.identity import by_name, match
 from ms2sl.corpora.records import Record, RecordCorpus, source
 from ms2sl.detections import seen_without_zeros
 from ms2sl.errors import InputError
+from ms2sl.identity import by_name, match
 from ms2sl.names import nfc
 from ms2sl.skeletons import PHOENIX_50X3
 from ms2sl.storage import Location

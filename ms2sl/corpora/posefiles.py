@@ -14,9 +14,9 @@ from pydantic import Field
 from ms2sl.audio import SUFFIXES
 from ms2sl.clip import Signing
 from ms2sl.config import Config
-from ms2sl.corpora.identity import by_name
 from ms2sl.corpora.records import Record, RecordCorpus, source
 from ms2sl.errors import InputError
+from ms2sl.identity import by_name
 from ms2sl.names import file_kind, nfc
 from ms2sl.posefile import from_bytes
 from ms2sl.skeletons import skeleton

@@ -8,8 +8,8 @@ from functools import cached_property
 from ms2sl.audio import SUFFIXES
 from ms2sl.clip import Clip, Placement, Signing, Speech
 from ms2sl.config import Config
-from ms2sl.corpora.identity import by_name, unique_ids
 from ms2sl.errors import InputError
+from ms2sl.identity import by_name, unique_ids
 from ms2sl.names import nfc, split_name
 from ms2sl.skeleton import Skeleton
 from ms2sl.storage import Location

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ms2sl.clip import Poses, Utterance
-from ms2sl.corpora.identity import by_name
 from ms2sl.errors import InputError
+from ms2sl.identity import by_name
 from ms2sl.names import is_junk, nfc
 from ms2sl.posefile import from_bytes
 from ms2sl.resampling import resample

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, ValidationError
 from ms2sl.config import Config
 from ms2sl.errors import InputError
 from ms2sl.files import write_files
+from ms2sl.names import is_junk
 from ms2sl.tracking import flatten
 
 Outcome = Literal["open", "finished", "stopped", "diverged", "failed"]
@@ -64,7 +65,8 @@ class Ledger:
 
     def trials(self) -> list[Trial]:
         """In the order of their numbers. Raises InputError if one cannot be read."""
-        return sorted((_read(path) for path in self.folder.glob("*.json")), key=lambda trial: trial.number)
+        found = (path for path in self.folder.glob("*.json") if not is_junk(path.name))
+        return sorted(map(_read, found), key=lambda trial: trial.number)
 
     def write(self, trial: Trial) -> None:
         write_files(self.folder, {f"{trial.number:05d}.json": trial.model_dump_json(indent=1).encode()})

@@ -58,6 +58,20 @@ def test_run_again_it_makes_only_what_is_missing(tiny_checkpoint, words, tmp_pat
     assert produced_ids(options.out) == [f"{i:06d}" for i in range(9)]
 
 
+def test_a_line_that_is_put_in_front_is_made_and_the_others_keep_their_ids(tiny_checkpoint, words, tmp_path, capsys):
+    options = ProduceCommand(model=tiny_checkpoint, utterances=words, out=tmp_path / "out", steps=1)
+    run(options)
+    times = {path.name: path.stat().st_mtime_ns for path in (options.out / "poses").iterdir()}
+    words.write_text("ace\n" + words.read_text())
+    run(options)
+    assert "1 produced, 8 were there already" in capsys.readouterr().out
+    after = {path.name: path.stat().st_mtime_ns for path in (options.out / "poses").iterdir()}
+    assert after.keys() - times.keys() == {"000008.pose"}
+    assert times.items() <= after.items()
+    made = {clip.id: clip.text for clip in OutputFolder(options.out).clips()}
+    assert made == {f"{i:06d}": word for i, word in enumerate([*WORDS, "ace"])}
+
+
 def test_what_cannot_be_said_is_counted_and_the_rest_is_made(tiny_checkpoint, tmp_path, capsys):
     path = tmp_path / "words.csv"
     path.write_text("id,text\ngood,cab\nempty,\nforeign,caß\n")
@@ -65,7 +79,9 @@ def test_what_cannot_be_said_is_counted_and_the_rest_is_made(tiny_checkpoint, tm
     assert run(options) == SOME_FAILED
     assert produced_ids(tmp_path / "out") == ["good"]
     assert set(json.loads((tmp_path / "out" / "failed.json").read_text())) == {"empty", "foreign"}
-    assert "1 produced, 0 were there already, 2 failed" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 produced, 0 were there already, 2 failed" in said
+    assert "3 utterances found: 1 used, 0 used in part or mended, 2 refused, 0 ignored" in said
     assert run(options) == SOME_FAILED
     path.write_text("id,text\nempty,\nforeign,caß\n")
     assert run(options.model_copy(update={"out": tmp_path / "other"})) == NOTHING_DONE

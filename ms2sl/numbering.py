@@ -1,0 +1,39 @@
+"""Ids for utterances that have none of their own: numbers, which they keep when the list in which they stand is edited."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+Thing = TypeVar("Thing")
+
+
+class Place(str):
+    """The place of an utterance in its list, which is its id until ``numbered`` gives it one."""
+
+
+def numbered(
+    utterances: Sequence[Thing], unreadable: Mapping[str, str], made: Mapping[str, str | None]
+) -> tuple[list[Thing], dict[str, str]]:
+    """The utterances, and the reasons by id of others, with a number where the id is a ``Place``.
+
+    It is the number under which the text was made before, else the place, else the next number that nobody has.
+    made: texts by id. Texts that stand in the list several times keep several numbers, in order.
+    """
+    named = {name for name in (*(each.id for each in utterances), *unreadable) if not isinstance(name, Place)}
+    before: dict[str | None, list[str]] = {}
+    for name in sorted(made):
+        if name.isdecimal() and name not in named:
+            before.setdefault(made[name], []).append(name)
+    taken = named | set(made)
+    following = map("{:06d}".format, itertools.count(max((int(name) + 1 for name in taken if name.isdecimal()), default=0)))
+
+    def number(place: str) -> str:
+        name = next(name for name in itertools.chain([str(place)], following) if name not in taken)
+        taken.add(name)
+        return name
+
+    kept = [before[each.text].pop(0) if isinstance(each.id, Place) and before.get(each.text) else None for each in utterances]
+    ids = [name or (number(each.id) if isinstance(each.id, Place) else each.id) for name, each in zip(kept, utterances, strict=True)]
+    reasons = {number(name) if isinstance(name, Place) else name: reason for name, reason in unreadable.items()}
+    return [replace(each, id=name) for each, name in zip(utterances, ids, strict=True)], reasons
