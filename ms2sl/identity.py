@@ -3,6 +3,7 @@
 All names are compared in NFC.
 """
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -64,5 +65,5 @@ QUALIFIED: tuple[Callable[[str, str, str], str], ...] = (
     lambda name, split, path: path.replace("/", "--"),
     lambda name, split, path: f"{split}-{name}",
     lambda name, split, path: f"{split}-{path.replace('/', '-')}",
-    lambda name, split, path: f"{split}--{path.replace('/', '--')}",
+    lambda name, split, path: f"{split}-{path.replace('/', '-')}-{hashlib.blake2b(path.encode(), digest_size=8).hexdigest()}",
 )
