@@ -40,6 +40,7 @@ class Command(BaseSettings):
         """Raises InputError for a recipe or a value that is wrong; prints usage and exits for an unknown flag."""
         for argument in arguments:
             _check_utf8(argument)
+        arguments = [part for argument in arguments for part in _in_parts(argument)]
         recipe, complaint = _recipe(arguments), io.StringIO()
         try:
             with redirect_stderr(complaint):  # argparse repeats what it does not know, which may hold a key
@@ -75,6 +76,12 @@ def _check_utf8(argument: str) -> None:
         shown = ascii(argument).replace("\\udc", "\\x")  # as Python keeps bytes that it cannot decode
         place = f"its byte 0x{ord(argument[error.start]) & 0xFF:02X} is no UTF-8"
         raise InputError(f"the argument {shown} cannot be read: {place}: set the terminal and the names of files to UTF-8") from None
+
+
+def _in_parts(argument: str) -> list[str]:
+    """``--name=value`` as two arguments where a line feed is in the value: pydantic-settings would cut it there."""
+    name, _, value = argument.partition("=")
+    return [name, value] if argument.startswith("--") and "\n" in value else [argument]
 
 
 def _recipe(arguments: list[str]) -> Path | None:

@@ -133,8 +133,8 @@ def _delimited_rows(where: Location, names: _Names, delimiter: str) -> Iterator[
     names.check(found, header[:named])
     places = {name: header.index(column) for name, column in found.items()}
     for number, row in rows:
-        if not any(field.strip() for field in row):
-            continue
+        if len(row) in (0, 1, len(header)) and not any(field.strip() for field in row):
+            continue  # a blank line, or an empty row of a spreadsheet; with more delimiters than the first line, one of them is a value
         place = f"{where}, line {number}"
         if len(row) != len(header):
             advice = "" if delimiter in (TAB, BAR) else "; a text with the delimiter in it must stand in quotes"

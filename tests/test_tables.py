@@ -113,6 +113,7 @@ def test_a_quote_that_is_not_closed_is_an_error_that_names_the_line_in_which_it_
         ("a.csv", 'id,text\nx,"a\nb"\na,hello,\n', "line 4 has 3 fields"),
         ("a.csv", "id,text,\na,hello, world\n", "line 2 has 'world' in a column without a name"),
         ("a.csv", "id,text\na\n", "line 2 has 1 fields"),
+        ("a.csv", "id,text\n,,\n", "line 2 has 3 fields"),
         ("a.tsv", "id\ttext\na\tb\tc\n", "line 2 has 3 fields, but the first line has 2: "),
         ("a.csv", "id,text,Text\n", "a.csv has two columns of the name 'Text'"),
         ("a.csv", "id,word\na,b\n", "a.csv has no column text; its columns, when it is split at ',', are: 'id', 'word'"),
@@ -155,7 +156,7 @@ def test_other_columns_are_refused_where_there_may_be_none(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["id,text,\na,hello,\nb,bye,\n,,\n", "id,text,,\na,hello,,\nb,bye,,\n,,,\n , ,,\n", "id,text\n\na,hello\n\nb,bye\n,\n,,,\n\n"],
+    ["id,text,\na,hello,\nb,bye,\n,,\n", "id,text,,\na,hello,,\nb,bye,,\n,,,\n , ,,\n", "id,text\n\na,hello\n  \nb,bye\n,\n\n"],
 )
 def test_the_empty_columns_and_rows_of_a_spreadsheet_are_left_out(tmp_path, content):
     assert values(tmp_path / "a.csv", content, others=False) == HELLO

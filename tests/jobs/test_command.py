@@ -8,6 +8,7 @@ import pytest
 from jobs.command import NOTHING_DONE, SOME_FAILED, _join, main, user_error
 from jobs.evaluate import check_made
 from jobs.prepare import PrepareCommand
+from jobs.produce import ProduceCommand
 from jobs.train import TrainCommand
 from ms2sl.errors import InputError
 from ms2sl.evaluation.summary import Result
@@ -55,6 +56,13 @@ def test_an_unknown_flag_prints_usage(capsys):
     with pytest.raises(SystemExit):
         PrepareCommand.parse(["--ot", "s3://AKIA:SECRET@bucket/folder"])
     assert "unrecognized arguments: --ot s3://bucket/folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["None", "null", "true", "nan", "~", "5", '"', " a ", "{}", "", "a\nb", "\na=b\r\n"])
+def test_a_text_is_any_word(word):
+    assert ProduceCommand.parse(["--text", word]).text == word
+    assert ProduceCommand.parse([f"--text={word}", "--duration", "None"]).text == word
+    assert ProduceCommand.parse(["--out", word]).text is None
 
 
 @pytest.mark.parametrize("argument", [b"--name=gr\xfc\xdfe", b"gr\xfc\xdfe"])
