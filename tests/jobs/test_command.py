@@ -62,7 +62,6 @@ def test_an_unknown_flag_prints_usage(capsys):
 def test_a_text_is_any_word(word):
     assert ProduceCommand.parse(["--text", word]).text == word
     assert ProduceCommand.parse([f"--text={word}", "--duration", "None"]).text == word
-    assert ProduceCommand.parse(["--out", word]).text is None
 
 
 @pytest.mark.parametrize("argument", [b"--name=gr\xfc\xdfe", b"gr\xfc\xdfe"])
