@@ -12,8 +12,12 @@ from pyarrow import fs
 
 from ms2sl.errors import InputError
 from ms2sl.files import replacing
-from ms2sl.names import check_inside, is_junk, nfc
+from ms2sl.names import check_inside, is_junk
+from ms2sl.stored_names import is_undecodable, path_of, stored_path
 from ms2sl.uri import public, public_uri
+
+NOT_UTF8 = "its name is not UTF-8: rename it"
+FAULTS = (pa.ArrowException, OSError, UnicodeError)  # of a store; a name that is no UTF-8
 
 
 class Location:
@@ -37,7 +41,7 @@ class Location:
         return f"{self.base}?{self.query}" if self.query else self.base
 
     def __str__(self) -> str:
-        return self.base if self.is_local else public_uri(self.uri)
+        return self.base.encode(errors="backslashreplace").decode() if self.is_local else public_uri(self.uri)
 
     def __repr__(self) -> str:
         return f"Location({str(self)!r})"
@@ -90,29 +94,19 @@ class Location:
         store, _ = self._store
         try:
             return store.get_file_info(self._stored_path())
-        except (pa.ArrowException, OSError) as error:
+        except FAULTS as error:
             raise InputError(f"{self} cannot be reached: {self._reason(error)}") from None
 
     def _stored_path(self) -> str:
         """The path of what is there under this name in another normal form of Unicode, each part of it; its own if nothing is."""
         store, path = self._store
-        if path.isascii() or store.get_file_info(path).type != fs.FileType.NotFound:
-            return path
-        found, *parts = path.split("/")
-        for part in parts:
-            exact = f"{found}/{part}"
-            if store.get_file_info(exact or "/").type == fs.FileType.NotFound:
-                beside = store.get_file_info(fs.FileSelector(found or "/", allow_not_found=True))
-                exact = next((info.path for info in beside if nfc(posixpath.basename(info.path)) == nfc(part)), None)
-                if exact is None:
-                    return path
-            found = exact
-        return found
+        key = "" if self.is_local else f"{'/'.join(self.base.split('/')[:3])}?{self.query}"
+        return stored_path(store, key, path)
 
     def local_path(self) -> Path:
         """Of a local file, for what opens paths alone."""
         assert self.is_local
-        return Path(self._stored_path())
+        return Path(self._stored_path() if self._is_utf8() else self.base)
 
     def exists(self) -> bool:
         return self._info().type != fs.FileType.NotFound
@@ -124,7 +118,7 @@ class Location:
         if info.type == fs.FileType.NotFound:
             return ""
         files = [info] if info.type == fs.FileType.File else self._listing(recursive=True)
-        told = [(posixpath.basename(each.path), each.size, each.mtime_ns) for each in files if each.type == fs.FileType.File]
+        told = [(posixpath.basename(path_of(each)), each.size, each.mtime_ns) for each in files if each.type == fs.FileType.File]
         return hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()
 
     def is_folder(self) -> bool:
@@ -136,8 +130,9 @@ class Location:
         try:
             return store.open_input_file(self._stored_path())
         except FileNotFoundError:
+            self._check_name()
             raise InputError(f"{self} does not exist") from None
-        except (pa.ArrowException, OSError) as error:
+        except FAULTS as error:
             raise InputError(f"{self} cannot be read: {self._reason(error)}") from None
 
     def read_bytes(self) -> bytes:
@@ -170,29 +165,42 @@ class Location:
     def children(self, junk: bool = False) -> Iterator["Location"]:
         """Files and folders directly in this folder, by name; none if it does not exist, and without junk (``is_junk``) unless it is asked
         for."""
-        yield from (self / posixpath.basename(info.path) for info in self._listing(recursive=False, junk=junk))
+        yield from (self / posixpath.basename(path_of(info)) for info in self._listing(recursive=False, junk=junk))
 
     def folders(self) -> Iterator["Location"]:
         """The folders among its children."""
         found = self._listing(recursive=False)
-        yield from (self / posixpath.basename(info.path) for info in found if info.type == fs.FileType.Directory)
+        yield from (self / posixpath.basename(path_of(info)) for info in found if info.type == fs.FileType.Directory)
 
     def files(self, junk: bool = False) -> Iterator[str]:
         """Names of all files below this folder, relative to it and in order, without junk unless it is asked for."""
         below = len(self._stored_path().rstrip("/")) + 1
-        yield from (info.path[below:] for info in self._listing(recursive=True, junk=junk) if info.type == fs.FileType.File)
+        yield from (path_of(info)[below:] for info in self._listing(recursive=True, junk=junk) if info.type == fs.FileType.File)
 
     def _listing(self, recursive: bool, junk: bool = False) -> list[fs.FileInfo]:
-        store, path = self._store[0], self._stored_path()
+        store, _ = self._store
         try:
+            path = self._stored_path()
             found = store.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
-        except (pa.ArrowException, OSError) as error:
+        except FAULTS as error:
             raise InputError(f"{self} cannot be listed: {self._reason(error)}") from None
+        if not found:
+            self._check_name()
         below = len(path.rstrip("/")) + 1
-        kept = (info for info in found if junk or not any(map(is_junk, info.path[below:].split("/"))))
-        return sorted(kept, key=lambda info: info.path)
+        kept = (info for info in found if junk or not any(map(is_junk, path_of(info)[below:].split("/"))))
+        return sorted(kept, key=path_of)
+
+    def _is_utf8(self) -> bool:
+        return not any("\ud800" <= character <= "\udfff" for character in self.base)
+
+    def _check_name(self) -> None:
+        """Raises InputError if nothing is found here because the name is not UTF-8; listings have such names with ``\\xe9`` in them."""
+        if self.is_local and is_undecodable(self.base):
+            raise InputError(f"{self} cannot be read: {NOT_UTF8}")
 
     def _reason(self, error: Exception) -> str:
         """What pyarrow says, in a line; it repeats a URI that it does not understand."""
+        if isinstance(error, UnicodeError):
+            return NOT_UTF8
         lines = str(error).replace(self.uri, str(self)).splitlines()
         return public(lines[0]).removeprefix("[Errno 2] ") if lines else type(error).__name__

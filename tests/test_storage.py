@@ -1,7 +1,10 @@
+import os
 import pickle
 import time
+import unicodedata
 
 import pytest
+from pyarrow import fs
 
 from ms2sl.errors import InputError
 from ms2sl.storage import Location
@@ -110,3 +113,56 @@ def test_names_are_the_same_however_accents_are_encoded_and_junk_is_not_listed(p
     assert not (other / "gru\u0308n" / "\u00e5.txt").exists()
     with pytest.raises(InputError, match="does not exist"):
         (other / "gru\u0308n" / "\u00e5.txt").read_bytes()
+
+
+@pytest.fixture
+def listed(monkeypatch) -> list[str]:
+    """The folders that are listed."""
+    told, selector = [], fs.FileSelector
+    monkeypatch.setattr(fs, "FileSelector", lambda path, **options: told.append(path) or selector(path, **options))
+    return told
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_a_folder_is_listed_once_for_many_names_in_another_normal_form(place, request, tmp_path, listed):
+    root = Location(tmp_path if place == "local" else request.getfixturevalue("s3")) / "gesten"
+    names = [f"geb\u00e4rde {i}.pose" for i in range(12)]
+    for name in names:
+        (root / unicodedata.normalize("NFD", name)).write(name.encode())
+    assert [(root / name).read_bytes().decode() for name in names] == names
+    assert len({(root / name).stamp() for name in names} | {""}) == 13
+    assert len(listed) == 1
+
+
+def test_a_folder_is_listed_again_for_a_name_that_came_later(tmp_path, listed):
+    wanted = Location(tmp_path) / "gr\u00fcn.pose"
+    assert not wanted.exists()
+    (tmp_path / "gru\u0308n.pose").write_bytes(b"x")
+    assert wanted.read_bytes() == b"x"
+    (tmp_path / "gru\u0308n.pose").rename(tmp_path / wanted.name)
+    assert wanted.read_bytes() == b"x"
+    os.utime(tmp_path, (1e9, 1e9))
+    assert not any((Location(tmp_path) / f"\u00e4{i}").exists() for i in range(9))
+    assert len(listed) <= 3, "once more at most, as long as the folder is as it was"
+
+
+def test_names_that_are_not_utf8_are_listed_and_refused(tmp_path):
+    folder = Location(tmp_path)
+    raw = os.fsencode(tmp_path)
+    os.mkdir(raw + b"/B\xfccher")
+    for name in (b"/a.pose", b"/caf\xe9.pose", b"/B\xfccher/b.pose"):
+        with open(raw + name, "wb") as file:
+            file.write(b"x")
+    assert list(folder.files()) == [r"B\xfccher/b.pose", "a.pose", r"caf\xe9.pose"]
+    assert [child.name for child in folder.folders()] == [r"B\xfccher"]
+    assert folder.stamp()
+    for name in list(folder.files())[::2]:
+        with pytest.raises(InputError, match=r"\\x[a-z0-9.]+.* cannot be read: its name is not UTF-8: rename it"):
+            (folder / name).read_bytes()
+    with pytest.raises(InputError, match="its name is not UTF-8"):
+        list((folder / r"B\xfccher").children())
+    named = Location(os.fsdecode(raw + b"/caf\xe9.pose"))
+    assert named.local_path().read_bytes() == b"x"
+    assert str(named).encode()
+    with pytest.raises(InputError, match="its name is not UTF-8"):
+        named.read_bytes()
