@@ -31,13 +31,19 @@ def frame_levels(waveform: np.ndarray, rate: int) -> np.ndarray:
 
 
 def speech_level(waveform: np.ndarray, rate: int) -> float | None:
-    """Level of the speech in a recording; None where nothing is heard in it, or nothing but a steady sound."""
+    """Level of the speech in a recording; None where nothing is heard in it.
+
+    Where nothing stands out from the rest (one vowel, speech in loud noise) it is that of all that is heard. Steady noise alone has a level
+    by the same way, so it is made as loud as speech if it is not below ``INAUDIBLE``.
+    """
     levels = frame_levels(waveform, rate)
     if len(levels) > CLICK:
         padded = np.pad(levels, CLICK // 2, mode="edge")
         levels = np.median(np.lib.stride_tricks.sliding_window_view(padded, CLICK), axis=1)
     noise = np.percentile(levels, 10) if len(levels) else INAUDIBLE
-    loud = levels[levels >= max(noise + ABOVE_NOISE, INAUDIBLE)]
-    if not len(loud):
+    heard = levels[levels >= INAUDIBLE]
+    if not len(heard):
         return None
+    loud = heard[heard >= noise + ABOVE_NOISE]
+    loud = loud if len(loud) else heard
     return float(np.percentile(loud[loud > np.percentile(loud, LOUDEST) - ACTIVE], VOWELS))

@@ -45,8 +45,31 @@ def test_the_level_is_that_of_the_speech_whatever_else_is_in_the_recording(wave,
     assert speech_level(change(wave), RATE) == pytest.approx(speech_level(wave, RATE) + decibels, abs=tolerance)
 
 
-@pytest.mark.parametrize("silence", [np.zeros(RATE), noise(RATE, 0.01), noise(RATE, 1e-5), np.zeros(0), np.zeros(7)])
-def test_silence_and_steady_noise_have_no_level_of_speech_and_are_not_made_louder(silence):
+def vowel(letter: str) -> np.ndarray:
+    """Without what is quiet around it."""
+    wave = espeak.spell(letter).waveform
+    loud = np.flatnonzero(np.abs(wave) > 0.1 * np.abs(wave).max())
+    return wave[loud[0] : loud[-1]]
+
+
+@pytest.mark.parametrize(
+    "steady",
+    [
+        lambda wave: vowel("a"),
+        lambda wave: vowel("o"),
+        lambda wave: wave + noise(len(wave), 10 ** ((speech_level(wave, RATE) - 5) / 20)),
+        lambda wave: np.sin(np.arange(RATE) / 10),
+    ],
+)
+@pytest.mark.parametrize("decibels", [0, -30])
+def test_a_voice_without_pauses_and_one_in_noise_are_brought_to_the_same_level_too(wave, steady, decibels):
+    quiet = Speech((10 ** (decibels / 20) * steady(wave)).astype(np.float32), RATE)
+    assert speech_level(quiet.at_level(-17.0).waveform, RATE) == pytest.approx(-17, abs=0.05)
+    assert 10 * np.log10(np.square(quiet.at_level(-17.0).waveform).mean()) == pytest.approx(-18, abs=3)
+
+
+@pytest.mark.parametrize("silence", [np.zeros(RATE), np.full(RATE, 0.1), noise(RATE, 1e-5), np.zeros(0), np.zeros(7)])
+def test_silence_and_hiss_that_is_not_heard_have_no_level_and_are_not_made_louder(silence):
     assert speech_level(silence, RATE) is None
     changed = Speech(silence.astype(np.float32), RATE).at_level(-17.0)
     assert np.allclose(changed.waveform, silence - (np.median(silence) if len(silence) else 0), atol=1e-6)

@@ -37,7 +37,7 @@ def test_an_empty_text_has_no_features():
 def test_log_mel_agrees_with_torch():
     sound = speech()
     spectrum = torch.stft(torch.from_numpy(sound.waveform), 512, 160, 400, torch.hann_window(400), center=False, return_complex=True)
-    own = featurizer(SpeechConfig(), "speech")([sound])[0].astype(np.float32) * 3 - 4
+    own = featurizer(SpeechConfig(level=None), "speech")([sound])[0].astype(np.float32) * 3 - 4
     assert own.shape == (98, 80)
     filters = mel_filter_bank(257, 80, 20.0, 8000.0, 16_000, norm="slaney", mel_scale="slaney")
     expected = np.log10(np.maximum(filters.T @ (spectrum.abs() ** 2).numpy(), 1e-10)).T
