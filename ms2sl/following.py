@@ -103,7 +103,7 @@ def remarks(chosen: np.ndarray, confidence: np.ndarray) -> tuple[str, ...]:
     """What is to be said of a clip in which the signer was followed; confidence is that of all ``(frames, people, joints)``."""
     people = (confidence > 0).any(axis=2).sum(axis=1)
     crowded, nobody, missed = int((people > 1).sum()), int((people == 0).sum()), int(((people > 0) & (chosen < 0)).sum())
-    told = [f"several people in {crowded} of {len(people)} frames; the signer was followed"] * (crowded > 0)
+    told = [f"several people in {crowded} of {len(people)} frames (the signer was followed)"] * (crowded > 0)
     told += [f"the signer was not detected in {missed} of {len(people)} frames in which somebody else was"] * (missed > 0)
     return (*told, *[f"nobody in {nobody} of {len(people)} frames"] * (nobody > 0))
 

@@ -10,29 +10,45 @@ from ms2sl.errors import InputError
 MOST = 1_000_000  # frames of a clip, nine hours
 
 
-def frame_places(names: Sequence[str]) -> list[int]:
-    """For each file its place in the clip, from 0 on; places that nobody has are frames without a file.
+def frame_places(names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
+    """For each file its place in the clip, from 0 on, and remarks; places that nobody has are frames without a file.
 
-    The number of a frame is the last number in the names that is another in each of them, with or without leading zeros. It need not begin
-    at 0, and may count in steps, such as milliseconds. Raises InputError if it is there twice, or the names are of several clips.
+    The number of a frame is the one number that differs between the names, with or without leading zeros. It need not begin at 0, and may
+    count in steps, such as milliseconds. Where several numbers differ (hours, minutes and seconds; a part and a frame), frames are in the
+    order of all of them from left to right, and none is taken as missing. Raises InputError if two files have the same numbers, or the
+    names are of several clips.
     """
     runs = [re.split(r"(\d+)", name) for name in names]
     if len(names) == 1:
-        return [0]
+        return [0], ()
     shapes = Counter(tuple(run[::2]) for run in runs)
     if len(shapes) > 1:
         usual = shapes.most_common(1)[0][0]
         stranger = next(name for name, run in zip(names, runs, strict=True) if tuple(run[::2]) != usual)
         other = next(name for name, run in zip(names, runs, strict=True) if tuple(run[::2]) == usual)
         raise InputError(f"{stranger} and {other} are no frames of one clip: give each clip a folder of its own, with nothing else in it")
-    columns = [[int(number) for number in column] for column in zip(*(run[1::2] for run in runs), strict=True)]
-    distinct = [column for column in columns if len(set(column)) == len(names)]
-    if not distinct:
-        twice = Counter(tuple(map(int, run[1::2])) for run in runs).most_common(1)[0][0]
-        twins = [name for name, run in zip(names, runs, strict=True) if tuple(map(int, run[1::2])) == twice]
-        told = " and ".join(twins) if len(twins) > 1 else f"{names[0]} and {names[1]}"
-        raise InputError(f"no number in the names of its frames tells them apart: {told}")
-    return _places(distinct[-1])
+    between = runs[0][2:-1:2]
+    columns = zip(*(run[1::2] for run in runs), strict=True)
+    numbers = [_numbers(column, before == ".") for column, before in zip(columns, ["", *between], strict=True)]
+    differing = [column for column in numbers if len(set(column)) > 1]
+    keys = list(zip(*differing, strict=True)) or [()] * len(names)
+    if len(set(keys)) < len(names):
+        twice = Counter(keys).most_common(1)[0][0]
+        twins = [name for name, key in zip(names, keys, strict=True) if key == twice]
+        raise InputError(f"no number in the names of its frames tells them apart: {' and '.join(twins[:2])}")
+    if len(differing) == 1:
+        return _places(differing[0]), ()
+    order = {key: place for place, key in enumerate(sorted(keys))}
+    told = f"{len(differing)} numbers differ in the names of its frames: they are in the order of all of them, and none is taken as missing"
+    return [order[key] for key in keys], (told,)
+
+
+def _numbers(digits: Sequence[str], after_point: bool) -> list[int]:
+    """As numbers; after a point a decimal fraction if one of the longest begins with 0 (0.04, 0.2), and else a count (1.9, 1.10)."""
+    width = max(map(len, digits))
+    if after_point and any(each.startswith("0") for each in digits if len(each) == width):
+        return [int(each.ljust(width, "0")) for each in digits]
+    return [int(each) for each in digits]
 
 
 def _places(numbers: list[int]) -> list[int]:

@@ -164,7 +164,7 @@ def test_of_two_people_the_signer_is_followed(root):
         builders.write_frame(folder, number, [other, signer])
     alone, clip = builders.signing(OPENPOSE_137X2, 8, seed=0).joints, corpus(root).clip(0)
     assert np.abs(OPENPOSE_137X2.normalise(clip.poses).joints - alone).max() < 0.02
-    assert clip.remarks == ("several people in 3 of 8 frames; the signer was followed",)
+    assert clip.remarks == ("several people in 3 of 8 frames (the signer was followed)",)
 
 
 def test_a_bystander_does_not_stand_for_the_signer_who_is_missed(root):

@@ -226,7 +226,7 @@ def test_one_person_is_followed_where_the_people_of_a_file_change_places(one):
     seen = [*range(5), *range(9, 12)]
     assert np.array_equal(clip.poses.joints[seen], alone[seen])
     crowded, missed = clip.remarks
-    assert crowded == "several people in 8 of 12 frames; the signer was followed"
+    assert crowded == "several people in 8 of 12 frames (the signer was followed)"
     assert missed == "the signer was not detected in 4 of 12 frames in which somebody else was"
 
 
