@@ -2,8 +2,10 @@
 
 import numpy as np
 
-FEW = 0.05  # of all coordinates
-WITHIN = 1.5  # no person is so small in pixels
+RARE, FEW, SOME, MANY, MOST = 0.01, 0.05, 0.1, 0.25, 2 / 3  # of all coordinates
+NEAR = 0.5  # of the extent of a person, beyond which no joint lies
+WITHIN = 1.25  # no person is so small in pixels
+WIDEST = 0.9  # of the picture, between the shoulders
 
 
 def seen_without_zeros(joints: np.ndarray, confidence: np.ndarray, parts: list[slice], origin: int | None = None) -> np.ndarray:
@@ -29,20 +31,30 @@ def seen_without_zeros(joints: np.ndarray, confidence: np.ndarray, parts: list[s
 
 
 def _around_zero(points: np.ndarray) -> bool:
-    """Whether the origin of ``(n, dims)`` lies within the person, and not at a corner of the picture."""
+    """Whether the origin of ``(n, dims)`` is a joint of the person, if only an outer one, and not a corner of the picture."""
     if not len(points):
         return False
-    below, above = (points[:, :2] < 0).mean(axis=0), (points[:, :2] > 0).mean(axis=0)
-    return bool((np.minimum(below, above) > FEW).all())
+    low, high = np.quantile(points[:, :2], [RARE, 1 - RARE], axis=0)
+    near = (low - NEAR * (high - low) < 0) & (high + NEAR * (high - low) > 0)
+    return bool(near.all() and (points[:, :2] < 0).mean(axis=0).max() > SOME)
 
 
-def fractions(joints: np.ndarray, confidence: np.ndarray) -> tuple[float, float] | None:
+def fractions(joints: np.ndarray, confidence: np.ndarray, shoulders: tuple[int, int]) -> tuple[float, float] | None:
     """Where coordinates of people ``(…, joints, dims)`` are fractions of the picture instead of pixels, those of its edges: (0, 1) or
     (-1, 1). None where they are pixels, or nobody is seen.
 
-    Coordinates between -1 and 1 may be shoulder widths too: who calls knows whether the format has them.
+    Most of what is seen with confidence lies within the picture, and the shoulders are less than the picture apart: single joints may be
+    guessed far outside, as MediaPipe does with hips and wrists that are below the picture. Coordinates between -1 and 1 may be shoulder
+    widths too: who calls knows whether the format has them.
     """
-    points = joints[confidence > 0][:, :2]
-    if not len(points) or np.abs(points).max() > WITHIN:
+    sure = confidence > 0
+    if not sure.any():
         return None
-    return (-1.0, 1.0) if (points < -FEW).mean() > FEW else (0.0, 1.0)
+    sure &= confidence >= np.median(confidence[sure]) / 2
+    points = joints[sure][:, :2]
+    if (np.abs(points) < WITHIN).all(axis=1).mean() < MOST:
+        return None
+    edges = (-1.0, 1.0) if (points < -FEW).mean(axis=0).max() > MANY else (0.0, 1.0)
+    framed = sure[..., list(shoulders)].all(axis=-1)
+    apart = np.hypot(*(joints[framed, shoulders[0], :2] - joints[framed, shoulders[1], :2]).T)
+    return edges if not len(apart) or np.median(apart) < WIDEST * (edges[1] - edges[0]) else None

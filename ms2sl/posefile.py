@@ -64,13 +64,13 @@ def from_bytes(encoded: bytes, skeleton: Skeleton, width: int = 0, height: int =
     chosen, dims = _columns(pose.header, skeleton), joints.shape[-1]
     if dims < skeleton.dims:
         raise InputError(f"it has {dims} dimensions, but skeleton {skeleton.name} has {skeleton.dims}")
-    parts = [skeleton.part(part.name) for part in skeleton.parts]
+    parts, shoulders = [skeleton.part(part.name) for part in skeleton.parts], tuple(map(skeleton.index, skeleton.shoulders))
     joints, confidence = joints[:, :, chosen, : skeleton.dims], confidence[:, :, chosen].clip(0, 1)
     confidence = np.stack([seen_without_zeros(joints[:, i], confidence[:, i], parts) for i in range(joints.shape[1])], axis=1)
     size, told = pose.header.dimensions, ()
     given, width, height = (width, height), size.width, size.height
     mediapipe = pose.header.components[0].name.endswith("_LANDMARKS")
-    if fractions(joints, confidence) == (0, 1):
+    if fractions(joints, confidence, shoulders) == (0, 1):
         width, height = (width, height) if min(width, height) > 1 else given
         if not (width and height):
             raise InputError(
@@ -80,7 +80,6 @@ def from_bytes(encoded: bytes, skeleton: Skeleton, width: int = 0, height: int =
         joints = joints * np.array([width, height, depth][: skeleton.dims], np.float32)
         told = (f"its coordinates lie between 0 and 1: taken as fractions of {width} × {height} pixels",)
     if (confidence > 0).any(axis=(0, 2)).sum() > 1:
-        shoulders = tuple(skeleton.index(joint) for joint in skeleton.shoulders)
         person = follow(joints, confidence, skeleton.part("body"), shoulders)
         told = (*remarks(person, confidence), *told)
     else:  # one, in every frame: the file says who is who

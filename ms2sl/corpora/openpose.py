@@ -25,7 +25,7 @@ def read_frames(folder: Location, width: int, height: int) -> tuple[np.ndarray, 
     files = [file for file in folder.children() if file.name.endswith(".json")]
     if not files:
         raise InputError(f"{folder} has no JSON files, so no frames")
-    places = frame_places([file.name for file in files])
+    places, ordered = frame_places([file.name for file in files])
     there = dict(zip(places, map(_people, files), strict=True))
     people = np.zeros((max(places) + 1, max(1, *map(len, there.values())), JOINTS, 3), np.float32)
     for place, found in there.items():
@@ -33,13 +33,13 @@ def read_frames(folder: Location, width: int, height: int) -> tuple[np.ndarray, 
     joints, confidence = people[..., :2], people[..., 2]
     if not confidence.any():
         raise InputError(f"there is nobody in any of the {len(files)} frames of {folder}")
-    edges = fractions(joints, confidence)
+    edges = fractions(joints, confidence, SHOULDERS)
     if edges:
         joints[:] = (joints - edges[0]) / (edges[1] - edges[0]) * [width, height]
     chosen = follow(joints, confidence, BODY, SHOULDERS)
     frames = people[np.arange(len(people)), chosen] * (chosen >= 0)[:, None, None]
     present = np.isin(np.arange(len(people)), places)
-    told = list(remarks(chosen[present], confidence[present]))
+    told = [*ordered, *remarks(chosen[present], confidence[present])]
     told += [f"{(~present).sum()} of {len(people)} frames have no file and are unseen"] * (not present.all())
     scaled = f"its coordinates lie between {edges[0]:g} and {edges[1]:g}: taken as fractions of {width} × {height} pixels" if edges else ""
     return frames, (*told, *[scaled] * bool(edges))
