@@ -30,6 +30,11 @@ def frame_levels(waveform: np.ndarray, rate: int) -> np.ndarray:
         return 10 * np.log10(np.maximum(energy, 0) / frame + 1e-12)
 
 
+def is_silent(waveform: np.ndarray, rate: int) -> bool:
+    """Whether nothing is heard in a recording, not even for the time of a frame; not where it holds NaN."""
+    return bool(frame_levels(waveform, rate).max(initial=-np.inf) < INAUDIBLE)
+
+
 def speech_level(waveform: np.ndarray, rate: int) -> float | None:
     """Level of the speech in a recording; None where nothing is heard in it.
 

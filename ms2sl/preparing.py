@@ -11,6 +11,7 @@ from ms2sl.corpora import Corpus, espeak
 from ms2sl.errors import InputError
 from ms2sl.features.base import Featurizer
 from ms2sl.fitting import FitConfig, fit
+from ms2sl.loudness import is_silent
 from ms2sl.names import check_name
 from ms2sl.shards import Rejection, add_features, read_header, to_row
 from ms2sl.storage import Location
@@ -75,7 +76,7 @@ def is_done(where: Location | Path, expected: str) -> bool:
 
 
 def import_rows(corpus: Corpus, plan: ShardPlan, config: FitConfig, synthesise: bool = False) -> tuple[list[dict], list[Rejection]]:
-    """The rows of a shard without features, and the clips that could not be used.
+    """The rows of a shard without features, and the clips that could not be used. Silent speech is left out with a remark.
 
     synthesise: clips with text but without speech get speech from espeak-ng.
     """
@@ -84,6 +85,8 @@ def import_rows(corpus: Corpus, plan: ShardPlan, config: FitConfig, synthesise: 
         name = corpus.id(index)
         try:
             clip = corpus.clip(index)
+            if clip.speech is not None and is_silent(clip.speech.waveform, clip.speech.rate):
+                clip = clip.without("speech", "nothing is heard in it")
             if synthesise and clip.speech is None and clip.text is not None:
                 clip = _spoken(clip)
             rows.append(to_row(fit(clip, corpus.skeleton, config, config.fps or corpus.fps)))

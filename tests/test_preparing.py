@@ -1,6 +1,8 @@
 """A part of a clip that cannot be used costs that part alone."""
 
+import numpy as np
 import pytest
+import soundfile
 
 from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
 from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig
@@ -39,6 +41,19 @@ def test_a_language_without_a_voice_costs_the_speech_alone(tmp_path):
     assert [row["speech"] is None for row in rows] == [False, True, True, True]
     assert rows[1]["n_frames"] > 0
     assert rows[1]["remarks"] == "speech left out: espeak-ng has no voice for the language 'und': say which language is spoken"
+
+
+@pytest.mark.parametrize("silence", [np.zeros(8000), np.full(8000, 0.25), np.full(8000, 1e-9)])
+def test_a_recording_in_which_nothing_is_heard_costs_the_speech_alone(tmp_path, silence):
+    root = builders.pose_files(tmp_path)
+    soundfile.write(root / "speech/clip-0.wav", silence, 16_000, subtype="FLOAT")
+    (root / "clips.csv").write_text("id,pose,speech,split\na,poses/clip-0.pose,speech/clip-0.wav,train\nb,,speech/clip-0.wav,train\n")
+    corpus = PoseFiles(PoseFilesConfig(source=str(root), table="clips.csv"))
+    [plan] = plan_shards(corpus, 10)
+    [row], [refused] = import_rows(corpus, plan, FitConfig())
+    assert (row["id"], row["speech"], row["speech_source"], row["n_frames"] > 0) == ("a", None, None, True)
+    assert row["remarks"] == "speech left out: nothing is heard in it"
+    assert (refused.id, refused.reason) == ("b", "nothing is heard in it")
 
 
 def opened(name: str, root) -> RecordCorpus:

@@ -12,7 +12,7 @@ from ms2sl.checkpoint import ModelCard
 from ms2sl.clip import Speech, Utterance
 from ms2sl.errors import InputError
 from ms2sl.features.text_bytes import plain
-from ms2sl.loudness import ABOVE_NOISE, INAUDIBLE, frame_length, frame_levels, speech_level
+from ms2sl.loudness import ABOVE_NOISE, frame_length, frame_levels, is_silent, speech_level
 from ms2sl.texts import normalise
 
 LONGEST_TEXT = 120  # characters of a piece
@@ -124,7 +124,7 @@ def _spoken(utterance: Utterance) -> list[Utterance]:
     loudness = frame_levels(speech.waveform, speech.rate)
     if speech.rate <= 0 or len(loudness) < 2 or not np.isfinite(loudness).all():
         return [utterance]  # of which the featurizer says what is wrong
-    if loudness.max() < INAUDIBLE:
+    if is_silent(speech.waveform, speech.rate):
         raise InputError(f"{utterance.id}: nothing is heard in it: check the microphone")
     noise = np.percentile(loudness, 10)
     loud = loudness[loudness >= min(noise + ABOVE_NOISE, loudness.max())]
