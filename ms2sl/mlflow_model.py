@@ -74,7 +74,8 @@ def texts_of(given: Any) -> list[str]:
         given = given.iloc[:, found[0] if found else 0]
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable) or np.ndim(given) != 1:
         raise InputError(f"give a list of texts, or a table with a column text, not a {type(given).__name__}")
-    return [as_text(text, f"row {number}") or "" for number, text in enumerate(given, start=1)]
+    values = (None if pd.isna(value) is True else value for value in given)  # pd.NA and pd.NaT too
+    return [as_text(value, f"row {number}") or "" for number, value in enumerate(values, start=1)]
 
 
 def check_params(params: Mapping[str, Any]) -> None:

@@ -186,6 +186,7 @@ def test_a_registered_model_is_loaded_and_signs(tracker, tiny_checkpoint, monkey
         ([["hello"]], {}, "give a list of texts"),
         ([{"text": "hello"}], {}, "row 1 is no text"),
         (["cab", None], {}, "1: the text is empty"),
+        (pd.DataFrame({"text": pd.array(["cab", pd.NA], "string")}), {}, "1: the text is empty"),
         ([b"cab"], {}, "row 1 is no text"),
         (["ca\ue000b"], {}, "0: the text has a private-use character"),
     ):
