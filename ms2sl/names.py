@@ -12,7 +12,7 @@ from ms2sl.errors import InputError
 LONGEST, LONGEST_BYTES = 100, 200  # of a name; file systems take 255 bytes, with the ending and what is added while a file is written
 QUOTED = 60  # characters of a name in an error
 JUNK = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "system volume information", "@eadir"}
-SPLITS = {"val": "dev", "validation": "dev", "valid": "dev"}
+SPLITS = {"val": "dev", "validation": "dev", "valid": "dev", "training": "train", "testing": "test"}
 
 
 def check_name(name: str, what: str = "") -> str:
@@ -60,7 +60,10 @@ def file_kind(path: str) -> str:
 
 
 def split_name(name: str, what: str = "the split") -> str:
-    """The name of a split in lower case; val, validation and valid are ``dev``. Raises InputError as ``check_name`` does."""
+    """The name of a split in lower case; val, validation and valid are ``dev``, training is ``train``, testing ``test``.
+
+    Raises InputError as ``check_name`` does.
+    """
     lower = check_name(name, what).lower()
     return SPLITS.get(lower, lower)
 

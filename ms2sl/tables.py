@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from itertools import chain
 from pathlib import PurePath
 
@@ -27,6 +28,7 @@ SHOWN = 60  # characters of a value in an error
 COMMA, SEMICOLON, TAB, BAR = ",", ";", "\t", "|"
 KINDS = {".csv": COMMA, ".tsv": TAB, ".tab": TAB, ".psv": BAR, ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
 TEXTS = (".txt", ".text")  # one text a line
+SEPARATOR = re.compile(r'"?sep=([,;|\t])"?\s*', re.IGNORECASE)  # the first line of some tables of Excel
 csv.field_size_limit(LONGEST)
 
 
@@ -43,7 +45,7 @@ def kind_of(where: Location | PurePath, texts: bool = False) -> str:
 
 
 def read_lines(where: Location) -> Iterator[str]:
-    """Lines without their ends. UTF-8, or UTF-16 with its byte order mark.
+    """Lines without their ends. UTF-8, or UTF-16, with or without a byte order mark.
 
     Raises InputError for other encodings, and for carriage returns that end no line.
     """
@@ -155,12 +157,18 @@ def _csv_rows(where: Location) -> Iterator[tuple[int, list[str]]]:
 
     source = lines()
     first = next(source, None)
+    skipped = 0
+    if first and (said := SEPARATOR.fullmatch(first)):
+        first, skipped = next(source, None), 1
+        record.pop(0)
+    else:
+        said = None
     if first is None:
         return
-    delimiter = SEMICOLON if SEMICOLON in first and COMMA not in first else COMMA
+    delimiter = said[1] if said else SEMICOLON if SEMICOLON in first and COMMA not in first else COMMA
     reader = csv.reader(_with_first(first, source), delimiter=delimiter, strict=True, skipinitialspace=True)
     while True:
-        number = reader.line_num + 1
+        number = reader.line_num + 1 + skipped
         try:
             row = next(reader, None)
         except csv.Error:
@@ -183,6 +191,9 @@ def _fault(where: Location, number: int, record: str, delimiter: str) -> str:
     while match := field.match(record, at):
         at = match.end()
     line = number + record.count("\n", 0, at)
+    if spaced := re.match(rf' *+"[^"]*(?:""[^"]*)*+"[ \t]+(?:{delimiter}|\r*+\n|$)', record[at:]):
+        line += spaced[0].rstrip("\r\n").count("\n")
+        return f"{where}, line {line} has white space between a closing quote and the delimiter or the end of the line: take it out"
     if record[at:].lstrip(" ").startswith('"'):
         return f'{where}, line {line} opens a quote that is not closed before a delimiter or the end of a line; write "" for a " in it'
     return f"{where}, line {line} has a carriage return in it: save the file with line feeds at the ends of its lines"
@@ -239,12 +250,14 @@ def _parquet_rows(where: Location, names: _Names) -> Iterator[tuple[str, dict[st
 def as_text(value: object, what: str) -> str | None:
     """A text or a number as text, None if it is missing. Raises InputError, which says of what, for anything else."""
     value = value.item() if isinstance(value, np.generic) else value
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (isinstance(value, float | Decimal) and math.isnan(value)):
         return None
     if isinstance(value, str):
         return value.strip() or None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value in (math.inf, -math.inf):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or value in (math.inf, -math.inf):
         raise InputError(f"{what} is no text: {_quoted(str(value))}")
+    if isinstance(value, Decimal) and value != int(value):
+        return f"{value:f}"
     return str(int(value) if value == int(value) else value)  # a whole number is a float where others of its column are missing
 
 
@@ -253,11 +266,11 @@ def _lines(where: Location) -> Iterator[tuple[int, str]]:
     with where.open() as opened:
         file = io.BufferedReader(opened, BUFFER)
         try:
-            start = file.peek(3)[:3]
-            wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-            if start == codecs.BOM_UTF8:
+            start = file.peek(4)[:4]
+            wide = _wide(start)
+            if start.startswith(codecs.BOM_UTF8):
                 file.read(3)
-            lines = io.TextIOWrapper(file, "utf-16", newline="\n") if wide else file
+            lines = io.TextIOWrapper(file, wide, newline="\n") if wide else file
             for number, line in enumerate(iter(lambda: lines.readline(LONGEST + 1), lines.read(0)), start=1):
                 if len(line) > LONGEST:
                     raise InputError(f"{where}, line {number} has more than {LONGEST} characters: rows end at line feeds")
@@ -269,6 +282,14 @@ def _lines(where: Location) -> Iterator[tuple[int, str]]:
             raise InputError(f"{where} is not UTF-16 text, as its first bytes say: save the file as UTF-8") from None
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{where} cannot be read: {error}") from None
+
+
+def _wide(start: bytes) -> str | None:
+    """Which UTF-16 a file is that begins so; without its mark it has zero bytes beside its first letters, which are ASCII."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    zeros = [byte == 0 for byte in start]
+    return "utf-16-le" if zeros == [False, True] * 2 else "utf-16-be" if zeros == [True, False] * 2 else None
 
 
 def _quoted(text: str) -> str:

@@ -18,7 +18,7 @@ def normalise(text: str) -> str:
     """The text in Unicode's form NFC, with one space for each run of white space within it and none around it.
 
     White space is all that Unicode calls so: line feeds, form feeds, U+0085, U+2028 too. Raises InputError for characters that are no text:
-    private-use, unassigned and control characters, and bytes that were no UTF-8.
+    private-use, unassigned and control characters, bytes that were no UTF-8, and U+FFFD, which stands for such bytes.
     """
     composed = " ".join(unicodedata.normalize("NFC", text).split())
     for character in dict.fromkeys(composed):
@@ -29,6 +29,8 @@ def normalise(text: str) -> str:
 
 def _reason(character: str) -> str | None:
     code, category = ord(character), unicodedata.category(character)
+    if character == "\ufffd":
+        return "U+FFFD, the mark of a character that was lost in a wrong encoding,"
     if category not in REASONS or (category == "Cn" and any(code in block for block in PICTOGRAPHS)):
         return None
     if 0xDC80 <= code <= 0xDCFF:  # as Python keeps bytes that it cannot decode

@@ -16,6 +16,7 @@ from tests.corpora import builders
         (["its speech lasts 70.1 s, longer than 60", "its speech lasts 8.5 s, longer than 60"], "its speech lasts … s, longer than …"),
         (["a.wav has 1.0 s of the 2.0 s", "/b/c d.wav has 11 s of the 12 s"], None),
         (["2 have the name a: a.flac, a.wav", "3 have the name a: b/a.flac, a.wav, a.mp3"], "… have the name a: …"),
+        (["speech of 'a' isn't good; don't", "speech of 'b's' isn't good; don't"], "speech of … isn't good; don't"),
         (["the text has 'ß' in it", "the text has 'é' in it"], "the text has … in it"),
     ],
 )

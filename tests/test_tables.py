@@ -1,4 +1,5 @@
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -40,6 +41,10 @@ HELLO = [{"id": "a", "text": "hello"}, {"id": "b", "text": "bye"}]
         ("words.csv", ",id,text\n0,a,hello\n1,b,bye\n"),
         ("words.csv", 'id,text\n"a", "hello"\n"b","bye"\n'),
         ("words.csv", "id,text\r\na,hello\r\nb,bye\r\n".encode("utf-16")),
+        ("words.csv", "id,text\r\na,hello\r\nb,bye\r\n".encode("utf-16-le")),
+        ("words.csv", "id,text\r\na,hello\r\nb,bye\r\n".encode("utf-16-be")),
+        ("words.csv", "sep=;\r\nid;text\r\na;hello\r\nb;bye\r\n"),
+        ("words.csv", '"sep=,"\nid,text\na,hello\nb,bye\n'),
         ("words.tsv", "id\ttext\na\thello\nb\tbye\n"),
         ("words.TSV", "id\ttext\r\na\thello\r\nb\tbye\r\n".encode("utf-16-be").join([b"\xfe\xff", b""])),
         ("words.psv", "id|text\na|hello\nb|bye\n"),
@@ -175,6 +180,25 @@ def test_what_is_missing_is_missing_and_numbers_are_texts(tmp_path):
     (tmp_path / "nan.jsonl").write_text(lines)
     for name in ("a.csv", "a.parquet", "a.jsonl", "nan.jsonl"):
         assert values(tmp_path / name) == expected, name
+
+
+def test_decimals_are_texts(tmp_path):
+    decimals = [Decimal("7.00"), Decimal("0.0000001"), Decimal("-2.5"), None]
+    found = values(tmp_path / "a.parquet", pa.table({"text": pa.array(decimals, pa.decimal128(12, 7))}))
+    assert found == [{"text": "7"}, {"text": "0.0000001"}, {"text": "-2.5000000"}, {}]
+
+
+def test_lines_are_those_of_the_file_where_the_first_says_the_separator(tmp_path):
+    assert [place for place, _ in rows(tmp_path / "a.csv", "sep=;\nid;text\na;b\n")] == ["line 3"]
+    with pytest.raises(InputError, match="line 4 opens a quote"):
+        rows(tmp_path / "a.csv", 'sep=;\nid;text\na;b\nc;"d\n')
+
+
+@pytest.mark.parametrize("row", ['"a" ,b', 'a,"b" ', '"a"\t,b', '"a","b\nc" '])
+def test_white_space_behind_a_quote_is_said(tmp_path, row):
+    line = 2 + row.count("\n")
+    with pytest.raises(InputError, match=f"line {line} has white space between a closing quote and the delimiter or the end"):
+        rows(tmp_path / "a.csv", f"id,text\n{row}\nc,d\n")
 
 
 @pytest.mark.parametrize("numbers", [[7, None], [7.0, float("nan")], ["7", "  "]])

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ms2sl.errors import InputError
@@ -149,6 +149,7 @@ def said_of(text: str) -> str:
 @given(st.lists(texts, min_size=1, max_size=6), ends, encodings)
 def test_every_line_of_a_text_file_is_one_text(said, end, encoding):
     said = [text.replace("\n", " ").rstrip("\r") for text in said]
+    assume("\0" not in said[0][:4])  # which UTF-16 without a mark begins with
     with written("txt", "".join(text + end for text in said).encode(encoding, "surrogatepass")) as path:
         try:
             found = list(read_lines(Location(path)))

@@ -34,6 +34,7 @@ def test_texts_are_composed_and_their_white_space_is_one_space(text, expected):
         ("a\U000f0000", r"\(U\+F0000\)"),
         ("a\u0378", r"Unicode does not know \(U\+0378\)"),
         ("\ufffe", r"\(U\+FFFE\)"),
+        ("gr\ufffdn", r"U\+FFFD, the mark of a character that was lost in a wrong encoding"),
         ("a\0b", r"control character \(U\+0000\)"),
     ],
 )
