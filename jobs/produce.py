@@ -168,6 +168,9 @@ def produce_many(options: ProduceCommand) -> int:
     plain = len(utterances) - len(missing) + made - len(remarks)
     counts = Counts.of([()] * plain + [(remark,) for remark in remarks], failed.values(), others + hidden(options.utterances))
     print(*counts.lines("utterances"), sep="\n")
+    if earlier := folder.earlier(utterances):
+        rest = f" and {len(earlier) - SHOWN} more" if len(earlier) > SHOWN else ""
+        print(f"{len(earlier)} of an earlier list remain, and are of no line of this one: {', '.join(earlier[:SHOWN])}{rest}")
     print(f"{made} produced, {len(utterances) - len(missing)} were there already, {len(failed)} failed: {options.out}")
     if not failed:
         return 0

@@ -102,6 +102,10 @@ class OutputFolder:
         self._forget({each.id for each in missing} & made.keys())
         return missing
 
+    def earlier(self, given: Sequence[Utterance | Recording]) -> list[str]:
+        """Ids of what was made and is none of these: of a list as it was before, or of another one."""
+        return sorted(self.done() - {each.id for each in given})
+
     def numbered(self, given: Given) -> Given:
         """With ids for what has none of its own (``ms2sl.numbering``)."""
         texts = {name: text for name, (text, _) in self._made().items()}

@@ -1,10 +1,12 @@
-"""One text or one recording, without Ray."""
+"""One text or one recording, and lists of which all is made already, without Ray."""
 
 import soundfile
 
-from jobs.produce import ProduceCommand, run
+from jobs.produce import ProduceCommand, produce_many, run
 from ms2sl.corpora import espeak
 from ms2sl.posefile import from_bytes
+from ms2sl.produced import OutputFolder, Settings, read_utterances
+from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.skeletons import HOLISTIC_49X2
 
 
@@ -28,3 +30,22 @@ def test_texts_and_recordings_whose_files_would_have_one_name_do_not_overwrite_e
         assert from_bytes(encoded, HOLISTIC_49X2).poses.n_frames > 0
     run(options.model_copy(update=sources[1]))
     assert len(list(out.glob("*.pose"))) == 4, "signed again, it replaces its own"
+
+
+def test_what_is_of_an_earlier_list_is_named_in_the_end(tiny_checkpoint, tmp_path, capsys):
+    words, folder = tmp_path / "words.txt", OutputFolder(tmp_path / "out")
+    folder.claim(Settings.of(tiny_checkpoint, steps=1, guidance=1.0, seed=0, duration=None))
+    producer = MS2SLProducer.load(tiny_checkpoint, steps=1)
+    for content in ("cab\ndab\nbad\n", "cab\nfade\nbad\n"):
+        words.write_text(content)
+        folder.produce(producer, folder.missing(folder.numbered(read_utterances(words)).utterances), seed=0)
+    options = ProduceCommand(model=tiny_checkpoint, utterances=words, out=folder.path, steps=1)
+    assert produce_many(options) == 0
+    assert "1 of an earlier list remain, and are of no line of this one: 000001\n" in capsys.readouterr().out
+    assert (folder.path / "poses" / "000001.pose").exists(), "nothing is deleted that another list may have made"
+    words.write_text("cab\nbad\nfade\ndab\n")
+    assert produce_many(options) == 0
+    assert "remain" not in capsys.readouterr().out
+    words.write_text("cab\n")
+    assert produce_many(options) == 0
+    assert "3 of an earlier list remain, and are of no line of this one: 000001, 000002, 000003\n" in capsys.readouterr().out
