@@ -11,7 +11,7 @@ from ms2sl.config import Config
 SHOWN = 8  # kinds of remarks, reasons and files
 LONGEST = 120  # characters of a kind
 # What differs from clip to clip, and stands for itself alone: quoted names, files and paths, numbers.
-OWN = re.compile(r"(?<!\w)'(?:[^']|\b'\b)*'(?!\w)|\"[^\"]*\"|\S*/\S+|\S+\.[A-Za-z][A-Za-z0-9]{1,7}\b|(?<![\w.])-?\d+(?:[.,:]\d+)*")
+OWN = re.compile(r"(?<!\w)'(?:[^']|\b'\b)*'(?!\w)|\"[^\"]*\"|\S*/\S+|\S+\.[A-Za-z][A-Za-z0-9]{1,7}\b|(?<!UTF-)(?<![\w.])-?\d+(?:[.,:]\d+)*")
 
 
 class Counts(Config):

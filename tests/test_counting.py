@@ -1,5 +1,7 @@
 import json
+import os
 
+import pyarrow.parquet as pq
 import pytest
 
 from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
@@ -63,11 +65,24 @@ def test_what_no_sentence_has_is_counted(tmp_path):
     table.write_text(table.read_text() + "v9\tv9-rgb_front\t0.1\tNobody signs this.\n")
     builders.speech(root / "speech" / "v8-rgb_front.wav")
     (root / "json" / "list.txt").touch()
+    (root / "speech" / "SHA256").touch()
     (root / "json" / ".DS_Store").touch()
     corpus = How2Sign(How2SignConfig(source=str(root), speech="speech"))
     assert corpus.card()["ignored"] == {
         "left by an operating system, or hidden": 1,
         ".txt": 1,
+        "without a suffix": 1,
         "recordings of no sentence": 1,
         "sentences without poses": 1,
     }
+
+
+def test_a_file_whose_name_is_not_utf8_is_refused_alone(tmp_path):
+    root = builders.pose_files(tmp_path / "corpus")
+    (root / "poses" / "clip-0.pose").rename(os.fsdecode(os.fsencode(root) + b"/poses/caf\xe9.pose"))
+    card = Dataset(prepare(PoseFiles(PoseFilesConfig(source=str(root), dev=0, test=0)), tmp_path / "out")).card
+    assert (card.counts.used, card.counts.refused) == (3, 1)
+    [rejected] = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
+    assert rejected["id"] == r"poses-caf\xe9"
+    assert rejected["reason"].endswith(r"caf\xe9.pose cannot be read: its name is not UTF-8: rename it")
+    assert card.counts.reasons == {"… cannot be read: its name is not UTF-8: rename it": 1}

@@ -4,7 +4,7 @@ CC BY-NC 4.0. Its own audio is not redistributed; recordings by sentence name ma
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import cv2
 from pydantic import Field
@@ -12,7 +12,7 @@ from pydantic import Field
 from ms2sl.clip import Poses, Signing
 from ms2sl.config import Config
 from ms2sl.corpora.openpose import read_frames
-from ms2sl.corpora.records import Record, RecordCorpus, recordings, source
+from ms2sl.corpora.records import Record, RecordCorpus, audio_files, recordings, source
 from ms2sl.errors import InputError
 from ms2sl.identity import by_name
 from ms2sl.names import file_kind, nfc
@@ -66,7 +66,7 @@ class How2Sign(RecordCorpus):
             else:
                 without_poses.add((split, name))
         self.without_poses = len(without_poses)
-        self.beside = posed.beside()
+        self.beside = dict(posed.beside(Location.folders) + spoken.beside(audio_files))
         if without_speech := spoken.names() - {name for _, name in named}:
             self.beside["recordings of no sentence"] = len(without_speech)
         strangers = [(name, split) for split, name in posed.all() if not named & {(each, name) for each in posed.splits(split)}]
@@ -130,11 +130,11 @@ class _Places:
     def names(self) -> set[str]:
         return {name for found, twins in self.found.values() for name in (*found, *twins)}
 
-    def beside(self) -> dict[str, int]:
-        """What is no folder of a clip there, by kind."""
-        folders = {str(clip) for place in self.places for clip in place.folders()}
-        children = (child for place in self.places for child in place.children(junk=True) if str(child) not in folders)
-        return dict(Counter(file_kind(child.name) for child in children))
+    def beside(self, of_clips: Callable[[Location], Iterable[Location]]) -> Counter[str]:
+        """What else is there than what may be of clips, by kind."""
+        known = {str(child) for place in self.places for child in of_clips(place)}
+        children = (child for place in self.places for child in place.children(junk=True) if str(child) not in known)
+        return Counter(file_kind(child.name) for child in children)
 
     def all(self) -> list[tuple[str, str]]:
         """Splits and names of all; of a folder for all splits, the last."""

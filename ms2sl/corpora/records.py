@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -176,6 +177,11 @@ def source(config: Config, name: str) -> Location:
     return where
 
 
+def audio_files(folder: Location) -> Iterator[Location]:
+    """Those directly in a folder."""
+    return (file for file in folder.children() if file.name.lower().endswith(SUFFIXES))
+
+
 def recordings(folder: Location) -> tuple[dict[str, Location], dict[str, str]]:
     """Audio files directly in a folder, by their names without suffix, and reasons for names that several files have."""
-    return by_name((file.stem, file) for file in folder.children() if file.name.lower().endswith(SUFFIXES))
+    return by_name((file.stem, file) for file in audio_files(folder))
