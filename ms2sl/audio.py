@@ -7,6 +7,7 @@ decode → check → channels that do not cancel → range → rate. The level i
 import io
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import av
 import numpy as np
@@ -24,12 +25,12 @@ STEREO = 2 * 48_000  # numbers a second
 SHORT = 0.1  # seconds: encoders round to frames, so what is missing of less is not remarked
 CANCELS = 1 / 4  # of the power that the mean of unrelated channels has: a mean of less has lost what they have in common
 INTEGERS = 32.0  # floats beyond are integers that were never divided, not a recording that is a little too loud
-INTEGER_SCALES = (2.0**15, 2.0**23, 2.0**31)
+INTEGER_SCALES = (2.0**7, 2.0**15, 2.0**23, 2.0**31)
 
 
 def decode(encoded: bytes, where: str, longest: float = LONGEST, rate: int | None = None) -> tuple[np.ndarray, int, tuple[str, ...]]:
-    """Waveform float32 ``(samples,)`` in [-1, 1], its samples a second, and remarks: what is missing of what the header promises, was out
-    of range, or was not mixed.
+    """Waveform float32 ``(samples,)`` in [-1, 1], its samples a second, and remarks: what is missing of what the header promises, was
+    damaged, was out of range, or was not mixed.
 
     Channels are averaged; where they would cancel each other, the strongest is taken. Float samples beyond 1 are scaled. rate: samples a
     second to bring it to, by soxr; None keeps its own. It is unpacked piece by piece. Raises InputError if the bytes are no audio, hold no
@@ -41,12 +42,14 @@ def decode(encoded: bytes, where: str, longest: float = LONGEST, rate: int | Non
     remarks = mix.choose(where)
     if remarks:  # rare, and to keep all channels meanwhile would take their number of times the memory
         found = _unpack(encoded, where, longest, rate, mix)
-    waveform, rate, seconds, promised, loudest = found
+    waveform, rate, seconds, promised, loudest, packets = found
     if not len(waveform):
         raise InputError(f"{where} holds no samples: record at least one word")
     promised = max(promised, seconds * promised_times)
     if promised > seconds + SHORT:
         remarks = (f"{where} has {seconds:.1f} s of the {promised:.1f} s that its header promises", *remarks)
+    elif (lost := seconds * packets.lost / max(1, packets.size)) > SHORT:
+        remarks = (f"{where} is damaged, and packets of it are left out: {packets.damaged}, about {lost:.1f} s", *remarks)
     if loudest > 1:
         scale = next((each for each in INTEGER_SCALES if loudest <= each), loudest) if loudest > INTEGERS else loudest
         waveform /= np.float32(scale)
@@ -56,8 +59,10 @@ def decode(encoded: bytes, where: str, longest: float = LONGEST, rate: int | Non
 
 def _unpack(
     encoded: bytes, where: str, longest: float, rate: int | None, mix: "_Mix"
-) -> tuple[np.ndarray, int | None, float, float, float]:
-    """Waveform, its samples a second, seconds, the seconds that the header promises, and of a file of floats the loudest sample."""
+) -> tuple[np.ndarray, int | None, float, float, float, "_Packets"]:
+    """Waveform, its samples a second, seconds, the seconds that the header promises, of a file of floats the loudest sample, and how many
+    packets are damaged."""
+    packets = _Packets()
     pieces, numbers, seconds, loudest, resampler, own = [], 0, 0.0, 0.0, None, 0
     samples: Counter[int] = Counter()  # by samples a second
     try:
@@ -67,7 +72,7 @@ def _unpack(
             stream = container.streams.audio[0]
             promised = promised_seconds(encoded, container, stream)
             is_float = stream.codec_context.name.startswith("pcm_f")
-            for frame in _frames(container, stream):
+            for frame in _frames(container, stream, packets):
                 numbers += frame.samples * frame.layout.nb_channels
                 samples[frame.sample_rate] += frame.samples
                 seconds = sum(count / each for each, count in samples.items())
@@ -88,7 +93,16 @@ def _unpack(
             pieces += _rest(resampler)
     except av.FFmpegError as error:
         raise InputError(f"{where} is not audio that can be read ({USUAL}): {error.strerror}") from None
-    return np.concatenate([np.zeros(0, np.float32), *pieces]), rate, seconds, promised, loudest
+    return np.concatenate([np.zeros(0, np.float32), *pieces]), rate, seconds, promised, loudest, packets
+
+
+@dataclass
+class _Packets:
+    """Bytes of those that were decoded; number and bytes of those that could not be."""
+
+    size: int = 0
+    damaged: int = 0
+    lost: int = 0
 
 
 class _Mix:
@@ -123,22 +137,26 @@ class _Mix:
         )
 
 
-def _frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
-    """What can be decoded; packets that are damaged are left out. Raises av.FFmpegError if nothing can."""
-    decoded, damage = False, None
+def _frames(container: av.container.InputContainer, stream: av.AudioStream, found: _Packets) -> Iterator[av.AudioFrame]:
+    """What can be decoded; packets that are damaged are left out, and counted. Raises av.FFmpegError if nothing can be decoded."""
+    decoded, damage, end = False, None, 0
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
         except av.FFmpegError as error:  # the file is damaged from here on
             packet, damage = None, error
+            found.damaged, found.lost = found.damaged + 1, found.lost + max(0, container.size - end)
         if packet is None:
             break
+        end = max(end, (packet.pos or 0) + packet.size)
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
             damage = error
+            found.damaged, found.lost = found.damaged + 1, found.lost + packet.size
             continue
+        found.size += packet.size
         decoded = decoded or bool(frames)
         yield from frames
     if damage is not None and not decoded:

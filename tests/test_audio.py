@@ -1,6 +1,7 @@
 """Recordings whose headers lie: only what was decoded is there, and nothing of what was in memory before."""
 
 import io
+import re
 import struct
 from functools import cache
 
@@ -124,6 +125,21 @@ def test_a_header_that_lies_changes_nothing_of_what_is_heard(content, promised, 
     assert found.remarks == ((f"a file has 3.0 s of the {promised:.1f} s that its header promises",) if promised else ())
 
 
+@pytest.mark.parametrize("kind", ["zeros", "noise"])
+def test_what_is_damaged_of_a_recording_is_told_where_its_header_promises_nothing(kind):
+    content, n = mp3(None), 600
+    at = len(content) // 2
+    damage = bytes(n) if kind == "zeros" else np.random.default_rng(0).bytes(n)
+    whole, found = (heard(each, RATE) for each in (content, content[:at] + damage + content[at + n :]))
+    lost = whole.seconds - found.seconds
+    assert lost > 0.2
+    [remark] = found.remarks
+    told = re.fullmatch(r"a file is damaged, and packets of it are left out: (\d+), about (\d+\.\d) s", remark)
+    assert int(told[1]) >= 1
+    assert float(told[2]) == pytest.approx(lost, abs=0.2)
+    assert whole.remarks == ()
+
+
 def test_chunks_behind_the_samples_are_not_heard():
     note = b"LIST" + struct.pack("<I", 18) + b"INFOISFT" + struct.pack("<I", 6) + b"abcde\0"
     assert Speech.decode(wav(96_000, note)).seconds == SECONDS
@@ -152,6 +168,7 @@ def test_numbers_of_all_kinds_are_fractions_of_the_largest(subtype):
     [
         (lambda wave: wave * 32_768, "32768"),
         (lambda wave: np.round(wave * 32_767), "32768"),
+        (lambda wave: wave / 0.3 * 127, "128"),
         (lambda wave: np.round(wave * 2**23), "8.38861e+06"),
         (lambda wave: np.round(wave * 2**31), "2.14748e+09"),
         (lambda wave: wave * 10, "3"),
@@ -162,7 +179,7 @@ def test_floats_that_are_no_fractions_are_divided_and_not_clipped(subtype, chang
     buffer = io.BytesIO()
     soundfile.write(buffer, change(speech().astype(np.float64)), RATE, format="WAV", subtype=subtype)
     found, clean = (Speech.decode(content, "a file", rate=rate) for content in (buffer.getvalue(), encoded("wav", speech())))
-    gain = 1 / 0.3 if divided == "3" else 1
+    gain = {"3": 1, "128": 127 / 128}.get(divided, 0.3) / 0.3
     assert np.abs(found.waveform - gain * clean.waveform).max() < 1e-3
     [remark] = found.remarks
     assert remark.endswith(f"where 1 is the loudest: divided by {divided}")
