@@ -36,7 +36,7 @@ def decode(encoded: bytes, where: str, longest: float = LONGEST, rate: int | Non
     second to bring it to, by soxr; None keeps its own. It is unpacked piece by piece. Raises InputError if the bytes are no audio, hold no
     samples, NaN or infinity, or unpack to more than ``longest`` seconds or to more numbers than these have in stereo at 48 kHz.
     """
-    encoded, promised_times = sized(encoded)
+    encoded, promised_times, stray = sized(encoded)
     mix = _Mix()
     found = _unpack(encoded, where, longest, rate, mix)
     remarks = mix.choose(where)
@@ -50,6 +50,10 @@ def decode(encoded: bytes, where: str, longest: float = LONGEST, rate: int | Non
         remarks = (f"{where} has {seconds:.1f} s of the {promised:.1f} s that its header promises", *remarks)
     elif (lost := seconds * packets.lost / max(1, packets.size)) > SHORT:
         remarks = (f"{where} is damaged, and packets of it are left out: {packets.damaged}, about {lost:.1f} s", *remarks)
+    if promised_times < 1:
+        remarks = (*remarks, f"{where} has {seconds:.1f} s, more than the {seconds * promised_times:.1f} s that its header promises")
+    if stray:
+        remarks = (*remarks, f"{where} has {stray} bytes more than its header promises, which are left out")
     if loudest > 1:
         scale = next((each for each in INTEGER_SCALES if loudest <= each), loudest) if loudest > INTEGERS else loudest
         waveform /= np.float32(scale)

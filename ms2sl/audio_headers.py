@@ -6,6 +6,7 @@ from typing import Literal
 import av
 
 UNKNOWN_SIZE = 0x7FFF0000  # bytes: programs that write wav into a pipe promise this much or more
+TAGS = (b"TAG", b"ID3")  # of music, which some programs write behind the last chunk
 MOST_CHUNKS = 500  # before the samples of a wav file, which has a few; empty ones would be millions
 # Apple's CAF and Sony's Wave64: where the first chunk begins, bytes of its name, order of those of its size, to how many chunks are padded,
 # and bytes of name and size that the size counts too.
@@ -32,28 +33,32 @@ def _counts_frames(mp3: bytes) -> bool:
     return at >= 0 and bool(head[at + 7] & 1) and any(head[at + 8 : at + 12])
 
 
-def sized(encoded: bytes) -> tuple[bytes, float]:
-    """A wav file with the size of its samples in its header, and how many times as many bytes of them the header promised.
+def sized(encoded: bytes) -> tuple[bytes, float, int]:
+    """A wav file with the size of its samples in its header, how many times as many bytes of them the header promised, and how many bytes
+    behind them were cut off that are nothing known.
 
-    Other files are returned as they are. Smaller sizes are wrong too, unless further chunks stand behind the samples.
+    Other files are returned as they are. A size that the file has counts, unless as much or more is behind it that is no chunk and no tag: programs
+    that are stopped leave the size of what they had written first.
     """
     if encoded[:4] in CHUNKED:
-        return encoded, _promised_times(encoded, *CHUNKED[encoded[:4]])
+        return encoded, _promised_times(encoded, *CHUNKED[encoded[:4]]), 0
     if encoded[:4] != b"RIFF" or encoded[8:12] != b"WAVE":
-        return encoded, 1.0
+        return encoded, 1.0, 0
     at = 12
     for _ in range(MOST_CHUNKS):
         if encoded[at : at + 4] == b"data" or at + 8 > len(encoded):
             break
         at += 8 + _padded(encoded, at)
     if encoded[at : at + 4] != b"data":
-        return encoded, 1.0
+        return encoded, 1.0, 0
     start, size = at + 8, int.from_bytes(encoded[at + 4 : at + 8], "little")
-    there = len(encoded) - start
-    if size <= there and _is_chunk(encoded, at + 8 + _padded(encoded, at)):
+    there, stray = len(encoded) - start, 0
+    if size <= there and _ends(encoded, start, size):
         there = size
+    elif there / 2 < size <= there:
+        there, stray = size, there - size
     resized = encoded[: at + 4] + min(there, 2**32 - 1).to_bytes(4, "little") + encoded[start : start + there]
-    return resized, size / there if there and size < UNKNOWN_SIZE else 1.0
+    return resized, size / there if there and 0 < size < UNKNOWN_SIZE else 1.0, stray
 
 
 def _promised_times(encoded: bytes, at: int, name: int, order: Literal["big", "little"], aligned: int, counted: int) -> float:
@@ -74,6 +79,14 @@ def _padded(encoded: bytes, at: int) -> int:
     """Bytes of the chunk that begins there, behind its name and size; they are even."""
     size = int.from_bytes(encoded[at + 4 : at + 8], "little")
     return size + size % 2
+
+
+def _ends(encoded: bytes, start: int, size: int) -> bool:
+    """Whether what stands behind that many bytes of samples is no sound: chunks, where some programs forget to pad, tags, zeros."""
+    end = start + size
+    if size and (encoded[end : end + 3] in TAGS or not any(encoded[end:])):
+        return True
+    return any(_is_chunk(encoded, at) for at in {end, end + size % 2})
 
 
 def _is_chunk(encoded: bytes, at: int) -> bool:

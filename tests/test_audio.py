@@ -102,8 +102,8 @@ def test_of_a_recording_that_is_cut_short_what_is_there_is_heard(kind, rate):
         (lambda: wav(0xFFFFFFFF), None),  # a pipe
         (lambda: wav(0x7FFFFFFF), None),
         (lambda: wav(0), None),
-        (lambda: wav(1), None),
-        (lambda: wav(48_000), None),
+        (lambda: wav(1), 0.0),
+        (lambda: wav(48_000), 1.5),  # the program was stopped
         (lambda: flac(48_000 * 5), 15.0),
         (lambda: flac(2**36 - 1), 4294967.3),
         (lambda: flac(0), None),  # a pipe
@@ -122,7 +122,8 @@ def test_a_header_that_lies_changes_nothing_of_what_is_heard(content, promised, 
     spectrum = np.abs(np.fft.rfft(found.waveform)[: int(2000 * found.seconds)]) ** 2
     inside = spectrum[int(150 * found.seconds) : int(850 * found.seconds)].sum()
     assert inside > 0.98 * spectrum.sum(), "there is something other than the sweep from 200 to 800 Hz"
-    assert found.remarks == ((f"a file has 3.0 s of the {promised:.1f} s that its header promises",) if promised else ())
+    told = " of" if (promised or 0) > SECONDS else ", more than"
+    assert found.remarks == (() if promised is None else (f"a file has 3.0 s{told} the {promised:.1f} s that its header promises",))
 
 
 @pytest.mark.parametrize("kind", ["zeros", "noise"])
@@ -145,6 +146,25 @@ def test_chunks_behind_the_samples_are_not_heard():
     assert Speech.decode(wav(96_000, note)).seconds == SECONDS
     with pytest.raises(InputError, match="holds no samples"):
         Speech.decode(encoded("wav", speech()[:0]) + note)
+
+
+@pytest.mark.parametrize(
+    ("behind", "remarks"),
+    [
+        (b"id3 " + struct.pack("<I", 40_000) + np.random.default_rng(0).bytes(40_000), ()),
+        (b"\0id3 " + struct.pack("<I", 40_000) + np.random.default_rng(0).bytes(40_000), ()),
+        (b"TAG" + b"x" * 125, ()),
+        (b"ID3\4" + np.random.default_rng(0).bytes(40_000), ()),
+        (bytes(4001), ()),
+        (b"\xff" + np.random.default_rng(0).bytes(4000), ("a file has 4001 bytes more than its header promises, which are left out",)),
+    ],
+)
+def test_bytes_behind_the_samples_are_no_sound(behind, remarks):
+    samples = np.round(128 + 100 * speech()[:8001]).astype(np.uint8).tobytes()  # of one byte, so that a chunk behind them is padded
+    header = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000, 1, 8) + b"data" + struct.pack("<I", len(samples))
+    found = Speech.decode(b"RIFF" + struct.pack("<I", len(header) + len(samples)) + header + samples + behind, "a file")
+    assert np.array_equal(np.round(128 * found.waveform + 128), np.frombuffer(samples, np.uint8))
+    assert found.remarks == remarks
 
 
 def test_two_recordings_in_one_file_are_heard_one_after_the_other():
@@ -279,5 +299,5 @@ def test_a_playlist_opens_no_other_file(tmp_path):
 def test_samples_are_not_looked_for_behind_very_many_chunks(empty, found):
     lying = wav(2**20)
     content = lying[:12] + bytes(8 * empty) + lying[12:]
-    resized, promised = sized(content)
+    resized, promised, _ = sized(content)
     assert (resized != content, promised > 1) == (found, found)
