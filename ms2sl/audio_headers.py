@@ -37,8 +37,8 @@ def sized(encoded: bytes) -> tuple[bytes, float, int]:
     """A wav file with the size of its samples in its header, how many times as many bytes of them the header promised, and how many bytes
     behind them were cut off that are nothing known.
 
-    Other files are returned as they are. A size that the file has counts, unless as much or more is behind it that is no chunk and no tag: programs
-    that are stopped leave the size of what they had written first.
+    Other files are returned as they are. A size that the file has counts, unless as much or more is behind it that is no chunk and no tag:
+    programs that are stopped leave the size of what they wrote first.
     """
     if encoded[:4] in CHUNKED:
         return encoded, _promised_times(encoded, *CHUNKED[encoded[:4]]), 0
