@@ -1,6 +1,7 @@
 """Keypoints as OpenPose writes them: a folder a clip, a JSON file a frame, ``people[i]`` with x, y, confidence of each joint."""
 
 import json
+from collections import defaultdict
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from ms2sl.corpora.frame_files import frame_places
 from ms2sl.detections import fractions
 from ms2sl.errors import InputError
 from ms2sl.following import follow, remarks
+from ms2sl.names import file_kind
 from ms2sl.storage import Location
 
 PARTS = {"pose": 25, "face": 70, "hand_left": 21, "hand_right": 21}
@@ -22,7 +24,10 @@ def read_frames(folder: Location, width: int, height: int) -> tuple[np.ndarray, 
     signer is followed (``ms2sl.following``). Coordinates that OpenPose wrote as fractions of a picture of ``width`` × ``height``
     (``--keypoint_scale`` 3 or 4) become pixels. Raises InputError if a file is broken or nobody is in any frame.
     """
-    files = [file for file in folder.children() if file.name.endswith(".json")]
+    kinds: dict[str, list[Location]] = defaultdict(list)
+    for child in folder.children():
+        kinds[file_kind(child.name)].append(child)
+    files = kinds.pop(".json", [])
     if not files:
         raise InputError(f"{folder} has no JSON files, so no frames")
     places, ordered = frame_places([file.name for file in files])
@@ -40,6 +45,7 @@ def read_frames(folder: Location, width: int, height: int) -> tuple[np.ndarray, 
     frames = people[np.arange(len(people)), chosen] * (chosen >= 0)[:, None, None]
     present = np.isin(np.arange(len(people)), places)
     told = [*ordered, *remarks(chosen[present], confidence[present])]
+    told += [f"{len(others)} files of its folder are no frames ({suffix})" for suffix, others in sorted(kinds.items())]
     told += [f"{(~present).sum()} of {len(people)} frames have no file and are unseen"] * (not present.all())
     scaled = f"its coordinates lie between {edges[0]:g} and {edges[1]:g}: taken as fractions of {width} × {height} pixels" if edges else ""
     return frames, (*told, *[scaled] * bool(edges))

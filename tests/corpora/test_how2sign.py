@@ -195,6 +195,18 @@ def test_frames_are_those_of_their_numbers_and_unseen_where_one_is_missing(root)
     assert clip.remarks == ("1 of 8 frames have no file and are unseen",)
 
 
+def test_what_lies_beside_frames_is_told(root):
+    before = corpus(root).clip(0).poses.joints
+    folder = first_clip(root)
+    for file in folder.glob("*.json"):
+        file.rename(file.with_suffix(".JSON"))
+    for name in ("clip.mp4", "one.txt", "two.txt", ".DS_Store"):
+        (folder / name).touch()
+    clip = corpus(root).clip(0)
+    assert np.array_equal(clip.poses.joints, before)
+    assert clip.remarks == ("1 files of its folder are no frames (.mp4)", "2 files of its folder are no frames (.txt)")
+
+
 @pytest.mark.parametrize("edges", [(0, 1), (-1, 1)])
 def test_coordinates_that_openpose_scaled_are_pixels_again(root, edges):
     pixels = corpus(root).clip(0).poses.joints
