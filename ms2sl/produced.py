@@ -7,7 +7,7 @@ written after its files, whole or not at all, and is the proof that its utteranc
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +35,7 @@ from ms2sl.tables import kind_of, read_lines, read_table
 from ms2sl.texts import normalise
 
 COLUMNS = {"id": ("id",), "text": ("text",)}  # of a table of utterances
+LISTED = 5  # faults in an error
 
 
 class Settings(Config):
@@ -240,9 +241,8 @@ def read_utterances(path: Path, seconds: float | None = None) -> Given:
         raise InputError(f"{path} does not exist")
     others: Counter[str] = Counter()
     if path.is_dir():
-        (utterances, others), unreadable, seen = find_recordings(path), {}, set()
-        for each in utterances:
-            _check_id(each.id, path, seen)
+        (utterances, others), unreadable = find_recordings(path), {}
+        _check_ids((each.id, str(path)) for each in utterances)
     else:
         utterances, unreadable = _read_texts(path)
     if not utterances and not unreadable:
@@ -256,22 +256,30 @@ def counted(kinds: Counter[str]) -> str:
 
 
 def _read_texts(path: Path) -> tuple[list[Utterance], dict[str, str]]:
-    utterances, unreadable, seen = [], {}, set()
+    utterances, unreadable, places = [], {}, []
     for place, name, text in _texts(Location(path)):
-        _check_id(name, place, seen)
+        places.append((name, place))
         try:
             utterances.append(Utterance(name, text=normalise(text)))
         except InputError as error:
             unreadable[name] = str(error)
+    _check_ids(places)
     return utterances, unreadable
 
 
-def _check_id(name: str, place: object, seen: set[str]) -> None:
-    """Raises InputError for an id that cannot name a file, or was seen before."""
-    check_name(name, f"{place}: the id")
-    if name in seen:
-        raise InputError(f"{place}: the id '{name}' stands there twice")
-    seen.add(name)
+def _check_ids(places: Iterable[tuple[str, str]]) -> None:
+    """Raises InputError that lists the ids that cannot name a file, or were seen before, with their places."""
+    faults, seen = [], {}
+    for name, place in places:
+        try:
+            check_name(name, f"{place}: the id")
+        except InputError as error:
+            faults.append(str(error))
+        if name in seen:
+            faults.append(f"{place}: the id '{name}' stands there twice, first in {seen[name].rpartition(', ')[2]}")
+        seen.setdefault(name, place)
+    if faults:
+        raise InputError("; ".join(faults[:LISTED]) + f"; and {len(faults) - LISTED} more like that" * (len(faults) > LISTED))
 
 
 def _texts(where: Location) -> Iterator[tuple[str, str, str]]:

@@ -109,6 +109,13 @@ def test_no_more_recordings_are_unpacked_at_once_than_fit_in_memory(tmp_path):
         ("a.csv", "id,word\nx,cab\n", "no column text; its columns, when it is split at ',', are: 'id', 'word'"),
         ("a.csv", "id,text\nx,cab\nx,bad\n", "'x' stands there twice"),
         ("a.csv", "id,text\n../../x,cab\n", "cannot name a file"),
+        (
+            "a.csv",
+            "id,text\nx,cab\n../y,cab\nx,bad\nz,ace\nx,bee\n",
+            r"line 3: the id '\.\./y' cannot name a file.*; .*line 4: the id 'x' stands there twice, first in line 2; "
+            r".*line 6: the id 'x' stands there twice, first in line 2$",
+        ),
+        ("a.csv", "id,text\n" + "x,cab\n" * 9, "line 7: the id 'x' stands there twice, first in line 2; and 3 more like that$"),
         ("a.txt", "\n", "holds no utterance"),
         ("a.parquet", "no parquet", "cannot be read"),
     ],

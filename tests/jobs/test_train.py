@@ -85,12 +85,12 @@ def train_on_machines(options: TrainCommand, machines: int) -> None:
 
 
 def test_workers_may_take_every_cpu_of_every_machine(tiny_dataset, runs):
-    train_on_machines(command(tiny_dataset, runs, "full", workers=2, champion=False), 2)
+    train_on_machines(command(tiny_dataset, runs, "full", workers=2, candidate=False), 2)
     assert task.load(runs / "full" / "model")[1].recipe["workers"] == 2
 
 
 def test_a_machine_lost_in_mid_training_costs_no_more_than_an_interval(whole, tiny_dataset, runs):
-    lost = command(tiny_dataset, runs, "lost", workers=2)
+    lost = command(tiny_dataset, runs, "lost", workers=2, candidate=False)
     train_on_machines(lost, 3)
     assert_same_weights(whole, lost.folder / "model")
     assert tracking(runs).get_run((lost.folder / "mlflow_run_id").read_text()).info.status == "FINISHED"
