@@ -4,6 +4,8 @@ The same command after an interruption goes on from the last checkpoint.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +13,7 @@ import ray.train
 import torch
 from pydantic import AliasChoices, Field
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 
 from jobs.command import Command, check_resources, main, start_ray
 from jobs.progress import shown
@@ -183,9 +186,30 @@ def fit(
         ),
     )
     try:
-        return trainer.fit()
+        with address_known():
+            return trainer.fit()
     except SystemExit:  # Ray's own answer to Ctrl-C, after it has stopped the workers
         raise KeyboardInterrupt from None
+
+
+@contextmanager
+def address_known() -> Iterator[None]:
+    """Gives the actors of Ray Train the address of the cluster that they are in.
+
+    One of them frees what a stopped training had reserved. It asks Ray's State API whether the training still runs, and without an address
+    that asks the cluster that was started last on the machine. Where that is gone nothing is freed; where it is another one, what a running
+    training has reserved is taken away.
+    """
+    before = os.environ.get("RAY_ADDRESS")
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["RAY_ADDRESS"]
+        else:
+            os.environ["RAY_ADDRESS"] = before
 
 
 def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:

@@ -4,8 +4,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import mlflow
 import psutil
@@ -186,6 +188,18 @@ def test_a_driver_killed_in_mid_training_is_resumed_by_the_same_command(whole, t
         driver.wait()
     assert not (runs / "interrupted" / "model").exists(), "the run was over before it could be killed"
     assert_same_weights(whole, run(options))
+
+
+def test_a_training_asks_nothing_of_the_cluster_that_was_started_last(tiny_dataset, runs, ray_cluster):
+    """Ray Train asks it whether the training still runs, if it does not know better, and takes its workers away."""
+    long = command(tiny_dataset, runs, "beside", workers=2, candidate=False, max_failures=0, training={"steps": 300, "validate_every": 300})
+    recipe = runs / "beside.yaml"
+    recipe.write_text(long.model_dump_json(exclude={"recipe"}))
+    with tempfile.TemporaryDirectory(prefix="ms2sl", dir="/tmp") as folder:
+        Path(folder, "ray").mkdir()
+        Path(folder, "ray", "ray_current_cluster").write_text(ray_cluster.get_runtime_context().gcs_address)
+        script = [sys.executable, "-m", "jobs.train", "--recipe", str(recipe)]
+        subprocess.run(script, timeout=120, check=True, env=os.environ | {"RAY_TMPDIR": folder})
 
 
 def test_more_workers_than_the_cluster_has_is_an_error_and_no_hang(tiny_dataset, runs, ray_cluster):

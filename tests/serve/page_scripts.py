@@ -20,17 +20,23 @@ window.fetch = async (path, options) => {
 };
 """
 
-# Counts how often a player draws for one picture of the screen.
+# The most pictures that a player has ever asked for at once: more than one, and it draws more than once for each picture of the screen.
 COUNTED = """
-const real = requestAnimationFrame;
-let before, times;
+const ask = requestAnimationFrame, cancel = cancelAnimationFrame, asked = new Set();
 window.most = 0;
-window.requestAnimationFrame = (draw) => real((now) => {
-  times = now === before ? times + 1 : 1;
-  before = now;
-  window.most = Math.max(window.most, times);
-  draw(now);
-});
+window.requestAnimationFrame = (draw) => {
+  const id = ask((now) => {
+    asked.delete(id);
+    draw(now);
+  });
+  asked.add(id);
+  window.most = Math.max(window.most, asked.size);
+  return id;
+};
+window.cancelAnimationFrame = (id) => {
+  asked.delete(id);
+  cancel(id);
+};
 """
 # Where the two players are right after a click, and at each of the next twenty pictures of the screen.
 CLICKED = """
