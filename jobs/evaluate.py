@@ -23,6 +23,7 @@ from jobs.waiting import watch
 from ms2sl import backtranslation, gallery
 from ms2sl.checkpoint import check_skeleton, read_card
 from ms2sl.clip import Clip
+from ms2sl.corpora.letters import FINGERSPELLING
 from ms2sl.dataset import Dataset
 from ms2sl.diffusion import SamplerName
 from ms2sl.errors import InputError
@@ -36,7 +37,6 @@ from ms2sl.evaluation.steps import Point, latency
 from ms2sl.evaluation.summary import Result, summarise
 from ms2sl.files import replacing, write_files
 from ms2sl.producers.cascade import OWN
-from ms2sl.producers.dictionary import FINGERSPELLING
 from ms2sl.registry import CHAMPION
 from ms2sl.rendering import strips
 from ms2sl.shards import write_parquet

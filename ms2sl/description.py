@@ -6,7 +6,6 @@ from collections import Counter
 
 import numpy as np
 import pyarrow as pa
-from matplotlib.figure import Figure
 
 from ms2sl.config import Config
 from ms2sl.dataset import Dataset
@@ -132,6 +131,8 @@ def text(description: Description) -> str:
 
 def picture(dataset: Dataset, description: Description, tables: dict[str, pa.Table]) -> bytes:
     """PNG: lengths, modalities, unseen joints and the mean pose of training."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 7), layout="constrained")
     (left, right), (below, mean) = figure.subplots(2, 2)
     figure.suptitle(f"{description.name}: {sum(split.clips for split in description.splits.values())} clips, {description.skeleton}")

@@ -52,3 +52,10 @@ def test_no_file_is_longer_than_400_lines():
     for folder in ("ms2sl", "jobs", "serve", "tune_spaces", "benchmarks", "tests"):
         for path in (ROOT / folder).rglob("*.py"):
             assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+
+
+def test_commands_start_without_what_only_some_of_them_need():
+    """Each of Ray's workers imports them too, before it does anything."""
+    code = "import sys, jobs.ablate, jobs.evaluate, jobs.prepare, jobs.produce, jobs.tune, serve.app\n"
+    code += "assert not {'matplotlib', 'mlflow', 'scipy', 'sklearn', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

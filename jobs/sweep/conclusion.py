@@ -13,11 +13,8 @@ from ms2sl.evaluation.tables import markdown
 from ms2sl.files import write_files
 from ms2sl.producers.hearing import MODALITIES
 from ms2sl.sweep.front import front
-from ms2sl.sweep.front_plot import front_plot
 from ms2sl.sweep.importance import importance
 from ms2sl.sweep.ledger import LATENCY, QUALITY, Trial
-from ms2sl.sweep.parallel import parallel_coordinates
-from ms2sl.sweep.plots import changes, importance_plot, learning_curves
 from ms2sl.sweep.report import trials_table
 from ms2sl.sweep.values import judged, shown
 from ms2sl.tracking import Tracker
@@ -106,6 +103,10 @@ def plots(
     title: str,
 ) -> dict[str, bytes]:
     """PNGs by name. alike: the trials that can be compared; chosen: those on the front."""
+    from ms2sl.sweep.front_plot import front_plot  # matplotlib takes long to load
+    from ms2sl.sweep.parallel import parallel_coordinates
+    from ms2sl.sweep.plots import changes, importance_plot, learning_curves
+
     pictures = {}
     common = min(trial.step for trial in alike)
     shares = importance([trial.until(common) for trial in alike], QUALITY, space.logarithmic)

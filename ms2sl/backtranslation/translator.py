@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import nn
-from transformers import T5Config, T5ForConditionalGeneration
-from transformers.modeling_outputs import BaseModelOutput
 
 from ms2sl.backtranslation.vocabulary import END, PAD, Vocabulary, VocabularyKind
 from ms2sl.clip import Poses
@@ -58,6 +56,8 @@ class Translator(nn.Module):
     sentences = True
 
     def __init__(self, config: TranslatorConfig, collate: Collate, vocabulary: Vocabulary):
+        from transformers import T5Config, T5ForConditionalGeneration  # takes seconds to load
+
         super().__init__()
         self.config, self.collate, self.vocabulary = config, collate, vocabulary
         self.space = PoseSpace(collate.skeleton)
@@ -99,7 +99,7 @@ class Translator(nn.Module):
         """Logits ``(B, L, V)`` of each piece, given those before it."""
         states, mask = self.encode(batch, generator)
         before = self.t5._shift_right(batch.targets)
-        return self.t5(encoder_outputs=BaseModelOutput(states), attention_mask=mask, decoder_input_ids=before).logits
+        return self.t5(encoder_outputs=(states,), attention_mask=mask, decoder_input_ids=before).logits
 
     def log_likelihood(self, batch: TextBatch) -> torch.Tensor:
         """Of the true text, the mean over its pieces ``(B,)``; NaN where there is none."""
@@ -110,6 +110,8 @@ class Translator(nn.Module):
     @torch.no_grad()
     def write(self, batch: Batch, beams: int) -> list[str]:
         """What it reads in the poses, by beam search."""
+        from transformers.modeling_outputs import BaseModelOutput
+
         states, mask = self.encode(batch)
         ids = self.t5.generate(
             encoder_outputs=BaseModelOutput(states),

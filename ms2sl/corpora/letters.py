@@ -16,6 +16,7 @@ from ms2sl.storage import Location
 from ms2sl.tables import read_table
 
 COLUMNS = {name: (name,) for name in ("path", "spoken_language", "signed_language", "words")}
+FINGERSPELLING = "fingerspelling"  # name of the dictionary of letters alone
 LEXICON = Path(spoken_to_signed.__file__).parent / "assets" / "fingerspelling_lexicon"
 QUIET = 1.0  # shoulder widths a second: hands slower than this hold a handshape
 MOVING = 0.35  # shoulder widths: hands that travel farther within a letter move as part of it

@@ -17,7 +17,6 @@ from ms2sl.metrics.motion import diversity
 from ms2sl.producers import Producer
 from ms2sl.producers.baselines import MeanPose, NearestText, RandomClip, StaticPose, Training
 from ms2sl.producers.cascade import Cascade, open_ear
-from ms2sl.producers.dictionary import Dictionary
 from ms2sl.producers.each import produce_each
 from ms2sl.producers.folder import PoseFolder
 from ms2sl.producers.ms2sl import MS2SLProducer
@@ -105,6 +104,8 @@ class Judge:
         if entry.kind == "folder":
             return PoseFolder(Path(entry.source), self.dataset.skeleton, self.dataset.card.fps)
         if entry.kind == "dictionary":
+            from ms2sl.producers.dictionary import Dictionary  # takes long to load
+
             clip = next(self.dataset.clips("train"))
             return Dictionary(entry.source, self.dataset.skeleton, self.dataset.card.fps, clip.spoken_language, clip.signed_language)
         model = MS2SLProducer.load(Path(entry.source), **entry.model_dump(include=set(Sampling.model_fields)), device=self.device)

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ms2sl.clip import Utterance
 from ms2sl.errors import InputError
@@ -59,6 +58,8 @@ def steps_table(points: Sequence[Point], sentences: bool) -> Table:
 
 def steps_plot(points: Sequence[Point], ceiling: Result, sentences: bool) -> bytes:
     """PNG: the decisive score and the amplitude against steps, and the score against latency."""
+    from matplotlib.figure import Figure
+
     key, name = decisive(sentences), "BLEU-4" if sentences else "letter error, %"
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     axes = figure.subplots(1, 3)

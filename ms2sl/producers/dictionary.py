@@ -15,7 +15,7 @@ from spoken_to_signed.gloss_to_pose.lookup import CoverageType, CSVPoseLookup, P
 from spoken_to_signed.gloss_to_pose.lookup.fingerspelling_lookup import FingerspellingPoseLookup
 
 from ms2sl.clip import Poses, Utterance
-from ms2sl.corpora.letters import COLUMNS, only_seen_wrists
+from ms2sl.corpora.letters import COLUMNS, FINGERSPELLING, only_seen_wrists
 from ms2sl.errors import InputError
 from ms2sl.features.text_bytes import plain
 from ms2sl.metrics.text import words
@@ -28,7 +28,6 @@ from ms2sl.storage import Location
 from ms2sl.tables import read_table
 
 BROKEN = (OSError, struct.error, ValueError, IndexError, KeyError, EOFError, NotImplementedError)  # of recordings
-FINGERSPELLING = "fingerspelling"  # the dictionary of letters alone
 ConcatenationSettings.is_reduce_holistic = False  # the skeleton decides which joints there are
 
 
