@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from benchmarks.common import machine, save
-from ms2sl.clip import Speech
+from ms2sl.audio.speech import Speech
 from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
 

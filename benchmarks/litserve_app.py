@@ -9,11 +9,11 @@ from pathlib import Path
 import litserve
 import torch
 
-from ms2sl.clip import Utterance
-from ms2sl.posefile import to_bytes
-from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.producers.sampling import Sampling
-from ms2sl.producers.windows import Signing, sign_all
+from ms2sl.data.pose_format_io import to_bytes
+from ms2sl.data.types import Utterance
+from ms2sl.inference.sampling_config import Sampling
+from ms2sl.inference.sliding_window import Signing, sign_all
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from serve.warmup import warm_up
 
 

@@ -12,13 +12,13 @@ import time
 import torch
 
 from benchmarks.common import machine, save
-from ms2sl.collate import Collate
+from ms2sl.data.collate import Collate
+from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
-from ms2sl.model.losses import LossWeights
-from ms2sl.model.ms2sl import MS2SL, ModelConfig
-from ms2sl.skeletons import HOLISTIC_178X3
-from ms2sl.training import accumulate, seed_step
+from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.model import MS2SL, ModelConfig
+from ms2sl.training.loop import accumulate, seed_step
 
 FPS, LETTERS_PER_SECOND = 25, 2
 UNBOUNDED = 2**40

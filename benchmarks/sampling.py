@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import machine, save
-from ms2sl.dataset import Dataset
-from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.data.dataset import Dataset
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 STEPS, BATCHES = (1, 4, 8, 50), (1, 16)
 

@@ -23,8 +23,8 @@ import torch
 
 from benchmarks.common import machine, save
 from benchmarks.service import HAPROXY, reserved_port, running, until_ready
-from ms2sl.clip import Utterance
-from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.data.types import Utterance
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 CLIENTS, BATCH = (1, 8, 32), 16
 

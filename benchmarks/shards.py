@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 
 from benchmarks.common import machine, save
 from jobs.prepare import PrepareCommand
-from ms2sl.clip import Clip, Poses
+from ms2sl.data.preprocessing import fit
+from ms2sl.data.shards import ShardHeader, decode_joints, decode_poses, read_shard, to_row, write_shard
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.types import Clip, Poses
 from ms2sl.errors import InputError
 from ms2sl.features import featurizer
-from ms2sl.fitting import fit
-from ms2sl.shards import ShardHeader, decode_joints, decode_poses, read_shard, to_row, write_shard
-from ms2sl.skeleton import Skeleton
 
 CLIPS, AT_LEAST, ROUNDS = 200, 20_000, 5  # clips, frames to decode, rounds
 SHOULDERS = 205.0  # pixels between the shoulders in a picture 1280 wide, as in How2Sign

@@ -17,16 +17,17 @@ import soundfile
 
 from benchmarks.common import machine, save
 from benchmarks.service import running
-from ms2sl import backtranslation
-from ms2sl.checkpoint import read_card
+from ms2sl.audio.speech import SAMPLE_RATE
 from ms2sl.client import Client
-from ms2sl.clip import SAMPLE_RATE, Poses
-from ms2sl.corpora import espeak
+from ms2sl.data import speech_synthesis
+from ms2sl.data.resampling import joined
+from ms2sl.data.types import Poses
 from ms2sl.metrics.motion import movement
 from ms2sl.metrics.text import letter_error_rate
-from ms2sl.resampling import joined
+from ms2sl.systems import back_translation
+from ms2sl.training.checkpoint import read_card
 
-WORDS = (Path(espeak.__file__).parent / "words_en.txt").read_text(encoding="utf-8").split()
+WORDS = (Path(speech_synthesis.__file__).parent / "words_en.txt").read_text(encoding="utf-8").split()
 PAUSE = np.zeros(round(0.7 * SAMPLE_RATE), np.float32)
 
 
@@ -39,7 +40,7 @@ def spoken(rng: np.random.Generator, seconds: float) -> tuple[bytes, str]:
     pieces, words, samples = [], [], 0
     while samples < (seconds - 5) * SAMPLE_RATE:
         words.append(str(rng.choice(WORDS)))
-        pieces += [espeak.spell(words[-1]).waveform, PAUSE]
+        pieces += [speech_synthesis.spell(words[-1]).waveform, PAUSE]
         samples += sum(map(len, pieces[-2:]))
     flac = io.BytesIO()
     soundfile.write(flac, np.concatenate(pieces), SAMPLE_RATE, format="FLAC")
@@ -103,7 +104,7 @@ def main() -> None:
     signing = joined(parts)
     minutes = int(signing.seconds // 60)
     moved = [movement(minute(signing, number), skeleton) for number in range(minutes)]
-    reader = backtranslation.load(arguments.reader)
+    reader = back_translation.load(arguments.reader)
     read = "".join(reader.read([minute(signing, number) for number in range(minutes + 1)]))
     rows = [
         ("speech, seconds", f"{arguments.seconds:.0f}"),

@@ -16,15 +16,16 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import machine, save
-from jobs.command import start_ray
+from jobs.cli import start_ray
 from jobs.sweep.command import TuneCommand
-from jobs.sweep.room import concurrency
+from jobs.sweep.resources import concurrency
 from jobs.sweep.search import listed, pending
-from jobs.sweep.trials import train_judged
+from jobs.sweep.trainables import train_judged
 from jobs.tune import search
-from ms2sl.local import LocalReporter
-from ms2sl.sweep.ledger import QUALITY, Ledger
-from ms2sl.tracking import Tracker, default_uri
+from ms2sl.evaluation.objective import QUALITY
+from ms2sl.sweep.trial_store import Ledger
+from ms2sl.tracking.tracker import Tracker, default_uri
+from ms2sl.training.local import LocalReporter
 from tune_spaces import load_space
 
 SPACE = load_space("loss_weights")

@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import machine, save
-from jobs.command import start_ray
-from jobs.reporting import WriteReports
+from jobs.cli import start_ray
+from jobs.ray_reporter import WriteReports
 from jobs.train import TrainCommand, fit
-from ms2sl.batching import Plan
-from ms2sl.dataset import Dataset
-from ms2sl.local import LocalReporter, local_batches
-from ms2sl.outbox import Outbox
-from ms2sl.training import train
+from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.dataset import Dataset
+from ms2sl.tracking.outbox import Outbox
+from ms2sl.training.local import LocalReporter, local_batches
+from ms2sl.training.loop import train
 
 
 def speed(reports: list[dict]) -> tuple[float, float]:

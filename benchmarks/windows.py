@@ -13,14 +13,14 @@ import torch
 
 from benchmarks.common import machine, save
 from benchmarks.streaming import sentence
-from ms2sl import backtranslation
-from ms2sl.clip import Poses, Utterance
+from ms2sl.data.resampling import joined
+from ms2sl.data.types import Poses, Utterance
+from ms2sl.inference.sampling_config import Sampling
+from ms2sl.inference.segmentation import cut
+from ms2sl.inference.sliding_window import Signing
 from ms2sl.metrics.text import letter_error_rate
-from ms2sl.producers.cutting import cut
-from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.producers.sampling import Sampling
-from ms2sl.producers.windows import Signing
-from ms2sl.resampling import joined
+from ms2sl.systems import back_translation
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 AROUND = 3  # frames on either side of where windows meet
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=12)
     arguments = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
-    producer, reader, rng = MS2SLProducer.load(arguments.model), backtranslation.load(arguments.reader), np.random.default_rng(0)
+    producer, reader, rng = MS2SLProducer.load(arguments.model), back_translation.load(arguments.reader), np.random.default_rng(0)
     texts = [sentence(rng, arguments.words) for _ in range(arguments.texts)]
     seen = producer.skeleton.hands[producer.seen[producer.skeleton.hands]]
     longest = producer.card.longest

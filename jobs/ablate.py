@@ -13,24 +13,24 @@ from pydantic import Field
 from tqdm import tqdm
 
 from jobs import evaluate, train
-from jobs.command import Command, main
+from jobs.cli import Command, main
 from jobs.models import with_folders
-from ms2sl import backtranslation
-from ms2sl.clip import Clip
-from ms2sl.dataset import Dataset
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
-from ms2sl.evaluation.judge import Entry, Judge, chosen_clips, columns, real_signing
+from ms2sl.evaluation.aggregation import Result, summarise
+from ms2sl.evaluation.evaluator import Entry, Judge, chosen_clips, columns, real_signing
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
-from ms2sl.evaluation.summary import Result, summarise
 from ms2sl.evaluation.tables import Table, cell, decisive, interval, markdown, title_of, with_interval
-from ms2sl.files import write_files
-from ms2sl.model.losses import LossWeights
-from ms2sl.model.ms2sl import ModelConfig
-from ms2sl.storage import Location
-from ms2sl.tracking import Tracker, default_uri
-from ms2sl.training import TrainingConfig
-from ms2sl.uri import LocalPath, ModelPlace, Place, Uri
+from ms2sl.io.atomic import write_files
+from ms2sl.io.storage import Location
+from ms2sl.io.uri import LocalPath, ModelPlace, Place, Uri
+from ms2sl.systems import back_translation
+from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.model import ModelConfig
+from ms2sl.tracking.tracker import Tracker, default_uri
+from ms2sl.training.loop import TrainingConfig
 from tune_spaces.ablations import FULL, SPACE
 
 ABLATIONS = SPACE["variants"]
@@ -64,7 +64,7 @@ def run(options: AblateCommand) -> list[Result]:
     if unknown:
         raise InputError(f"there is no ablation '{unknown.pop()}'; there are: {', '.join(ABLATIONS)}")
     options = with_folders(options, "reader", within=options.runs, runs=options.runs)
-    dataset, sentences = Dataset(options.data), backtranslation.load(options.reader).sentences
+    dataset, sentences = Dataset(options.data), back_translation.load(options.reader).sentences
     clips = chosen_clips(dataset, options.split, options.clips)
     evaluate.check_reader(options.reader, dataset)
     if not clips or not all(clip.speech for clip in clips):

@@ -15,34 +15,35 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from jobs.command import Command, check_resources, main, start_ray
+from jobs.cli import Command, check_resources, main, start_ray
 from jobs.models import with_folders
 from jobs.promotion import Promotion
 from jobs.shared import check_shared
 from jobs.waiting import watch
-from ms2sl import backtranslation, gallery
-from ms2sl.checkpoint import check_skeleton, read_card
-from ms2sl.clip import Clip
+from ms2sl import gallery
 from ms2sl.corpora.letters import FINGERSPELLING
-from ms2sl.dataset import Dataset
-from ms2sl.diffusion import SamplerName
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.shards import write_parquet
+from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
-from ms2sl.evaluation.judge import BASELINES, DRAWN, BaselineName, Entry, Judge, Modality, chosen_clips, columns, real_signing
+from ms2sl.evaluation.aggregation import Result, summarise
+from ms2sl.evaluation.evaluator import BASELINES, DRAWN, BaselineName, Entry, Judge, Modality, chosen_clips, columns, real_signing
+from ms2sl.evaluation.gallery_selection import remade, worst_median_best
+from ms2sl.evaluation.objective import usual_score
 from ms2sl.evaluation.promotion import MARGINS
-from ms2sl.evaluation.quality import usual_score
 from ms2sl.evaluation.report import Report
 from ms2sl.evaluation.retrieval import retrieval
-from ms2sl.evaluation.showing import remade, worst_median_best
 from ms2sl.evaluation.steps import Point, latency
-from ms2sl.evaluation.summary import Result, summarise
-from ms2sl.files import replacing, write_files
-from ms2sl.producers.cascade import OWN
-from ms2sl.registry import CHAMPION
+from ms2sl.io.atomic import replacing, write_files
+from ms2sl.io.storage import Location
+from ms2sl.io.uri import LocalPath, ModelPlace, PathOrName, Place, Uri
+from ms2sl.model_uri import CHAMPION
+from ms2sl.nn.diffusion import SamplerName
 from ms2sl.rendering import strips
-from ms2sl.shards import write_parquet
-from ms2sl.storage import Location
-from ms2sl.tracking import Tracker, default_uri
-from ms2sl.uri import LocalPath, ModelPlace, PathOrName, Place, Uri
+from ms2sl.systems import back_translation
+from ms2sl.systems.cascade import OWN
+from ms2sl.tracking.tracker import Tracker, default_uri
+from ms2sl.training.checkpoint import check_skeleton, read_card
 
 CHUNK = 64  # clips that an actor judges at a time
 MS2SL = "ms2sl"
@@ -106,7 +107,7 @@ class JudgeActor:
         torch.set_num_threads(threads)
         dataset = Dataset(options.data)
         self.clips = chosen_clips(dataset, options.split, options.clips)
-        self.judge = Judge(dataset, backtranslation.load(options.reader, options.device), options.device)
+        self.judge = Judge(dataset, back_translation.load(options.reader, options.device), options.device)
 
     def __call__(self, batch: dict) -> pa.Table:
         entry, start = batch["entry"][0], int(batch["start"][0])
@@ -125,7 +126,7 @@ def promoted(options: EvaluateCommand) -> list[Result]:
         raise InputError("the models have met the clips of split 'train': --promote needs another --split")
     if CHAMPION in options.others:
         raise InputError(f"with --promote '{CHAMPION}' is the present one: choose another name in --others")
-    score = usual_score(backtranslation.load(options.reader))
+    score = usual_score(back_translation.load(options.reader))
     uri, run_id = tracked(options)
     promotion = Promotion(options.model, uri, run_id)
     with promotion.champion(Dataset(options.data).skeleton, options.out) as champion:
@@ -138,7 +139,7 @@ def promoted(options: EvaluateCommand) -> list[Result]:
 
 def evaluated(options: EvaluateCommand) -> list[Result]:
     """Judges everybody, and writes and prints what was found."""
-    dataset, reader = Dataset(options.data), backtranslation.load(options.reader)
+    dataset, reader = Dataset(options.data), back_translation.load(options.reader)
     clips = chosen_clips(dataset, options.split, options.clips)
     if not clips:
         raise InputError(f"no clip of split '{options.split}' has both text and poses, so there is nothing to judge on")

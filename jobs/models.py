@@ -4,10 +4,11 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from jobs.command import Command
-from ms2sl.registry import FETCHED, fetch
-from ms2sl.tracking import default_uri
-from ms2sl.uri import is_registered
+from jobs.cli import Command
+from ms2sl.io.file_names import FETCHED
+from ms2sl.io.uri import is_registered
+from ms2sl.model_uri import fetch
+from ms2sl.tracking.tracker import default_uri
 
 T = TypeVar("T", bound=Command)
 

@@ -15,21 +15,22 @@ import ray
 from pydantic import Field, create_model
 from tqdm import tqdm
 
-from jobs.command import Command, check_resources, main, start_ray
+from jobs.cli import Command, check_resources, main, start_ray
 from jobs.shared import check_shared
 from jobs.waiting import watch
-from ms2sl.corpora import CORPORA, Corpus
-from ms2sl.dataset import Dataset, DatasetCard, describe, summary
-from ms2sl.description import write_description
+from ms2sl.corpora import CORPORA
+from ms2sl.data.corpus import Corpus
+from ms2sl.data.dataset import Dataset, DatasetCard, describe, summary
+from ms2sl.data.dataset_report import write_description
+from ms2sl.data.ingest import Resplit, ShardPlan, featurize, fingerprint, import_rows, is_done, plan_shards, shard_fingerprints
+from ms2sl.data.preprocessing import FitConfig
+from ms2sl.data.shards import SCHEMA, Rejection, ShardHeader, write_shard
 from ms2sl.errors import InputError
 from ms2sl.features import featurizer, same_featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
-from ms2sl.fitting import FitConfig
-from ms2sl.names import SplitName
-from ms2sl.preparing import Resplit, ShardPlan, featurize, fingerprint, import_rows, is_done, plan_shards, shard_fingerprints
-from ms2sl.shards import SCHEMA, Rejection, ShardHeader, write_shard
-from ms2sl.storage import Location
-from ms2sl.uri import Place
+from ms2sl.io.file_names import SplitName
+from ms2sl.io.storage import Location
+from ms2sl.io.uri import Place
 
 STAGES, CPUS_PER_STAGE = 3, 0.3  # import, featurize and write together are a worker, and take a CPU
 STAGED = SCHEMA.append(pa.field("file", pa.string())).append(pa.field("error", pa.string()))

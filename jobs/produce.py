@@ -15,25 +15,25 @@ import ray
 from pydantic import Field
 from tqdm import tqdm
 
-from jobs.command import NOTHING_DONE, SOME_FAILED, Command, check_resources, main, start_ray
+from jobs.cli import NOTHING_DONE, SOME_FAILED, Command, check_resources, main, start_ray
 from jobs.models import with_folders
 from jobs.shared import check_shared
 from jobs.waiting import watch
-from ms2sl.clip import Utterance
 from ms2sl.corpora.slrtp import export
-from ms2sl.counting import Counts
-from ms2sl.diffusion import SamplerName
+from ms2sl.data.clip_counts import Counts
+from ms2sl.data.pose_format_io import to_bytes
+from ms2sl.data.skeleton_registry import HOLISTIC_178X3
+from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
-from ms2sl.files import replacing
-from ms2sl.model import task
-from ms2sl.posefile import to_bytes
-from ms2sl.produced import OutputFolder, Settings, counted, read_utterances
-from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.recordings import hidden, read_speech
+from ms2sl.inference.batch_output import OutputFolder, Settings, counted, read_utterances
+from ms2sl.inference.recordings import hidden, read_speech
+from ms2sl.io.atomic import replacing
+from ms2sl.io.storage import Location
+from ms2sl.io.uri import LocalPath, ModelPlace, Uri
+from ms2sl.nn.diffusion import SamplerName
 from ms2sl.rendering import gif
-from ms2sl.skeletons import HOLISTIC_178X3
-from ms2sl.storage import Location
-from ms2sl.uri import LocalPath, ModelPlace, Uri
+from ms2sl.systems.ms2sl import task
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 SHOWN = 10  # remarks, and reasons of those that failed
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from jobs.waiting import watch
-from ms2sl.outbox import METRICS, Outbox
+from ms2sl.tracking.outbox import METRICS, Outbox
 
 log = logging.getLogger(__name__)
 

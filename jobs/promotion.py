@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ms2sl.checkpoint import fingerprint, read_card
+from ms2sl.data.skeleton import Skeleton
 from ms2sl.errors import InputError
+from ms2sl.evaluation.aggregation import Result
+from ms2sl.evaluation.objective import ScoreName
 from ms2sl.evaluation.promotion import Verdict, compare
-from ms2sl.evaluation.quality import ScoreName
-from ms2sl.evaluation.summary import Result
-from ms2sl.mlflow_server import connect
-from ms2sl.registry import CANDIDATE, CHAMPION, NAME, fetch
-from ms2sl.skeleton import Skeleton
-from ms2sl.tracking import WEIGHTS, Tracker
-from ms2sl.uri import REGISTERED, public
+from ms2sl.io.uri import REGISTERED, public
+from ms2sl.model_uri import CANDIDATE, CHAMPION, NAME, fetch
+from ms2sl.tracking.mlflow_server import connect
+from ms2sl.tracking.tracker import WEIGHTS, Tracker
+from ms2sl.training.checkpoint import fingerprint, read_card
 
 T = TypeVar("T")
 ALIAS = f"{REGISTERED}{NAME}@{CHAMPION}"

@@ -8,13 +8,13 @@ from pathlib import Path
 from pydantic import Field
 
 from jobs import evaluate, prepare, train
-from jobs.command import Command, main, start_ray
+from jobs.cli import Command, main, start_ray
 from ms2sl.corpora.fingerspelling import FingerspellingConfig
-from ms2sl.dataset import summary
+from ms2sl.data.dataset import summary
 from ms2sl.errors import InputError
-from ms2sl.tracking import default_uri
-from ms2sl.training import TrainingConfig
-from ms2sl.uri import LocalPath, Place
+from ms2sl.io.uri import LocalPath, Place
+from ms2sl.tracking.tracker import default_uri
+from ms2sl.training.loop import TrainingConfig
 
 
 class QuickstartCommand(Command):

@@ -14,14 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobs.command import Command
+from jobs.cli import Command
 from jobs.fresh import forget
-from ms2sl.checkpoint import CONFIG
-from ms2sl.dataset import Dataset
+from ms2sl.config import flatten
+from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
-from ms2sl.files import write_files
-from ms2sl.tracking import flatten, git_commit
-from ms2sl.train_state import PROGRESS
+from ms2sl.io.atomic import write_files
+from ms2sl.tracking.tracker import git_commit
+from ms2sl.training.checkpoint import CONFIG
+from ms2sl.training.state import PROGRESS
 
 RECIPE, MODEL = "recipe.json", "model"
 CHOSEN, CHANGES = "chosen", "changes"  # in recipe.json, beside the options: names of those not at their default; what changed, and when

@@ -11,11 +11,11 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ms2sl.checkpoint import CONFIG
-from ms2sl.dataset import CARD
+from ms2sl.data.dataset import CARD
 from ms2sl.errors import InputError
-from ms2sl.files import replacing
-from ms2sl.storage import Location
+from ms2sl.io.atomic import replacing
+from ms2sl.io.storage import Location
+from ms2sl.training.checkpoint import CONFIG
 
 LOOKED_AT = 2**20  # bytes of a file
 LAG = 5.0  # seconds after which a node should see what another one has written

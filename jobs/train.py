@@ -15,33 +15,33 @@ from pydantic import AliasChoices, Field
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 
-from jobs.command import Command, check_resources, main, start_ray
+from jobs.cli import Command, check_resources, main, start_ray
 from jobs.progress import shown
-from jobs.reporting import RayReporter, WriteReports
+from jobs.ray_dataloader import stream
+from jobs.ray_reporter import RayReporter, WriteReports
 from jobs.runs import MODEL, claim, held, reached, trained_to
 from jobs.shared import check_shared
-from jobs.streaming import stream
-from ms2sl.backtranslation.recogniser import RecogniserConfig, RecogniserTask
-from ms2sl.backtranslation.translation_task import TranslationTask
-from ms2sl.backtranslation.translator import TranslatorConfig
-from ms2sl.batching import Plan
-from ms2sl.checkpoint import ModelCard, publish
 from ms2sl.config import CHANGEABLE, changeable
-from ms2sl.dataset import Dataset
-from ms2sl.divergence import Diverged
+from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.modality_masking import HideConfig
 from ms2sl.errors import InputError
-from ms2sl.evaluation.judged import JudgedTask, Judging
-from ms2sl.files import write_files
-from ms2sl.hiding import HideConfig
-from ms2sl.model.losses import LossWeights
-from ms2sl.model.ms2sl import ModelConfig
-from ms2sl.model.task import MS2SLTask
-from ms2sl.names import Name
-from ms2sl.registry import CANDIDATE, NAME
-from ms2sl.storage import Location
-from ms2sl.tracking import Tracker, default_uri, git_commit
-from ms2sl.training import TrainingConfig, train
-from ms2sl.uri import LocalPath, Place, Uri, public
+from ms2sl.evaluation.validation_sampling import JudgedTask, Judging
+from ms2sl.io.atomic import write_files
+from ms2sl.io.file_names import Name
+from ms2sl.io.storage import Location
+from ms2sl.io.uri import LocalPath, Place, Uri, public
+from ms2sl.model_uri import CANDIDATE, NAME
+from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.model import ModelConfig
+from ms2sl.systems.ms2sl.task import MS2SLTask
+from ms2sl.systems.recogniser import RecogniserConfig, RecogniserTask
+from ms2sl.systems.translator.model import TranslatorConfig
+from ms2sl.systems.translator.task import TranslationTask
+from ms2sl.tracking.tracker import Tracker, default_uri, git_commit
+from ms2sl.training.checkpoint import ModelCard, publish
+from ms2sl.training.divergence import Diverged
+from ms2sl.training.loop import TrainingConfig, train
 
 OUTBOX = "mlflow.jsonl"  # in the folder of a run: what MLflow is still to be told
 

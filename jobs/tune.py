@@ -14,26 +14,26 @@ from pathlib import Path
 
 from ray import tune
 
-from jobs.command import main, start_ray
+from jobs.cli import main, start_ray
 from jobs.evaluate import check_reader
 from jobs.models import with_folders
 from jobs.runs import claim, held
 from jobs.shared import check_shared
-from jobs.sweep.bookkeeping import Bookkeeper, settle
+from jobs.sweep.callbacks import Bookkeeper, settle
 from jobs.sweep.command import TuneCommand
-from jobs.sweep.conclusion import conclude
-from jobs.sweep.room import concurrency, needs
+from jobs.sweep.report import conclude
+from jobs.sweep.resources import concurrency, needs
 from jobs.sweep.search import Pending, key, pending, scheduler, searcher
-from jobs.sweep.trials import trainable
+from jobs.sweep.trainables import trainable
 from jobs.train import open_tracker
-from ms2sl import backtranslation
-from ms2sl.batching import Plan
-from ms2sl.checkpoint import check_skeleton, read_card
-from ms2sl.dataset import Dataset
-from ms2sl.evaluation.quality import usual_score
-from ms2sl.storage import Location
-from ms2sl.sweep.ledger import Ledger
-from ms2sl.tracking import Tracker
+from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.dataset import Dataset
+from ms2sl.evaluation.objective import usual_score
+from ms2sl.io.storage import Location
+from ms2sl.sweep.trial_store import Ledger
+from ms2sl.systems import back_translation
+from ms2sl.tracking.tracker import Tracker
+from ms2sl.training.checkpoint import check_skeleton, read_card
 from tune_spaces import Space, load_space
 
 ENVIRONMENT = {
@@ -50,7 +50,7 @@ def run(options: TuneCommand) -> None:
     options = with_folders(options, "reader", "trained", within=options.runs, runs=options.runs)
     dataset = Dataset(options.data)
     check(options, dataset)
-    options = options.model_copy(update={"score": options.score or usual_score(backtranslation.load(options.reader))})
+    options = options.model_copy(update={"score": options.score or usual_score(back_translation.load(options.reader))})
     ledger = Ledger(options.folder / "trials")
     together = room(options) if pending(options, space, [] if options.fresh else ledger.trials()) else 0
     with held(options):

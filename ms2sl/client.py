@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import requests
 
-from ms2sl.clip import Poses
+from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
 
 TRIES = 4

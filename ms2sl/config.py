@@ -1,13 +1,14 @@
 """Configuration: one vocabulary of validated models, each beside the component that it configures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ms2sl.errors import InputError
-from ms2sl.uri import public
+from ms2sl.io.uri import public
 
 
 class Config(BaseModel):
@@ -71,3 +72,12 @@ def _siblings(config: type[BaseModel], location: tuple) -> Iterator[str]:
             return iter(())
         config = annotation
     return iter(config.model_fields)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested mappings as dotted names and values."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

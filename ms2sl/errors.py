@@ -1,6 +1,6 @@
 """The one exception for what a user can cause and mend."""
 
-from ms2sl.uri import public
+from ms2sl.io.uri import public
 
 
 class InputError(ValueError):

@@ -7,10 +7,11 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from ms2sl.clip import Poses, Speech
-from ms2sl.features.text_bytes import plain
+from ms2sl.audio.speech import Speech
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.types import Poses
 from ms2sl.rendering import still, webp
-from ms2sl.skeleton import Skeleton
+from ms2sl.text_normalization import plain
 
 
 @dataclass(frozen=True)

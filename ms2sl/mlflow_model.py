@@ -17,10 +17,10 @@ import pandas as pd
 from mlflow.models import Model, ModelSignature, set_model
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from ms2sl.checkpoint import publish
-from ms2sl.clip import Utterance
+from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
-from ms2sl.tables import as_text
+from ms2sl.io.tables import as_text
+from ms2sl.training.checkpoint import publish
 
 PARAMS = {"steps": 8, "guidance": 1.0, "sampler": "ddim", "seed": 0}  # of ``predict``, with their defaults
 REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "transformers", "safetensors", "pydantic", "pydantic-settings")
@@ -38,7 +38,7 @@ class SignModel(mlflow.pyfunc.PythonModel):
 
     def producer(self, steps: int, guidance: float, sampler: str) -> Any:
         """The producer with these settings; the latest one is kept."""
-        from ms2sl.producers.ms2sl import MS2SLProducer
+        from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
         if self.settings != (steps, guidance, sampler):
             self.loaded = MS2SLProducer.load(self.checkpoint, steps=steps, guidance=guidance, sampler=sampler)

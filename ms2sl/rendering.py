@@ -13,8 +13,8 @@ from pose_format.numpy import NumPyPoseBody
 from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
 from pose_format.pose_visualizer import PoseVisualizer
 
-from ms2sl.clip import Poses
-from ms2sl.skeleton import Part, Skeleton
+from ms2sl.data.skeleton import Part, Skeleton
+from ms2sl.data.types import Poses
 
 WIDTH, BODY_HEIGHT, HAND_HEIGHT = 200, 150, 170  # pixels
 BODY_SPAN, BODY_TOP = 3.2, -1.1  # shoulder widths: what the width shows, and where the picture begins

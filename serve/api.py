@@ -17,16 +17,16 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from ms2sl import __version__
-from ms2sl.resampling import joined
+from ms2sl.data.resampling import joined
 from serve import problems
-from serve.answers import DOCS, Answers, log_fault
-from serve.asking import Ask, read
 from serve.formats import DRAWN, FORMATS, accepted, describe, head, rounded
+from serve.middleware import DOCS, Answers, log_fault
+from serve.openapi import LINE_EXAMPLE, LINES, REFUSED, SAID
 from serve.problems import Problem, unknown
-from serve.promises import LINE_EXAMPLE, LINES, REFUSED, SAID
+from serve.request_parsing import Ask, read
 
 if TYPE_CHECKING:
-    from serve.frontend import Frontend
+    from serve.ingress import Frontend
 
 REMARKS = "Remarks"  # header: what was odd about a recording
 PAGE = Path(__file__).parent / "page"

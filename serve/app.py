@@ -8,12 +8,12 @@ import ray
 from click import ClickException
 from ray import serve
 
-from ms2sl.checkpoint import CONFIG
 from ms2sl.errors import InputError
-from serve.frontend import Frontend
+from ms2sl.training.checkpoint import CONFIG
+from serve.ingress import Frontend
+from serve.model_replica import Sampler
 from serve.models import absolute, find
 from serve.renderer import Renderer
-from serve.sampler import Sampler
 from serve.settings import Service
 
 # Busy replicas are slow to say that they are well; of a new version, replicas are ready before old ones go, which end what they have begun.

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ms2sl.checkpoint import ModelCard
-from ms2sl.clip import Poses
-from ms2sl.posefile import to_bytes
+from ms2sl.data.pose_format_io import to_bytes
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.types import Poses
 from ms2sl.rendering import gif, mp4
-from ms2sl.skeleton import Skeleton
+from ms2sl.training.checkpoint import ModelCard
 
 DECIMALS = 4  # of shoulder widths
 PART = 100  # frames

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import ray
 
-from ms2sl.checkpoint import CONFIG
 from ms2sl.errors import InputError
-from ms2sl.mlflow_server import sqlite_file
-from ms2sl.registry import Pinned, pin
-from ms2sl.uri import is_registered
+from ms2sl.io.uri import is_registered
+from ms2sl.model_uri import Pinned, pin
+from ms2sl.tracking.mlflow_server import sqlite_file
+from ms2sl.training.checkpoint import CONFIG
 
 CHECKOUT = Path(__file__).absolute().parents[1]  # that holds this program
 DATABASE = "sqlite:///runs/mlflow.db"

@@ -3,8 +3,8 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from ms2sl.clip import Poses
-from ms2sl.skeleton import Skeleton
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.types import Poses
 from serve.formats import FORMATS
 
 

@@ -5,13 +5,13 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ms2sl.config import Config, explain
-from ms2sl.devices import Precision
 from ms2sl.errors import InputError
-from ms2sl.producers.sampling import Sampling
-from ms2sl.producers.windows import LONGEST_SECONDS
-from ms2sl.storage import Location
-from ms2sl.tables import read_lines
-from ms2sl.uri import LocalPath, ModelPlace, Uri
+from ms2sl.inference.sampling_config import Sampling
+from ms2sl.inference.sliding_window import LONGEST_SECONDS
+from ms2sl.io.storage import Location
+from ms2sl.io.tables import read_lines
+from ms2sl.io.uri import LocalPath, ModelPlace, Uri
+from ms2sl.precision import Precision
 
 
 def _split(value: object) -> object:

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from ms2sl.clip import Speech, Utterance
-from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.audio.speech import Speech
+from ms2sl.data.types import Utterance
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 
 def warm_up(producer: MS2SLProducer, batch: int) -> None:

@@ -21,21 +21,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from ms2sl import checkpoint
-from ms2sl.backtranslation.recogniser import RecogniserConfig, RecogniserTask
-from ms2sl.backtranslation.translation_task import TranslationTask
-from ms2sl.backtranslation.translator import TranslatorConfig
-from ms2sl.checkpoint import ModelCard
 from ms2sl.corpora.fingerspelling import Fingerspelling, FingerspellingConfig
-from ms2sl.dataset import Dataset, describe
+from ms2sl.data.dataset import Dataset, describe
+from ms2sl.data.ingest import featurize, import_rows, plan_shards
+from ms2sl.data.preprocessing import FitConfig
+from ms2sl.data.shards import ShardHeader, write_shard
 from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
-from ms2sl.fitting import FitConfig
-from ms2sl.model.losses import LossWeights
-from ms2sl.model.ms2sl import ModelConfig
-from ms2sl.model.task import MS2SLTask
-from ms2sl.preparing import featurize, import_rows, plan_shards
-from ms2sl.shards import ShardHeader, write_shard
+from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.model import ModelConfig
+from ms2sl.systems.ms2sl.task import MS2SLTask
+from ms2sl.systems.recogniser import RecogniserConfig, RecogniserTask
+from ms2sl.systems.translator.model import TranslatorConfig
+from ms2sl.systems.translator.task import TranslationTask
+from ms2sl.training import checkpoint
+from ms2sl.training.checkpoint import ModelCard
 
 torch.set_num_threads(2)
 BYTES, LOG_MEL = featurizer(TextConfig(), "text").features, featurizer(SpeechConfig(), "speech").features
@@ -106,7 +106,7 @@ def tiny_translator(tiny_dataset, tmp_path_factory) -> Path:
 def ray_cluster():
     import ray
 
-    from jobs.command import start_ray
+    from jobs.cli import start_ray
 
     start_ray(num_cpus=4, object_store_memory=256 * 2**20)
     yield ray

@@ -3,12 +3,26 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "ms2sl").rglob("*.py"))
+# From the ground up. A module may import from its own floor and from those below.
+FLOORS = [
+    {"__init__", "errors", "config", "precision", "text_normalization", "io", "audio"},
+    {"features"},
+    {"data"},
+    {"corpora", "metrics", "nn"},
+    {"training"},
+    {"inference"},
+    {"systems"},
+    {"rendering", "gallery", "tracking", "model_uri", "mlflow_model", "client"},
+    {"evaluation"},
+    {"sweep"},
+]
 
 
 def imports(path: Path) -> set[str]:
@@ -19,6 +33,36 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module or "")
     return found
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def own_imports(path: Path) -> set[str]:
+    """The modules of the library that a file imports, wherever in it."""
+    known, found = {module(each) for each in LIBRARY}, set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in known else node.module for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & known
+
+
+def floor(name: str) -> int:
+    room = name.split(".")[1] if "." in name else "__init__"
+    return next(i for i, rooms in enumerate(FLOORS) if room in rooms)
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_arrow_of_imports_goes_up(path):
+    upwards = [name for name in own_imports(path) if floor(name) > floor(module(path))]
+    assert not upwards, f"{module(path)} is on floor {floor(module(path))} and imports {upwards} from above"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    TopologicalSorter({module(path): own_imports(path) - {module(path)} for path in LIBRARY}).prepare()  # raises CycleError
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))

@@ -5,10 +5,11 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from ms2sl.clip import Poses, Speech
+from ms2sl.audio.speech import Speech
 from ms2sl.corpora.letters import alphabet
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
+from ms2sl.data.types import Poses
 from ms2sl.gallery import Column, Entry, gallery
-from ms2sl.skeletons import HOLISTIC_49X2 as SKELETON
 
 VOID = {"meta", "img", "input", "br", "link"}
 NASTY = "<script>alert('x')</script> & \"it's\" $title"

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ms2sl.clip import Poses
 from ms2sl.corpora.letters import alphabet
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
+from ms2sl.data.types import Poses
 from ms2sl.rendering import BACKGROUND, BODY_HEIGHT, HAND_HEIGHT, WIDTH, gif, images, still, strips, webp
-from ms2sl.skeletons import HOLISTIC_49X2 as SKELETON
 
 
 def wave(n_frames: int, fps: float) -> Poses:

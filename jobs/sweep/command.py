@@ -6,21 +6,19 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from jobs.command import Command
+from jobs.cli import Command
 from jobs.train import TrainCommand
-from ms2sl.config import changeable, explain
+from ms2sl.config import changeable, explain, flatten
+from ms2sl.data.modality_masking import HideConfig
 from ms2sl.errors import InputError
-from ms2sl.evaluation.judged import Judging
-from ms2sl.evaluation.quality import ScoreName
-from ms2sl.hiding import HideConfig
-from ms2sl.model.losses import LossWeights
-from ms2sl.model.ms2sl import ModelConfig
-from ms2sl.names import Name
-from ms2sl.producers.sampling import Sampling
-from ms2sl.sweep.ledger import LATENCY, QUALITY
-from ms2sl.tracking import flatten
-from ms2sl.training import TrainingConfig
-from ms2sl.uri import LocalPath, ModelPlace, PathOrName, Place, Uri
+from ms2sl.evaluation.objective import LATENCY, QUALITY, ScoreName
+from ms2sl.evaluation.validation_sampling import Judging
+from ms2sl.inference.sampling_config import Sampling
+from ms2sl.io.file_names import Name
+from ms2sl.io.uri import LocalPath, ModelPlace, PathOrName, Place, Uri
+from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.model import ModelConfig
+from ms2sl.training.loop import TrainingConfig
 from tune_spaces import Space, load_space, nested
 
 RECIPE = ("model", "losses", "hide", "training", "sampling")  # what a space can vary

@@ -14,8 +14,8 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from jobs.sweep.command import TuneCommand
-from ms2sl.sweep.ledger import Trial
-from ms2sl.tracking import flatten
+from ms2sl.config import flatten
+from ms2sl.sweep.trial_store import Trial
 from tune_spaces import Space
 
 DEFAULT = "default"  # name of the trial with the recipe's own settings

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ms2sl.clip import Speech
-from ms2sl.loudness import USUAL_LEVEL, speech_level
+from ms2sl.audio.loudness import USUAL_LEVEL, speech_level
+from ms2sl.audio.speech import Speech
 
 LOW_CUT, HIGH_CUT = (50.0, 300.0), (3000.0, 7000.0)  # Hz; a telephone has 300 to 3400
 SIGNAL_TO_NOISE = (10.0, 45.0)  # decibels

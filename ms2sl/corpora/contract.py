@@ -11,11 +11,11 @@ from importlib import import_module
 
 import numpy as np
 
-from ms2sl.clip import Clip
-from ms2sl.corpora import Corpus
+from ms2sl.data.corpus import Corpus
+from ms2sl.data.preprocessing import FitConfig, fit
+from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
-from ms2sl.fitting import FitConfig, fit
-from ms2sl.names import split_name
+from ms2sl.io.file_names import split_name
 
 PROGRAM = "from ms2sl.corpora.contract import main; main()"
 

@@ -14,13 +14,15 @@ from importlib.resources import files
 import numpy as np
 from pydantic import Field, model_validator
 
-from ms2sl.clip import Clip, Speech
+from ms2sl.audio.speech import Speech
 from ms2sl.config import Config
-from ms2sl.corpora import espeak, stitching
+from ms2sl.corpora import stitching
 from ms2sl.corpora.augmentation import degraded
 from ms2sl.corpora.letters import alphabet, spoken_language
+from ms2sl.data import speech_synthesis
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
+from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
-from ms2sl.skeletons import HOLISTIC_49X2
 
 SPLITS = ("test", "dev", "long", "train")
 ENGLISH_VOICES = ("en-us", "en-us+f2", "en-us+m3", "en-us+f4", "en-gb-x-rp", "en-gb-x-rp+f3", "en-gb-scotland", "en-gb-x-rp+m2")
@@ -129,7 +131,7 @@ class Fingerspelling:
         language = self.spoken_language
         voices = ENGLISH_VOICES if language == "en" else [language + variant for variant in VARIANTS]
         pace = WORDS_PER_MINUTE * speed * rng.uniform(0.95, 1.05)
-        return espeak.spell(text, voices[rng.integers(len(voices))], round(pace), int(rng.integers(35, 66)))
+        return speech_synthesis.spell(text, voices[rng.integers(len(voices))], round(pace), int(rng.integers(35, 66)))
 
     def _recorded(self, speech: Speech, number: int) -> Speech:
         """As training clip ``number`` has it. It draws by itself, so that nothing else of a clip depends on how much is degraded."""

@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable
 import cv2
 from pydantic import Field
 
-from ms2sl.clip import Poses, Signing
 from ms2sl.config import Config
 from ms2sl.corpora.openpose import read_frames
 from ms2sl.corpora.records import Record, RecordCorpus, audio_files, recordings, source
+from ms2sl.data.skeleton_registry import OPENPOSE_137X2
+from ms2sl.data.types import Poses, Signing
 from ms2sl.errors import InputError
-from ms2sl.identity import by_name
-from ms2sl.names import file_kind, nfc
-from ms2sl.skeletons import OPENPOSE_137X2
-from ms2sl.storage import Location
-from ms2sl.tables import TAB, read_table
-from ms2sl.uri import Place
+from ms2sl.io.file_names import file_kind, nfc
+from ms2sl.io.name_matching import by_name
+from ms2sl.io.storage import Location
+from ms2sl.io.tables import TAB, read_table
+from ms2sl.io.uri import Place
 
 SPLITS = {"train": "train", "val": "dev", "test": "test"}
 COLUMNS = {"name": ("SENTENCE_NAME",), "text": ("SENTENCE",)}

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import spoken_to_signed
 
-from ms2sl.clip import Poses
+from ms2sl.data.pose_format_io import from_bytes
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
+from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
-from ms2sl.posefile import from_bytes
-from ms2sl.skeleton import Skeleton
-from ms2sl.skeletons import HOLISTIC_49X2
-from ms2sl.storage import Location
-from ms2sl.tables import read_table
+from ms2sl.io.storage import Location
+from ms2sl.io.tables import read_table
 
 COLUMNS = {name: (name,) for name in ("path", "spoken_language", "signed_language", "words")}
 FINGERSPELLING = "fingerspelling"  # name of the dictionary of letters alone

@@ -6,11 +6,11 @@ from collections import defaultdict
 import numpy as np
 
 from ms2sl.corpora.frame_files import frame_places
-from ms2sl.detections import fractions
+from ms2sl.data.detections import fractions
+from ms2sl.data.person_tracking import follow, remarks
 from ms2sl.errors import InputError
-from ms2sl.following import follow, remarks
-from ms2sl.names import file_kind
-from ms2sl.storage import Location
+from ms2sl.io.file_names import file_kind
+from ms2sl.io.storage import Location
 
 PARTS = {"pose": 25, "face": 70, "hand_left": 21, "hand_right": 21}
 JOINTS = sum(PARTS.values())
@@ -21,7 +21,7 @@ def read_frames(folder: Location, width: int, height: int) -> tuple[np.ndarray, 
     """float32 ``(frames, 137, 3)``, x and y in pixels and confidence, and remarks; frames without the signer have confidence 0.
 
     Frames are in the order of the numbers in their names, and unseen where a number is missing. Where several people are in a frame, the
-    signer is followed (``ms2sl.following``). Coordinates that OpenPose wrote as fractions of a picture of ``width`` × ``height``
+    signer is followed (``ms2sl.data.person_tracking``). Coordinates that OpenPose wrote as fractions of a picture of ``width`` × ``height``
     (``--keypoint_scale`` 3 or 4) become pixels. Raises InputError if a file is broken or nobody is in any frame.
     """
     kinds: dict[str, list[Location]] = defaultdict(list)

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 import numpy as np
 from pydantic import Field
 
-from ms2sl.clip import Poses, Signing
 from ms2sl.config import Config
 from ms2sl.corpora.records import Record, RecordCorpus, source
-from ms2sl.detections import seen_without_zeros
+from ms2sl.data.detections import seen_without_zeros
+from ms2sl.data.skeleton_registry import PHOENIX_50X3
+from ms2sl.data.types import Poses, Signing
 from ms2sl.errors import InputError
-from ms2sl.identity import by_name, match
-from ms2sl.names import nfc
-from ms2sl.skeletons import PHOENIX_50X3
-from ms2sl.storage import Location
-from ms2sl.tables import BAR, read_lines, read_table
-from ms2sl.uri import Place
+from ms2sl.io.file_names import nfc
+from ms2sl.io.name_matching import by_name, match
+from ms2sl.io.storage import Location
+from ms2sl.io.tables import BAR, read_lines, read_table
+from ms2sl.io.uri import Place
 
 SPLITS = ("train", "dev", "test")
 NUMBERS = 151  # of a frame: 50 joints × 3 and a counter that runs from 0 to 1

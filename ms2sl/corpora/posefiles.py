@@ -11,18 +11,18 @@ from pathlib import PurePosixPath
 
 from pydantic import Field
 
-from ms2sl.audio import SUFFIXES
-from ms2sl.clip import Signing
+from ms2sl.audio.decoding import SUFFIXES
 from ms2sl.config import Config
 from ms2sl.corpora.records import Record, RecordCorpus, source
+from ms2sl.data.pose_format_io import from_bytes
+from ms2sl.data.skeleton_registry import skeleton
+from ms2sl.data.types import Signing
 from ms2sl.errors import InputError
-from ms2sl.identity import by_name
-from ms2sl.names import file_kind, nfc
-from ms2sl.posefile import from_bytes
-from ms2sl.skeletons import skeleton
-from ms2sl.storage import Location
-from ms2sl.tables import read_table
-from ms2sl.uri import Place
+from ms2sl.io.file_names import file_kind, nfc
+from ms2sl.io.name_matching import by_name
+from ms2sl.io.storage import Location
+from ms2sl.io.tables import read_table
+from ms2sl.io.uri import Place
 
 COLUMNS = {name: (name,) for name in ("id", "pose", "speech", "text", "gloss", "split", "spoken_language", "signed_language")}
 

@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from ms2sl.audio import SUFFIXES
-from ms2sl.clip import Clip, Placement, Signing, Speech
+from ms2sl.audio.decoding import SUFFIXES
+from ms2sl.audio.speech import Speech
 from ms2sl.config import Config
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.types import Clip, Placement, Signing
 from ms2sl.errors import InputError
-from ms2sl.identity import by_name, unique_ids
-from ms2sl.names import nfc, split_name
-from ms2sl.skeleton import Skeleton
-from ms2sl.storage import Location
-from ms2sl.texts import normalise
-from ms2sl.uri import public_uri
+from ms2sl.io.file_names import nfc, split_name
+from ms2sl.io.name_matching import by_name, unique_ids
+from ms2sl.io.storage import Location
+from ms2sl.io.uri import public_uri
+from ms2sl.text_normalization import normalise
 
 READING = 3  # how files are read: another where clips come out otherwise than before
 

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from ms2sl.clip import Clip, Placement, Poses, Signing
 from ms2sl.config import Config
 from ms2sl.corpora.records import Record, RecordCorpus, source
-from ms2sl.detections import seen_without_zeros
+from ms2sl.data.detections import seen_without_zeros
+from ms2sl.data.skeleton_registry import HOLISTIC_178X3
+from ms2sl.data.types import Clip, Placement, Poses, Signing
 from ms2sl.errors import InputError
-from ms2sl.files import replacing
-from ms2sl.skeletons import HOLISTIC_178X3
-from ms2sl.storage import Location
-from ms2sl.uri import Place
+from ms2sl.io.atomic import replacing
+from ms2sl.io.storage import Location
+from ms2sl.io.uri import Place
 
 UNSAFE = torch.serialization.pickle.UnpicklingError  # what torch raises for what is not weights only
 SPLITS = ("train", "dev", "test")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ms2sl.clip import Poses
 from ms2sl.corpora.letters import Letter
-from ms2sl.skeletons import HOLISTIC_49X2 as SKELETON
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
+from ms2sl.data.types import Poses
 
 FINE_RATE = 100  # frames a second at which movement is composed, before it is sampled at the corpus's rate
 HOLD, TRANSITION = 0.27, 0.30  # seconds, at ordinary speed

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ms2sl.evaluation.quality import ScoreName, digits, shortfall
-from ms2sl.evaluation.summary import Result, Score, percentile_interval
+from ms2sl.evaluation.aggregation import Result, Score, percentile_interval
+from ms2sl.evaluation.objective import ScoreName, digits, shortfall
 from ms2sl.evaluation.tables import with_interval
 
 MARGINS: Mapping[ScoreName, float] = {

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ms2sl.evaluation.aggregation import Result
 from ms2sl.evaluation.retrieval import retrieval_table
 from ms2sl.evaluation.steps import Point, steps_plot, steps_table
-from ms2sl.evaluation.summary import Result
 from ms2sl.evaluation.tables import Table, decisive, markdown, motion_table, reading_table, share_of_ceiling
-from ms2sl.files import write_files
+from ms2sl.io.atomic import write_files
 
 READ, MOVED = "What a reader reads", "How it moves, in shoulder widths or as a share of real signing"
 FOUND, STEPPED = "What finds its counterpart in the joint space", "Sampling steps"

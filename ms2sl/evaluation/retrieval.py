@@ -7,11 +7,11 @@ from itertools import permutations
 import numpy as np
 import torch
 
-from ms2sl.clip import Clip
+from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
 from ms2sl.evaluation.tables import Table
 from ms2sl.metrics.retrieval import median_rank, recall_at
-from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 BATCH = 64
 CUTS = (1, 5, 10)

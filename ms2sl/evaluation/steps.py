@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ms2sl.clip import Utterance
+from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
-from ms2sl.evaluation.summary import Result
+from ms2sl.evaluation.aggregation import Result
 from ms2sl.evaluation.tables import Table, cell, decisive, interval, title_of
-from ms2sl.producers import Producer
+from ms2sl.inference.producer import Producer
 
 UTTERANCES, REPEATS = 5, 3
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ms2sl.evaluation.summary import Result, Score
+from ms2sl.evaluation.aggregation import Result, Score
 
 Table = list[tuple[str, ...]]
 LETTERS, SENTENCES = "letter_error", "bleu_4"  # the score that decides, of letters and of sentences

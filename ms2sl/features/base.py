@@ -6,10 +6,10 @@ from typing import Literal, Protocol
 import numpy as np
 from pydantic import Field
 
+from ms2sl.audio.loudness import USUAL_LEVEL
 from ms2sl.config import Config
 from ms2sl.errors import InputError
-from ms2sl.loudness import USUAL_LEVEL
-from ms2sl.uri import PathOrName
+from ms2sl.io.uri import PathOrName
 
 
 class FeaturizerConfig(Config):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import AutoFeatureExtractor
 
-from ms2sl.clip import Speech
+from ms2sl.audio.speech import Speech
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features, FeaturizerConfig
 from ms2sl.features.pretrained import by_length, digest, load, resolve_precision

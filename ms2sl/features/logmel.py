@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from ms2sl.clip import SAMPLE_RATE, Speech
+from ms2sl.audio.speech import SAMPLE_RATE, Speech
 from ms2sl.errors import InputError
 from ms2sl.features.base import FeaturizerConfig, without_weights
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
-from ms2sl.devices import uses_bf16
 from ms2sl.errors import InputError
 from ms2sl.features.base import FeaturizerConfig
+from ms2sl.precision import uses_bf16
 
 
 def load(config: FeaturizerConfig, modality: str, processor: type, device: torch.device) -> tuple[nn.Module, object]:

@@ -1,17 +1,12 @@
 """Text as its UTF-8 bytes: no weights to download, any language."""
 
-import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 
 from ms2sl.errors import InputError
 from ms2sl.features.base import FeaturizerConfig, without_weights
-
-
-def plain(text: str) -> str:
-    """How text is compared and encoded: composed, in lower case, single spaces."""
-    return " ".join(unicodedata.normalize("NFC", text).lower().split())
+from ms2sl.text_normalization import plain
 
 
 class TextBytes:

@@ -5,9 +5,9 @@ from itertools import combinations
 
 import numpy as np
 
-from ms2sl.clip import Poses
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.types import Poses
 from ms2sl.metrics.dtw import dtw_paths
-from ms2sl.skeleton import Skeleton
 
 TOGETHER = 16  # clips that are aligned together: more are hardly faster, and take memory
 

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
-from ms2sl.sweep.ledger import LATENCY, QUALITY, Trial
+from ms2sl.evaluation.objective import LATENCY, QUALITY
 from ms2sl.sweep.plots import BEST, FAINT, logarithmic, png
+from ms2sl.sweep.trial_store import Trial
 from ms2sl.sweep.values import shown, spans, swept
 
 WIDTH, HEIGHT = 580, 330  # points of the axes

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ms2sl.sweep.ledger import Trial
+from ms2sl.sweep.trial_store import Trial
 from ms2sl.sweep.values import is_number, judged, swept
 
 FEWEST = 4  # trials of which anything can be said

@@ -13,8 +13,8 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from ms2sl.sweep.ledger import Trial
 from ms2sl.sweep.plots import BEST, png
+from ms2sl.sweep.trial_store import Trial
 from ms2sl.sweep.values import is_number, judged, shown, spans, swept
 
 DECADES = 1.5  # powers of ten from which on an axis is logarithmic

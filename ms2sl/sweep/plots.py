@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from ms2sl.sweep.ledger import Trial
+from ms2sl.sweep.trial_store import Trial
 from ms2sl.sweep.values import judged, spans
 
 P = ParamSpec("P")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from ms2sl.evaluation.tables import Table
-from ms2sl.sweep.ledger import Trial
+from ms2sl.sweep.trial_store import Trial
 from ms2sl.sweep.values import shown, swept
 
 LONGEST_REASON = 60  # characters

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ms2sl.sweep.ledger import Trial
+from ms2sl.sweep.trial_store import Trial
 
 
 def swept(trials: Sequence[Trial]) -> list[str]:

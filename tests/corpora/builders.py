@@ -8,10 +8,10 @@ import numpy as np
 import soundfile
 import torch
 
-from ms2sl.clip import Placement, Poses
 from ms2sl.corpora.slrtp import joint_order
-from ms2sl.posefile import to_bytes
-from ms2sl.skeletons import HOLISTIC_178X3, OPENPOSE_137X2, PHOENIX_50X3
+from ms2sl.data.pose_format_io import to_bytes
+from ms2sl.data.skeleton_registry import HOLISTIC_178X3, OPENPOSE_137X2, PHOENIX_50X3
+from ms2sl.data.types import Placement, Poses
 
 PICTURE = Placement((640.0, 300.0, 0.0), 200.0, 1280, 720)
 

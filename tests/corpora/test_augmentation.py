@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from ms2sl.corpora import espeak
 from ms2sl.corpora.augmentation import CHANCES, degraded
+from ms2sl.data import speech_synthesis
 from tests.corpora.test_fingerspelling import equal, make
 
 
 @pytest.fixture(scope="module")
 def clean():
-    return espeak.spell("zebra")
+    return speech_synthesis.spell("zebra")
 
 
 def recordings(clean, monkeypatch, *happened: str):

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from ms2sl.clip import Clip
 from ms2sl.corpora import CORPORA
 from ms2sl.corpora.contract import check
 from ms2sl.corpora.fingerspelling import FingerspellingConfig
@@ -12,7 +11,8 @@ from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
 from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig
 from ms2sl.corpora.posefiles import PoseFilesConfig
 from ms2sl.corpora.slrtp import SlrtpConfig
-from ms2sl.skeletons import HOLISTIC_178X3
+from ms2sl.data.skeleton_registry import HOLISTIC_178X3
+from ms2sl.data.types import Clip
 from tests.corpora import builders
 
 EXTRA = [f"extra-{number}" for number in (7, 3, 9, 1, 8, 2, 6, 4, 5, 0)]

@@ -4,8 +4,8 @@ from pydantic import ValidationError
 
 from ms2sl.corpora.fingerspelling import Fingerspelling, FingerspellingConfig
 from ms2sl.corpora.letters import alphabet, index
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.errors import InputError
-from ms2sl.skeletons import HOLISTIC_49X2
 
 LANGUAGES = sorted({row["signed_language"] for row in index()})
 WRIST = HOLISTIC_49X2.index("body/RIGHT_WRIST")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
+from ms2sl.data.preprocessing import FitConfig, fit
+from ms2sl.data.skeleton_registry import OPENPOSE_137X2
 from ms2sl.errors import InputError
-from ms2sl.fitting import FitConfig, fit
-from ms2sl.skeletons import OPENPOSE_137X2
 from tests.corpora import builders
 
 

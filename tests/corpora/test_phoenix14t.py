@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig, line_spans
+from ms2sl.data.skeleton_registry import PHOENIX_50X3
 from ms2sl.errors import InputError
-from ms2sl.skeletons import PHOENIX_50X3
-from ms2sl.storage import Location
+from ms2sl.io.storage import Location
 from tests.corpora import builders
 
 

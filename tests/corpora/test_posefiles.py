@@ -8,11 +8,11 @@ from pose_format import Pose
 from pose_format.numpy import NumPyPoseBody
 
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
+from ms2sl.data.pose_format_io import to_bytes
+from ms2sl.data.preprocessing import FitConfig, fit
+from ms2sl.data.shards import to_clip, to_row
+from ms2sl.data.skeleton_registry import HOLISTIC_178X3, OPENPOSE_137X2, SKELETONS
 from ms2sl.errors import InputError
-from ms2sl.fitting import FitConfig, fit
-from ms2sl.posefile import to_bytes
-from ms2sl.shards import to_clip, to_row
-from ms2sl.skeletons import HOLISTIC_178X3, OPENPOSE_137X2, SKELETONS
 from tests.corpora import builders
 
 

@@ -9,25 +9,25 @@ import numpy as np
 import pytest
 import torch
 
-from ms2sl.batching import Plan
-from ms2sl.checkpoint import ModelCard
-from ms2sl.clip import Clip, Poses, Utterance
 from ms2sl.corpora.contract import check
 from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
 from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
-from ms2sl.dataset import Dataset
+from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.ingest import Resplit
+from ms2sl.data.preprocessing import without_outliers
+from ms2sl.data.types import Clip, Poses, Utterance
 from ms2sl.errors import InputError
-from ms2sl.fitting import without_outliers
-from ms2sl.local import LocalReporter, local_batches
 from ms2sl.metrics.motion import movement
-from ms2sl.model.losses import LossWeights
-from ms2sl.model.ms2sl import ModelConfig
-from ms2sl.model.task import MS2SLTask
-from ms2sl.preparing import Resplit
-from ms2sl.producers.baselines import MeanPose, Training
-from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.training import TrainingConfig, train
+from ms2sl.systems.baselines import MeanPose, Training
+from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.model import ModelConfig
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
+from ms2sl.systems.ms2sl.task import MS2SLTask
+from ms2sl.training.checkpoint import ModelCard
+from ms2sl.training.local import LocalReporter, local_batches
+from ms2sl.training.loop import TrainingConfig, train
 from tests.conftest import prepare
 
 SAMPLES = Path(os.environ.get("MS2SL_SAMPLES", ""))

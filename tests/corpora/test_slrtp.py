@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from ms2sl.clip import Clip, Placement
 from ms2sl.corpora.slrtp import Slrtp, SlrtpConfig, export, joint_order
-from ms2sl.dataset import Dataset
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.skeleton_registry import HOLISTIC_178X3
+from ms2sl.data.types import Clip, Placement
 from ms2sl.errors import InputError
-from ms2sl.skeletons import HOLISTIC_178X3
 from tests.conftest import prepare
 from tests.corpora import builders
 

@@ -5,18 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ms2sl.backtranslation import recogniser
-from ms2sl.backtranslation.recogniser import RecogniserConfig, RecogniserTask
-from ms2sl.batching import Plan
-from ms2sl.checkpoint import ModelCard
-from ms2sl.dataset import Dataset
-from ms2sl.evaluation.judge import Entry, Judge, columns, real_signing
-from ms2sl.evaluation.summary import Result, summarise
-from ms2sl.local import LocalReporter, local_batches
-from ms2sl.model.losses import LossWeights
-from ms2sl.model.ms2sl import ModelConfig
-from ms2sl.model.task import MS2SLTask
-from ms2sl.training import TrainingConfig, train
+from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.dataset import Dataset
+from ms2sl.evaluation.aggregation import Result, summarise
+from ms2sl.evaluation.evaluator import Entry, Judge, columns, real_signing
+from ms2sl.systems import recogniser
+from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.model import ModelConfig
+from ms2sl.systems.ms2sl.task import MS2SLTask
+from ms2sl.systems.recogniser import RecogniserConfig, RecogniserTask
+from ms2sl.training.checkpoint import ModelCard
+from ms2sl.training.local import LocalReporter, local_batches
+from ms2sl.training.loop import TrainingConfig, train
 
 pytestmark = pytest.mark.slow
 

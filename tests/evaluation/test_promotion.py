@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
+from ms2sl.evaluation.aggregation import Result, Score, percentile_interval
+from ms2sl.evaluation.objective import usual_score
 from ms2sl.evaluation.promotion import MARGINS, compare, loss_gap
-from ms2sl.evaluation.quality import usual_score
-from ms2sl.evaluation.summary import Result, Score, percentile_interval
 
 ROUNDS = np.random.default_rng(0).normal(size=1000)
 LUCK = np.random.default_rng(1).normal(size=1000)  # of clips, which all that are judged on them share

@@ -4,20 +4,20 @@ import mlflow
 import pytest
 from PIL import Image
 
-from ms2sl import backtranslation
-from ms2sl.dataset import Dataset
-from ms2sl.evaluation.judge import Entry, Judge, chosen_clips, columns, real_signing
+from ms2sl.data.dataset import Dataset
+from ms2sl.evaluation.aggregation import summarise
+from ms2sl.evaluation.evaluator import Entry, Judge, chosen_clips, columns, real_signing
 from ms2sl.evaluation.report import FOUND, MOVED, READ, STEPPED, Report
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point
-from ms2sl.evaluation.summary import summarise
-from ms2sl.tracking import Tracker, default_uri
+from ms2sl.systems import back_translation
+from ms2sl.tracking.tracker import Tracker, default_uri
 
 
 @pytest.fixture(scope="module", params=["tiny_recogniser", "tiny_translator"])
 def report(request, tiny_dataset, tiny_checkpoint) -> Report:
     """A small evaluation, with sampling steps; one clip has a text that cannot be produced."""
-    dataset, reader = Dataset(tiny_dataset), backtranslation.load(request.getfixturevalue(request.param))
+    dataset, reader = Dataset(tiny_dataset), back_translation.load(request.getfixturevalue(request.param))
     judge, clips = Judge(dataset, reader), chosen_clips(dataset, "test", 4)
     model = Entry(name="ms2sl", kind="ms2sl", modality="text", source=str(tiny_checkpoint), steps=1, seeds=(0, 1))
     entries = [real_signing(), model, Entry(name="nearest text", kind="nearest text"), Entry(name="mean pose", kind="mean pose")]

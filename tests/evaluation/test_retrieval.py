@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from ms2sl.clip import Clip
-from ms2sl.dataset import Dataset
-from ms2sl.evaluation.judge import chosen_clips
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.types import Clip
+from ms2sl.evaluation.evaluator import chosen_clips
 from ms2sl.evaluation.retrieval import BATCH, embeddings, retrieval, retrieval_table
 from ms2sl.metrics.retrieval import median_rank, recall_at
-from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 DIRECTIONS = ["text → speech", "text → signing", "speech → text", "speech → signing", "signing → text", "signing → speech"]
 

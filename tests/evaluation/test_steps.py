@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ms2sl.clip import Poses, Utterance
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
+from ms2sl.data.types import Poses, Utterance
+from ms2sl.evaluation.aggregation import Result, Score
 from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
-from ms2sl.evaluation.summary import Result, Score
-from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.skeletons import HOLISTIC_49X2 as SKELETON
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 UTTERANCES = [Utterance(text, text=text) for text in ("cab", "bad", "dig", "deaf", "cage", "fed", "gig")]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ms2sl.evaluation.summary import Result, Score
+from ms2sl.evaluation.aggregation import Result, Score
 from ms2sl.evaluation.tables import decisive, interval, markdown, motion_table, reading_table, share_of_ceiling, with_interval
 
 KEYS = ("letter_error", "word_error", "bleu_1", "bleu_4", "chrf", "rouge_l")

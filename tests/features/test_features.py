@@ -5,12 +5,12 @@ import pytest
 import torch
 from transformers.audio_utils import mel_filter_bank
 
-from ms2sl.clip import Speech
-from ms2sl.corpora import espeak
+from ms2sl.audio.speech import Speech
+from ms2sl.data import speech_synthesis
 from ms2sl.errors import InputError
 from ms2sl.features import featurizer, same_featurizer
 from ms2sl.features.base import Features, SpeechConfig, TextConfig
-from ms2sl.features.text_bytes import plain
+from ms2sl.text_normalization import plain
 
 
 def speech(seconds: float = 1.0, rate: int = 16_000) -> Speech:
@@ -55,7 +55,7 @@ def test_other_sampling_rates_sound_the_same():
 
 @pytest.mark.parametrize("decibels", [-50, -30, -10, 10])
 def test_quiet_and_loud_speech_have_the_same_features(decibels):
-    spoken = espeak.spell("cab")
+    spoken = speech_synthesis.spell("cab")
     other = replace(spoken, waveform=spoken.waveform * np.float32(10 ** (decibels / 20)))
     one, two = featurizer(SpeechConfig(), "speech")([spoken, other])
     heard = one > -1.5  # above what is near silence
@@ -64,7 +64,7 @@ def test_quiet_and_loud_speech_have_the_same_features(decibels):
 
 def test_features_of_data_and_models_that_knew_no_level_stay_as_they_were():
     record = Features.model_validate({"featurizer": "log-mel", "modality": "speech", "dim": 80, "rate": 100.0})
-    plain, spoken = featurizer(SpeechConfig(level=None), "speech"), espeak.spell("cab")
+    plain, spoken = featurizer(SpeechConfig(level=None), "speech"), speech_synthesis.spell("cab")
     quiet = replace(spoken, waveform=spoken.waveform / 10)
     before = same_featurizer(record)([spoken, quiet])
     assert all(np.array_equal(a, b) for a, b in zip(before, plain([spoken, quiet]), strict=True))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, Wav2Vec2FeatureExtractor
 
-from ms2sl.clip import Speech
-from ms2sl.corpora import espeak
+from ms2sl.audio.speech import Speech
+from ms2sl.data import speech_synthesis
 from ms2sl.errors import InputError
 from ms2sl.features import featurizer, same_featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
@@ -108,7 +108,7 @@ def test_other_sampling_rates_are_resampled(encoders):
 
 @pytest.mark.parametrize("normalises", [True, False])
 def test_quiet_speech_has_the_states_of_loud_speech(encoders, tmp_path, normalises):
-    folder, spoken = shutil.copytree(encoders["hubert"], tmp_path / "hubert"), espeak.spell("cab")
+    folder, spoken = shutil.copytree(encoders["hubert"], tmp_path / "hubert"), speech_synthesis.spell("cab")
     Wav2Vec2FeatureExtractor(do_normalize=normalises).save_pretrained(folder)
     loud, quiet = hubert(folder, precision="fp32")([spoken, replace(spoken, waveform=spoken.waveform / 30)])
     assert cosine(loud, quiet) > 0.9999

@@ -13,7 +13,7 @@ from pyarrow import fs
 
 from jobs.train import TrainCommand, run
 from ms2sl.errors import InputError
-from ms2sl.storage import Location
+from ms2sl.io.storage import Location
 from tests.jobs.test_train import TINY
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]

@@ -6,20 +6,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.evaluate import EvaluateCommand, compared, run
-from ms2sl import backtranslation
-from ms2sl.backtranslation.translation_task import TranslationTask
-from ms2sl.backtranslation.translator import TranslatorConfig
-from ms2sl.checkpoint import ModelCard
 from ms2sl.corpora.letters import LEXICON
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
-from ms2sl.dataset import Dataset
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.modality_masking import HideConfig
+from ms2sl.data.pose_format_io import to_bytes
 from ms2sl.errors import InputError
-from ms2sl.evaluation.judge import Entry, Judge, chosen_clips, columns, real_signing
-from ms2sl.evaluation.summary import summarise
-from ms2sl.hiding import HideConfig
-from ms2sl.model.losses import LossWeights
-from ms2sl.model.task import MS2SLTask
-from ms2sl.posefile import to_bytes
+from ms2sl.evaluation.aggregation import summarise
+from ms2sl.evaluation.evaluator import Entry, Judge, chosen_clips, columns, real_signing
+from ms2sl.systems import back_translation
+from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.task import MS2SLTask
+from ms2sl.systems.translator.model import TranslatorConfig
+from ms2sl.systems.translator.task import TranslationTask
+from ms2sl.training.checkpoint import ModelCard
 from tests.conftest import prepare
 from tests.corpora import builders
 
@@ -74,7 +74,7 @@ def test_everybody_stands_side_by_side_and_two_workers_measure_what_one_process_
     assert found["theirs"]["scores"]["hand_dtw"]["value"] < found["mean pose"]["scores"]["hand_dtw"]["value"]
     assert "theirs: 1 clips could not be produced" in (options.out / "results.md").read_text()
 
-    judge = Judge(dataset, backtranslation.load(options.reader))
+    judge = Judge(dataset, back_translation.load(options.reader))
     model = Entry(name="ms2sl", kind="ms2sl", modality="speech", source=str(tiny_checkpoint), steps=1, seeds=(0, 1))
     ids = [clip.id for clip in clips]
     (real,), own = (columns(judge.rows(entry, clips), entry, ids) for entry in (real_signing(), model))

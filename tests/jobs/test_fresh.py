@@ -5,7 +5,7 @@ import pytest
 from jobs.fresh import forget
 from jobs.sweep.command import TuneCommand
 from jobs.train import TrainCommand, claim
-from ms2sl.dataset import Dataset
+from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
 
 COMMANDS = {"training": TrainCommand, "sweep": TuneCommand}

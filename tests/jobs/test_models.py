@@ -12,12 +12,12 @@ from jobs.models import with_folders
 from jobs.produce import ProduceCommand, run
 from jobs.tune import TuneCommand
 from jobs.tune import run as tune
-from ms2sl import checkpoint
-from ms2sl.checkpoint import fingerprint, read_card
 from ms2sl.errors import InputError
-from ms2sl.mlflow_server import connect
-from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.tracking import Tracker, default_uri
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
+from ms2sl.tracking.mlflow_server import connect
+from ms2sl.tracking.tracker import Tracker, default_uri
+from ms2sl.training import checkpoint
+from ms2sl.training.checkpoint import fingerprint, read_card
 
 CHAMPION = "models:/ms2sl@champion"
 

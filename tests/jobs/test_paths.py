@@ -11,9 +11,9 @@ import pytest
 from pydantic import BaseModel
 
 import jobs
-from jobs.command import Command
+from jobs.cli import Command
 from ms2sl.errors import InputError
-from ms2sl.uri import public
+from ms2sl.io.uri import public
 from serve.settings import Service
 
 URI = "s3://AKIA:SECRET@bucket/folder?session_token=SECRET"

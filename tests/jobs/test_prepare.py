@@ -6,13 +6,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.prepare import PrepareCommand, prepare, run
-from ms2sl.dataset import Dataset
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.ingest import fingerprint
+from ms2sl.data.shards import read_shard
 from ms2sl.errors import InputError
 from ms2sl.features import same_featurizer
 from ms2sl.features.base import TextConfig
-from ms2sl.preparing import fingerprint
-from ms2sl.shards import read_shard
-from ms2sl.storage import Location
+from ms2sl.io.storage import Location
 from tests.corpora import builders
 from tests.features import checkpoints
 

@@ -12,17 +12,17 @@ import soundfile
 import torch
 from PIL import Image
 
-from jobs.command import NOTHING_DONE, SOME_FAILED
+from jobs.cli import NOTHING_DONE, SOME_FAILED
 from jobs.produce import ProduceCommand, run
-from ms2sl.checkpoint import ModelCard
 from ms2sl.corpora.slrtp import Slrtp, SlrtpConfig
-from ms2sl.dataset import Dataset
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.pose_format_io import from_bytes
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.errors import InputError
-from ms2sl.model.losses import LossWeights
-from ms2sl.model.task import MS2SLTask
-from ms2sl.posefile import from_bytes
-from ms2sl.produced import OutputFolder
-from ms2sl.skeletons import HOLISTIC_49X2
+from ms2sl.inference.batch_output import OutputFolder
+from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.task import MS2SLTask
+from ms2sl.training.checkpoint import ModelCard
 from tests.conftest import prepare
 from tests.corpora import builders
 

@@ -3,11 +3,11 @@
 import soundfile
 
 from jobs.produce import ProduceCommand, produce_many, run
-from ms2sl.corpora import espeak
-from ms2sl.posefile import from_bytes
-from ms2sl.produced import OutputFolder, Settings, read_utterances
-from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.skeletons import HOLISTIC_49X2
+from ms2sl.data import speech_synthesis
+from ms2sl.data.pose_format_io import from_bytes
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
+from ms2sl.inference.batch_output import OutputFolder, Settings, read_utterances
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 
 def test_texts_and_recordings_whose_files_would_have_one_name_do_not_overwrite_each_other(tiny_checkpoint, tmp_path, capsys):
@@ -15,7 +15,7 @@ def test_texts_and_recordings_whose_files_would_have_one_name_do_not_overwrite_e
     options = ProduceCommand(model=tiny_checkpoint, out=out, steps=1)
     for folder, word in (("a", "cab"), ("b", "fade")):
         (given / folder).mkdir(parents=True)
-        speech = espeak.spell(word)
+        speech = speech_synthesis.spell(word)
         soundfile.write(given / folder / "cab_bad.wav", speech.waveform, speech.rate)
     sources = [{"text": "cab bad"}, {"text": "cab-bad"}, *({"speech": given / folder / "cab_bad.wav"} for folder in "ab")]
     content = []

@@ -8,7 +8,7 @@ import pytest
 
 from jobs import progress
 from jobs.progress import shown
-from ms2sl.outbox import Outbox
+from ms2sl.tracking.outbox import Outbox
 
 
 @pytest.fixture(autouse=True)

@@ -9,15 +9,15 @@ import pytest
 from jobs.evaluate import EvaluateCommand, run
 from jobs.promotion import Promotion
 from jobs.train import TrainCommand
-from ms2sl import checkpoint
-from ms2sl.checkpoint import fingerprint, read_card
-from ms2sl.dataset import Dataset
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.errors import InputError
-from ms2sl.mlflow_server import connect
-from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.registry import pin
-from ms2sl.skeletons import HOLISTIC_178X3
-from ms2sl.tracking import Tracker, default_uri
+from ms2sl.model_uri import pin
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
+from ms2sl.tracking.mlflow_server import connect
+from ms2sl.tracking.tracker import Tracker, default_uri
+from ms2sl.training import checkpoint
+from ms2sl.training.checkpoint import fingerprint, read_card
 
 
 @pytest.fixture

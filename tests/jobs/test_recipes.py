@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from jobs import prepare, train
-from ms2sl.clip import Utterance
-from ms2sl.dataset import Dataset
-from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.types import Utterance
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from tests.corpora import builders
 from tests.features import checkpoints
 

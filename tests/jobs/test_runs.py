@@ -12,7 +12,7 @@ from jobs import runs, train
 from jobs.runs import claim, held, read_recipe
 from jobs.sweep.command import TuneCommand
 from jobs.train import TrainCommand
-from ms2sl.dataset import Dataset
+from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
 from tune_spaces import load_space
 

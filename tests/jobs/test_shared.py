@@ -19,7 +19,7 @@ DRIVER = """
 import json, sys, time
 import ray
 from jobs import evaluate, prepare, produce, train, tune
-from jobs.command import start_ray
+from jobs.cli import start_ray
 from jobs.shared import others
 from jobs.sweep.command import TuneCommand
 from ms2sl.errors import InputError

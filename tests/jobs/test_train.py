@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from jobs.train import TrainCommand, run
 from ms2sl.errors import InputError
-from ms2sl.model import task
+from ms2sl.systems.ms2sl import task
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 

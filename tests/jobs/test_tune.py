@@ -13,12 +13,13 @@ import pytest
 import yaml
 
 from jobs.sweep.command import TuneCommand
-from jobs.sweep.conclusion import conclude
+from jobs.sweep.report import conclude
 from jobs.tune import run
-from ms2sl.checkpoint import read_card
 from ms2sl.errors import InputError
-from ms2sl.sweep.ledger import QUALITY, Ledger, Trial
-from ms2sl.tracking import Tracker
+from ms2sl.evaluation.objective import QUALITY
+from ms2sl.sweep.trial_store import Ledger, Trial
+from ms2sl.tracking.tracker import Tracker
+from ms2sl.training.checkpoint import read_card
 from tune_spaces import load_space
 
 pytestmark = pytest.mark.slow

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from ms2sl.clip import Poses
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
+from ms2sl.data.types import Poses
 from ms2sl.metrics.dtw import dtw_paths
 from ms2sl.metrics.motion import diversity, dtw_mje, hand_dtw, jerk, joint_dtw, movement, wrist_distance
-from ms2sl.skeletons import HOLISTIC_49X2 as SKELETON
 
 
 def clip(n_frames: int, fps: float = 25.0, seed: int = 0) -> Poses:

@@ -12,14 +12,14 @@ import pytest
 from ray.exceptions import TaskCancelledError
 from starlette.requests import ClientDisconnect
 
-from ms2sl.checkpoint import read_card
-from ms2sl.clip import Poses
-from ms2sl.skeletons import HOLISTIC_49X2
-from serve.answers import Answers
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
+from ms2sl.data.types import Poses
+from ms2sl.training.checkpoint import read_card
 from serve.api import make
+from serve.middleware import Answers
 from serve.problems import Problem
 from serve.settings import Service
-from tests.serve.test_asking import FORM, field, form, recording
+from tests.serve.test_request_parsing import FORM, field, form, recording
 
 
 class Counted(list):

@@ -14,11 +14,12 @@ import requests
 import soundfile
 from PIL import Image
 
-from ms2sl.clip import Speech, Utterance
-from ms2sl.posefile import from_bytes, to_bytes
-from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.resampling import resample
-from ms2sl.skeletons import HOLISTIC_49X2
+from ms2sl.audio.speech import Speech
+from ms2sl.data.pose_format_io import from_bytes, to_bytes
+from ms2sl.data.resampling import resample
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
+from ms2sl.data.types import Utterance
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 pytestmark = pytest.mark.usefixtures("service")
 JSON = {"accept": "application/json"}

@@ -16,9 +16,9 @@ import pytest
 import soundfile
 
 from ms2sl.client import Client
+from ms2sl.data.pose_format_io import from_bytes
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.errors import InputError
-from ms2sl.posefile import from_bytes
-from ms2sl.skeletons import HOLISTIC_49X2
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "serving.md"
 SENTENCE = "cab bead face deaf " * 10

@@ -19,9 +19,9 @@ import psutil
 import pytest
 import requests
 
-from ms2sl import checkpoint
-from ms2sl.checkpoint import WEIGHTS, read_card
-from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
+from ms2sl.training import checkpoint
+from ms2sl.training.checkpoint import WEIGHTS, read_card
 
 pytestmark = pytest.mark.slow
 LONG = "cab bead face. " * 100

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ms2sl.checkpoint import read_card
-from ms2sl.clip import Poses
-from ms2sl.posefile import from_bytes
-from ms2sl.skeletons import HOLISTIC_49X2
+from ms2sl.data.pose_format_io import from_bytes
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
+from ms2sl.data.types import Poses
+from ms2sl.training.checkpoint import read_card
 from serve.formats import DRAWN, FORMATS, POSE, accepted, describe, head
 
 JSON, GIF, MP4 = "application/json", "image/gif", "video/mp4"

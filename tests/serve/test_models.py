@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import ray
 
-from ms2sl.checkpoint import fingerprint
 from ms2sl.errors import InputError
-from ms2sl.tracking import Tracker, default_uri
+from ms2sl.tracking.tracker import Tracker, default_uri
+from ms2sl.training.checkpoint import fingerprint
 from serve import app, models
-from serve.sampler import Sampler
+from serve.model_replica import Sampler
 
 CHAMPION = "models:/ms2sl@champion"
 LEFT_OUT = {"model": CHAMPION, "tracking": None}  # as in config.yaml

@@ -10,9 +10,9 @@ import requests
 import soundfile
 from PIL import Image
 
-from ms2sl.corpora.espeak import spell
-from ms2sl.posefile import from_bytes
-from ms2sl.skeletons import HOLISTIC_49X2
+from ms2sl.data.pose_format_io import from_bytes
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
+from ms2sl.data.speech_synthesis import spell
 from tests.serve.page_scripts import BLOCKED, CLICKED, COUNTED, SLOW, UNPLUGGED
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright: pip install playwright")

@@ -7,10 +7,10 @@ import pytest
 import requests
 from ray import serve
 
-from ms2sl.checkpoint import read_card
-from serve.frontend import Frontend
+from ms2sl.training.checkpoint import read_card
+from serve.ingress import Frontend
+from serve.model_replica import Sampler
 from serve.renderer import Renderer
-from serve.sampler import Sampler
 from serve.settings import Service
 
 

@@ -11,14 +11,15 @@ import pytest
 import soundfile
 
 from jobs.produce import ProduceCommand, run
+from ms2sl.audio.speech import SAMPLE_RATE, Speech
 from ms2sl.client import Client
-from ms2sl.clip import SAMPLE_RATE, Poses, Speech, Utterance
+from ms2sl.data.pose_format_io import from_bytes, to_bytes
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
+from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
+from ms2sl.inference.batch_output import OutputFolder
 from ms2sl.mlflow_model import SignModel
-from ms2sl.posefile import from_bytes, to_bytes
-from ms2sl.produced import OutputFolder
-from ms2sl.producers.ms2sl import MS2SLProducer
-from ms2sl.skeletons import HOLISTIC_49X2
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 STEPS, SEED, SECONDS = 1, 3, 2.0
 TEXTS = {

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ms2sl.sweep.front import front
+from ms2sl.evaluation.objective import LATENCY, QUALITY
 from ms2sl.sweep.front_plot import LINE, MOST, front_plot, spread
-from ms2sl.sweep.ledger import LATENCY, QUALITY, Trial
+from ms2sl.sweep.pareto import front
+from ms2sl.sweep.trial_store import Trial
 
 TITLES = ("letter error %", "milliseconds")
 

@@ -4,8 +4,9 @@ import math
 import numpy as np
 import pytest
 
+from ms2sl.evaluation.objective import QUALITY
 from ms2sl.sweep.importance import importance
-from ms2sl.sweep.ledger import QUALITY, Trial
+from ms2sl.sweep.trial_store import Trial
 
 NAMES = ("contrastive", "cycle", "agreement", "pseudo")
 

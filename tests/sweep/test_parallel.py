@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ms2sl.sweep.ledger import QUALITY, Trial
+from ms2sl.evaluation.objective import QUALITY
 from ms2sl.sweep.parallel import Scale, parallel_coordinates
 from ms2sl.sweep.plots import BEST
+from ms2sl.sweep.trial_store import Trial
 
 
 def trial(number: int, quality: float | None, name: str = "", **drawn) -> Trial:

@@ -10,11 +10,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ms2sl.evaluation.objective import LATENCY, QUALITY
 from ms2sl.sweep import plots
 from ms2sl.sweep.front_plot import front_plot
-from ms2sl.sweep.ledger import LATENCY, QUALITY, Trial
 from ms2sl.sweep.parallel import parallel_coordinates
 from ms2sl.sweep.plots import BEST, DEFAULT, changes, curve, importance_plot, learning_curves, logarithmic, png
+from ms2sl.sweep.trial_store import Trial
 
 
 def trial(number: int, values: list[float | None], **fields) -> Trial:

@@ -1,8 +1,9 @@
 import math
 
+from ms2sl.evaluation.objective import LATENCY, QUALITY
 from ms2sl.evaluation.tables import markdown
-from ms2sl.sweep.ledger import LATENCY, QUALITY, Trial
 from ms2sl.sweep.report import LONGEST_REASON, trials_table
+from ms2sl.sweep.trial_store import Trial
 
 METRICS = [("letter error %", QUALITY, 1, 1), ("ms", LATENCY, 1000, 0)]
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from ms2sl.sweep.ledger import Trial
+from ms2sl.sweep.trial_store import Trial
 from ms2sl.sweep.values import is_number, judged, shown, spans, swept
 
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from jobs.sweep.command import TuneCommand
+from ms2sl.config import flatten
 from ms2sl.errors import InputError
-from ms2sl.tracking import flatten
 from tune_spaces import Leaf, Space, load_space, nested, parse
 
 BUILT_IN = ("ablations", "architecture", "diffusion_steps", "loss_weights", "sampling")

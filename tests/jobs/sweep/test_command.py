@@ -6,8 +6,8 @@ import yaml
 
 from jobs.models import with_folders
 from jobs.sweep.command import FIXED, RECIPE, TuneCommand
+from ms2sl.config import flatten
 from ms2sl.errors import InputError
-from ms2sl.tracking import flatten
 from tune_spaces import load_space, parse
 
 CYCLE = {"losses": {"cycle": {"uniform": [0.1, 1.0]}}}

@@ -3,10 +3,10 @@
 import pytest
 from ray import cloudpickle, tune
 
-from jobs.sweep.bookkeeping import Bookkeeper
+from jobs.sweep.callbacks import Bookkeeper
 from jobs.sweep.search import pending, scheduler, searcher
-from ms2sl.sweep.ledger import Ledger
-from ms2sl.tracking import Tracker
+from ms2sl.sweep.trial_store import Ledger
+from ms2sl.tracking.tracker import Tracker
 from tests.jobs.sweep.examples import CYCLE, settled
 
 SECRETS = ("SECRETofthestore", "PASSWORDofmlflow")

@@ -5,7 +5,7 @@ from ray.tune.schedulers import PopulationBasedTraining
 
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.search import Asha, scheduler
-from ms2sl.sweep.ledger import Trial
+from ms2sl.sweep.trial_store import Trial
 from tests.jobs.sweep.examples import CYCLE, OWN, history, recipe, settled
 from tune_spaces import parse
 

@@ -8,9 +8,9 @@ from ray.tune.search import Searcher
 
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.search import Pending, key, listed, pending, searcher
+from ms2sl.config import flatten
 from ms2sl.errors import InputError
-from ms2sl.sweep.ledger import Trial
-from ms2sl.tracking import flatten
+from ms2sl.sweep.trial_store import Trial
 from tests.jobs.sweep.examples import CYCLE, OWN, history, recipe, settled
 from tune_spaces import load_space, parse
 

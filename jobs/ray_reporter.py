@@ -1,0 +1,57 @@
+"""The Reporter of Ray Train, and the callback that writes reports down for the driver."""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import ray.train
+import ray.train.torch
+from torch import nn
+
+from ms2sl.tracking.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+
+class RayReporter:
+    """A worker's side: rank, device, DDP, checkpoints and reports of Ray Train.
+
+    start: a checkpoint to go on from where the run has none of its own.
+    """
+
+    def __init__(self, start: Path | None = None):
+        context = ray.train.get_context()
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        self.start = start
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        return ray.train.torch.prepare_model(module)
+
+    def latest(self) -> Path | None:
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return self.start
+        self._copy = tempfile.TemporaryDirectory()  # lives as long as the reporter
+        return Path(checkpoint.to_directory(self._copy.name))
+
+    def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
+        saved = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint else None
+        ray.train.report(metrics | {"step": step}, checkpoint=saved, checkpoint_dir_name=f"step-{step:08d}")
+
+
+class WriteReports(ray.train.UserCallback):
+    """Runs in Ray Train's controller, which shares the driver's machine: the driver shows the reports and sends them to MLflow.
+
+    What is raised here would end the training.
+    """
+
+    def __init__(self, outbox: Outbox):
+        self.outbox = outbox
+
+    def after_report(self, run_context, metrics: list[dict], checkpoint) -> None:
+        values = dict(metrics[0])
+        try:
+            self.outbox.add_metrics(values, values.pop("step"))
+        except Exception:  # a full disk, most likely
+            log.exception("a report was not written to %s", self.outbox.path)

@@ -1,0 +1,34 @@
+"""Which clips are looked at: not the best ones alone."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ms2sl.data.types import Clip, Poses
+from ms2sl.evaluation.evaluator import Entry, Judge
+
+
+def worst_median_best(rows: Sequence[dict], sentences: bool, shown: int) -> list[tuple[str, str]]:
+    """``shown`` clips in thirds, each as ``worst``, ``median`` or ``best`` and its id, from rows of measures of one producer and seed.
+
+    Worst is what is read with the most edits (of sentences, what is the least likely), then what is farthest from the real hands.
+    """
+
+    def badness(row: dict) -> tuple[float, float]:
+        wrong = -row["log_likelihood"] if sentences else row["letter_edits"] / max(1, row["letters"])
+        return tuple(np.nan_to_num([wrong, row["hand_dtw"]], nan=np.inf))
+
+    ids = [row["id"] for row in sorted(rows, key=badness, reverse=True)]
+    shown = min(shown, len(ids))
+    ends, middle = (shown + 2) // 3, shown // 3
+    best = shown - ends - middle
+    start = (len(ids) - middle) // 2
+    start = min(max(start, ends), len(ids) - best - middle)
+    chosen = {"worst": ids[:ends], "median": ids[start : start + middle], "best": ids[len(ids) - best :]}
+    return [(rank, id) for rank, some in chosen.items() for id in some]
+
+
+def remade(judge: Judge, entries: Sequence[Entry], clip: Clip) -> Iterator[tuple[Entry, Poses]]:
+    """What each entry makes of a clip with its first seed: the same as was measured."""
+    for entry in entries:
+        yield entry, judge.produce(entry, [clip], entry.seeds[0])[0][0]

@@ -1,0 +1,116 @@
+"""One number for how well a checkpoint signs, to be minimised: by what is read in its samples, or how far they are from real signing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.types import Clip
+from ms2sl.errors import InputError
+from ms2sl.evaluation.aggregation import Result, Score, percentile_interval, summarise
+from ms2sl.evaluation.evaluator import Entry, Judge, columns, real_signing
+from ms2sl.evaluation.steps import latency
+from ms2sl.inference.sampling_config import Sampling
+from ms2sl.systems.back_translation import Reader
+from ms2sl.training.checkpoint import read_card
+
+QUALITY, LATENCY = "quality_loss", "latency"  # what a trial is judged by, both to be minimised; seconds
+ErrorName = Literal["letter_error", "word_error", "hand_dtw", "body_dtw", "dtw_mje"]  # the lower the better
+ScoreName = Literal[ErrorName, "bleu_1", "bleu_4", "chrf", "rouge_l", "log_likelihood"]
+REPORTED = ("letter_error", "log_likelihood", "hand_dtw", "amplitude", "jerk")  # beside the terms of the loss, one of which is "length"
+REPORTED_OF_SENTENCES = ("bleu_1", "bleu_4", "chrf", "log_likelihood", "hand_dtw", "amplitude", "jerk")
+STILL, WILD = 0.8, 1.25  # shares of real signers' speed that count as moving like them
+
+
+def guard(amplitude: float) -> float:
+    """1 for who moves 0.8 to 1.25 times as much as real signers; more, in proportion, for who moves less or more.
+
+    Distances alone are won by who hardly moves (regression to the mean), and a reader does not see trembling.
+    """
+    return max(1.0, STILL / max(amplitude, 0.01), amplitude / WILD)
+
+
+def shortfall(value: float, score: ScoreName) -> float:
+    """A score as something to minimise, 0 at best: an error or a distance as it is, what a per cent lacks of 100, a likelihood negated."""
+    if score in get_args(ErrorName):
+        return value
+    return -value if score == "log_likelihood" else 100 - value
+
+
+def usual_score(reader: Reader) -> ScoreName:
+    """By which a reader judges if nothing else is asked for."""
+    return "log_likelihood" if reader.sentences else "letter_error"
+
+
+def digits(score: ScoreName) -> int:
+    """That a score deserves after its point: distances in shoulder widths are small."""
+    return 4 if score in ("hand_dtw", "body_dtw", "dtw_mje") else 2
+
+
+class Quality:
+    """Judges checkpoints on the same clips, from each modality that they learned, with the same noise."""
+
+    def __init__(self, dataset: Dataset, reader: Reader, clips: Sequence[Clip], score: ScoreName | None = None, device: str = "cpu"):
+        self.dataset, self.reader, self.clips, self.device = dataset, reader, clips, device
+        self.score: ScoreName = score or usual_score(reader)
+        self._order = [clip.id for clip in clips]
+        self._spoken = all(clip.speech for clip in clips)
+        (self._real,) = self._columns(Judge(dataset, reader, device), real_signing())
+
+    def results(self, folder: Path, sampling: Sampling, seeds: Sequence[int] = (0,)) -> list[Result]:
+        """Scores from text, and from speech where all clips have it."""
+        judge = Judge(self.dataset, self.reader, self.device)
+        return [self._result(judge, entry) for entry in self._entries(folder, sampling, seeds)]
+
+    def metrics(self, folder: Path, sampling: Sampling) -> dict[str, float]:
+        """What a trial reports: the loss of quality, the latency (seconds for one utterance alone) and the scores behind it, each the
+        mean over modalities; and the score from each modality."""
+        entries, judge = self._entries(folder, sampling, (0,)), Judge(self.dataset, self.reader, self.device)
+        results = [self._result(judge, entry) for entry in entries]
+        names = REPORTED_OF_SENTENCES if self.reader.sentences else REPORTED
+        found = {name: np.mean([result.value(name) for result in results]) for name in names if name in results[0].scores}
+        found |= {f"{self.score}_{result.modality}": result.value(self.score) for result in results}
+        found[QUALITY] = self.loss(results)
+        found[LATENCY] = self._latency(judge, entries[0])
+        return {name: float(value) for name, value in found.items()}
+
+    def loss(self, results: Sequence[Result]) -> float:
+        """What is minimised: the mean over modalities of the shortfall times the guard of the amplitude."""
+        return float(np.mean([shortfall(r.value(self.score), self.score) * guard(r.value("amplitude")) for r in results]))
+
+    def latency(self, folder: Path, sampling: Sampling) -> float:
+        """Seconds of computing for one utterance alone, from the first modality."""
+        return self._latency(Judge(self.dataset, self.reader, self.device), self._entries(folder, sampling, (0,))[0])
+
+    def _latency(self, judge: Judge, entry: Entry) -> float:
+        return latency(judge.producer(entry), [clip.utterance(entry.modality) for clip in self.clips])
+
+    def gap(self, results: Sequence[Result], others: Sequence[Result]) -> Score:
+        """By how much more is lost here than there, from the modalities that both were judged from and without the guard, with a 95 %
+        interval that resamples clips in pairs (NaN of chrF). NaN where they share no modality."""
+        shared = {r.modality for r in results} & {r.modality for r in others}
+        if not shared:
+            return Score(np.nan, np.nan, np.nan, ())
+        results, others = ([r for r in some if r.modality in shared] for some in (results, others))
+        value = np.mean([shortfall(r.value(self.score), self.score) for r in results])
+        value -= np.mean([shortfall(r.value(self.score), self.score) for r in others])
+        mine, theirs = (np.mean([self._resampled(result) for result in some], axis=0) for some in (results, others))
+        return Score(float(value), *percentile_interval(mine - theirs), ())
+
+    def _resampled(self, result: Result) -> np.ndarray:
+        return shortfall(result.resampled.get(self.score, np.array([np.nan])), self.score)
+
+    def _entries(self, folder: Path, sampling: Sampling, seeds: Sequence[int]) -> list[Entry]:
+        learned = [modality for modality in read_card(folder, "ms2sl").learned if self._spoken or modality == "text"]
+        if not learned:
+            raise InputError(f"{folder} never learned text, and not all of the {len(self.clips)} clips to judge on have speech")
+        shared = sampling.model_dump() | {"kind": "ms2sl", "source": str(folder), "seeds": tuple(seeds)}
+        return [Entry(name="ms2sl", modality=modality, **shared) for modality in learned]
+
+    def _result(self, judge: Judge, entry: Entry) -> Result:
+        return summarise(entry.name, entry.modality, self._columns(judge, entry), self._real)
+
+    def _columns(self, judge: Judge, entry: Entry) -> list[dict[str, np.ndarray]]:
+        return columns(judge.rows(entry, self.clips), entry, self._order)

@@ -1,0 +1,53 @@
+"""A task of training whose validation also says how good its samples are."""
+
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ms2sl.config import Config
+from ms2sl.data.collate import Batch
+from ms2sl.data.dataset import Dataset
+from ms2sl.evaluation.evaluator import chosen_clips
+from ms2sl.evaluation.objective import Quality, ScoreName
+from ms2sl.inference.sampling_config import Sampling
+from ms2sl.systems import back_translation
+from ms2sl.systems.ms2sl.task import MS2SLTask
+
+
+class Judging(Config):
+    """By which reader and score, on how many clips of the validation split, and sampled how."""
+
+    reader: Path
+    score: ScoreName | None = None
+    clips: int = 64
+    sampling: Sampling = Sampling()
+
+    def quality(self, dataset: Dataset, device: str = "cpu") -> Quality:
+        """Raises InputError if the folder holds no reader."""
+        clips = chosen_clips(dataset, dataset.validation, self.clips)
+        return Quality(dataset, back_translation.load(self.reader, device), clips, self.score, device)
+
+
+class JudgedTask:
+    """MS2SL, judged at each validation by the very checkpoint that would be kept, on rank 0 alone: others need no quality."""
+
+    def __init__(self, task: MS2SLTask, quality: Quality | None, sampling: Sampling):
+        self.task, self.quality, self.sampling = task, quality, sampling
+        self.module, self.collate = task.module, task.collate
+
+    def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        return self.task.loss(module, batch, generator)
+
+    def validate(self, weights: dict[str, torch.Tensor], rank: int, world_size: int, device: torch.device) -> dict[str, float]:
+        """Also the metrics of ``Quality``, on rank 0."""
+        metrics = self.task.validate(weights, rank, world_size, device)
+        if rank:
+            return metrics
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(Path(folder), weights)
+            return metrics | self.quality.metrics(Path(folder), self.sampling)
+
+    def save(self, folder: Path, weights: dict[str, torch.Tensor]) -> None:
+        self.task.save(folder, weights)

@@ -1,0 +1,289 @@
+"""What batch production reads and writes: utterances in, a folder of `.pose` files and Parquet out.
+
+``poses/<id>.pose`` are the files; ``parts/*.parquet`` are one table of the same poses (columns as in a shard). A part is
+written after its files, whole or not at all, and is the proof that its utterances are done.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ms2sl.config import Config
+from ms2sl.data.pose_format_io import to_bytes
+from ms2sl.data.shards import decode_poses, encode_confidence, encode_poses, write_parquet
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.types import Clip, Poses, Utterance
+from ms2sl.errors import InputError
+from ms2sl.inference.numbering import Place, numbered
+from ms2sl.inference.one_by_one import produce_each
+from ms2sl.inference.producer import Producer
+from ms2sl.inference.recordings import Recording, find_recordings, read_in_groups
+from ms2sl.io.atomic import replacing, write_files
+from ms2sl.io.file_names import FETCHED, check_name, file_name, is_junk, nfc, own_name
+from ms2sl.io.storage import Location
+from ms2sl.io.tables import kind_of, read_lines, read_table
+from ms2sl.nn.diffusion import SamplerName
+from ms2sl.text_normalization import normalise
+from ms2sl.training.checkpoint import fingerprint
+
+COLUMNS = {"id": ("id",), "text": ("text",)}  # of a table of utterances
+LISTED = 5  # faults in an error
+
+
+class Settings(Config):
+    """What decides the poses; a folder holds those of one setting only."""
+
+    model: str
+    steps: int
+    guidance: float
+    sampler: SamplerName = "ddim"  # which is what made a folder that does not say
+    seed: int
+    duration: float | None
+
+    @classmethod
+    def of(cls, model: Path, **options) -> "Settings":
+        """``model`` is recorded by the hash of its weights, so that a retrained model is another."""
+        return cls(model=fingerprint(model), **options)
+
+
+class Outcome(NamedTuple):
+    """Of a batch: how many were made, ids and reasons of those that could not be, and a remark on each of the others that was odd."""
+
+    made: int
+    failed: list[tuple[str, str]]
+    remarks: list[str]
+
+
+class Given(NamedTuple):
+    """What there is to produce; ids and reasons of what cannot be read; and how many of what else is in the folder, by suffix."""
+
+    utterances: list[Utterance | Recording]
+    unreadable: dict[str, str]
+    others: Counter[str]
+
+
+class OutputFolder:
+    """The folder of one production."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def claim(self, settings: Settings) -> None:
+        """Raises InputError if the folder holds what was made with other settings, or something else altogether."""
+        record = self.path / "settings.json"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not record.exists():
+                if any(path.name != FETCHED and (not is_junk(path.name) or path.is_dir()) for path in self.path.iterdir()):
+                    raise InputError(f"{self.path} is not empty and holds no production: choose another --out")
+                write_files(self.path, {record.name: settings.model_dump_json(indent=1).encode()})
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be used for output: {error.strerror}") from None
+        before, now = json.loads(record.read_text()), settings.model_dump(mode="json")
+        changed = sorted(key for key, field in Settings.model_fields.items() if now[key] != before.get(key, field.default))
+        if changed:
+            raise InputError(f"{self.path} holds signing made with another {', '.join(changed)}: choose another --out")
+
+    def done(self) -> set[str]:
+        """Ids of the utterances that are finished."""
+        return set(self._made())
+
+    def missing(self, given: Sequence[Utterance | Recording]) -> list[Utterance | Recording]:
+        """Those that are not finished, or were finished with another text or recording; of these, what was made is deleted."""
+        made = self._made()
+        missing = [each for each in given if each.id not in made or not _is_of(each, *made[each.id])]
+        self._forget({each.id for each in missing} & made.keys())
+        return missing
+
+    def earlier(self, given: Sequence[Utterance | Recording]) -> list[str]:
+        """Ids of what was made and is none of these: of a list as it was before, or of another one."""
+        return sorted(self.done() - {each.id for each in given})
+
+    def numbered(self, given: Given) -> Given:
+        """With ids for what has none of its own (``ms2sl.inference.numbering``)."""
+        texts = {name: text for name, (text, _) in self._made().items()}
+        return Given(*numbered(given.utterances, given.unreadable, texts), given.others)
+
+    def own_name(self, title: str, content: bytes) -> str:
+        """The name, without suffix, of the files of a single text or recording: that of its title, or one with an ending of its own where
+        the folder has that name for something else. ``names.json`` says for what; some file systems take capitals for small letters.
+        """
+        plain, own = file_name(title), own_name(title, content)
+        record, key = self.path / "names.json", plain.casefold()
+        try:
+            known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+        except (OSError, ValueError) as error:
+            raise InputError(f"{record} cannot be read ({error}): delete it, or choose another --out") from None
+        if known.setdefault(key, "" if (self.path / f"{plain}.pose").exists() else own) != own:
+            return own
+        with replacing(record) as temporary:
+            temporary.write_text(json.dumps(known, indent=1, ensure_ascii=False), encoding="utf-8")
+        return plain
+
+    def _made(self) -> dict[str, tuple[str | None, str | None]]:
+        """By id, the text and the digest of what was made."""
+        rows = (row for part in self._parts() for row in _read_columns(part, ("id", "text", "digest")).to_pylist())
+        return {row["id"]: (row["text"], row.get("digest")) for row in rows}
+
+    def _forget(self, ids: set[str]) -> None:
+        """Deletes what was made of them."""
+        for part in self._parts() if ids else ():
+            names = pq.read_table(part, columns=["id"])["id"].to_pylist()
+            if ids.isdisjoint(names):
+                continue
+            table = pq.read_table(part)
+            table = table.filter([name not in ids for name in names])
+            if len(table):
+                write_parquet(Location(part), table)
+            else:
+                part.unlink()
+        for name in ids:
+            (self.path / "poses" / f"{name}.pose").unlink(missing_ok=True)
+
+    def clips(self) -> Iterator[Clip]:
+        """What was produced, part after part."""
+        for part in self._parts():
+            table = pq.read_table(part)
+            skeleton = Skeleton.model_validate_json(table.schema.metadata[b"skeleton"])
+            for row in table.to_pylist():
+                yield Clip(row["id"], "", "und", "und", text=row["text"], poses=decode_poses(row, skeleton))
+
+    def _parts(self) -> list[Path]:
+        return sorted(path for path in (self.path / "parts").glob("*.parquet") if not is_junk(path.name))
+
+    def produce(self, producer: Producer, utterances: Sequence[Utterance | Recording], *, seed: int) -> Outcome:
+        """Produces and writes a batch. Recordings are read here, no more at once than fit in memory."""
+        made, failed, remarks = 0, [], []
+        digests = {each.id: content_digest(each) for each in utterances}
+        for group in read_in_groups(utterances, failed):
+            produced = []
+            for utterance, result in zip(group, produce_each(producer, group, seed=seed), strict=True):
+                try:
+                    check_name(utterance.id, "the id")
+                    if isinstance(result, InputError):
+                        raise result
+                    produced.append((utterance, result))
+                    remarks += ["; ".join(utterance.speech.remarks)] if utterance.speech and utterance.speech.remarks else []
+                except InputError as error:
+                    failed.append((utterance.id, str(error)))
+            if produced:
+                self._write(*zip(*produced, strict=True), producer, digests)
+            made += len(produced)
+        return Outcome(made, failed, remarks)
+
+    def _write(self, utterances: Sequence[Utterance], produced: Sequence[Poses], producer: Producer, digests: Mapping[str, str]) -> None:
+        for utterance, poses in zip(utterances, produced, strict=True):
+            with replacing(self.path / "poses" / f"{utterance.id}.pose") as temporary:
+                temporary.write_bytes(to_bytes(poses, producer.skeleton))
+        rows = [
+            {
+                "id": utterance.id,
+                "text": utterance.text,
+                "digest": digests[utterance.id],
+                "fps": poses.fps,
+                "n_frames": poses.n_frames,
+                "poses": encode_poses(poses),
+                "confidence": encode_confidence(poses),
+            }
+            for utterance, poses in zip(utterances, produced, strict=True)
+        ]
+        name = hashlib.blake2b("\n".join(sorted(row["id"] for row in rows)).encode(), digest_size=8).hexdigest()
+        table = pa.Table.from_pylist(rows).replace_schema_metadata({b"skeleton": producer.skeleton.model_dump_json()})
+        write_parquet(Location(self.path / "parts" / f"{name}.parquet"), table)
+
+    def write_failures(self, failed: dict[str, str]) -> None:
+        """``failed.json``: ids and reasons; no such file if nothing failed."""
+        path = self.path / "failed.json"
+        if failed:
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(failed, indent=1, ensure_ascii=False), encoding="utf-8")
+        else:
+            path.unlink(missing_ok=True)
+
+
+def content_digest(utterance: Utterance | Recording) -> str:
+    """Hash of the text or the recording; what was made of another is not taken for this one's."""
+    if isinstance(utterance, Recording):
+        return utterance.digest()
+    speech = utterance.speech.waveform.tobytes() if utterance.speech else b""
+    return hashlib.blake2b(speech or (utterance.text or "").encode(errors="surrogatepass"), digest_size=8).hexdigest()
+
+
+def _is_of(given: Utterance | Recording, text: str | None, digest: str | None) -> bool:
+    """Whether what was made of a text or a recording is of this one; before there were digests, folders knew the texts alone."""
+    return digest == content_digest(given) if digest is not None else text is None or " ".join(nfc(text).split()) == given.text
+
+
+def _read_columns(part: Path, columns: Sequence[str]) -> pa.Table:
+    """Those of the columns that the part has."""
+    there = pq.read_schema(part).names
+    return pq.read_table(part, columns=[column for column in columns if column in there])
+
+
+def read_utterances(path: Path, seconds: float | None = None) -> Given:
+    """Utterances of a folder of recordings, which are not read yet, or of a file of texts.
+
+    A text file (.txt) has one utterance a line; a table (.csv, .tsv, .jsonl, .parquet) has a column ``text`` and perhaps ``id``.
+    Raises InputError if there is nothing to read, a column is missing or an id is not unique.
+    """
+    path = Location(path).local_path()
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    others: Counter[str] = Counter()
+    if path.is_dir():
+        (utterances, others), unreadable = find_recordings(path), {}
+        _check_ids((each.id, str(path)) for each in utterances)
+    else:
+        utterances, unreadable = _read_texts(path)
+    if not utterances and not unreadable:
+        raise InputError(f"{path} holds no {'recording, but ' + counted(others) if others else 'utterance'}")
+    return Given([replace(item, seconds=seconds) for item in utterances], unreadable, others)
+
+
+def counted(kinds: Counter[str]) -> str:
+    """``2 .txt, 1 folder``."""
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _read_texts(path: Path) -> tuple[list[Utterance], dict[str, str]]:
+    utterances, unreadable, places = [], {}, []
+    for place, name, text in _texts(Location(path)):
+        places.append((name, place))
+        try:
+            utterances.append(Utterance(name, text=normalise(text)))
+        except InputError as error:
+            unreadable[name] = str(error)
+    _check_ids(places)
+    return utterances, unreadable
+
+
+def _check_ids(places: Iterable[tuple[str, str]]) -> None:
+    """Raises InputError that lists the ids that cannot name a file, or were seen before, with their places."""
+    faults, seen = [], {}
+    for name, place in places:
+        try:
+            check_name(name, f"{place}: the id")
+        except InputError as error:
+            faults.append(str(error))
+        if name in seen:
+            faults.append(f"{place}: the id '{name}' stands there twice, first in {seen[name].rpartition(', ')[2]}")
+        seen.setdefault(name, place)
+    if faults:
+        raise InputError("; ".join(faults[:LISTED]) + f"; and {len(faults) - LISTED} more like that" * (len(faults) > LISTED))
+
+
+def _texts(where: Location) -> Iterator[tuple[str, str, str]]:
+    """Line, id and text of each; those without an id are numbered from 0."""
+    if kind_of(where, texts=True) == "text":
+        texts = ((f"{where}, line {number}", {"text": line}) for number, line in enumerate(read_lines(where), start=1) if line.strip())
+    else:
+        texts = read_table(where, COLUMNS, required=("text",))
+    for number, (place, row) in enumerate(texts):
+        yield place, nfc(row["id"]) if "id" in row else Place(f"{number:06d}"), row.get("text", "")

@@ -1,0 +1,88 @@
+"""Folders of recordings as utterances, each read where it is signed: unpacked they take 40 MB for ten minutes."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ms2sl.audio.decoding import LONGEST, SUFFIXES
+from ms2sl.audio.speech import SAMPLE_RATE, Speech
+from ms2sl.data.types import Utterance
+from ms2sl.errors import InputError
+from ms2sl.io.file_names import check_name, file_kind, is_junk, nfc, own_name
+from ms2sl.io.name_matching import unique_ids
+from ms2sl.io.storage import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """An utterance whose speech is still in its file. seconds: as of an Utterance."""
+
+    id: str
+    path: Path
+    seconds: float | None = None
+
+    def digest(self) -> str:
+        """Hash of the file; "" if it cannot be read."""
+        try:
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+        except OSError:
+            return ""
+
+    def read(self) -> Utterance:
+        """Raises InputError if the file cannot be read or is no recording."""
+        return Utterance(self.id, speech=read_speech(self.path), seconds=self.seconds)
+
+
+def read_speech(path: Path) -> Speech:
+    """A recording at ``SAMPLE_RATE``. Raises InputError if the file cannot be read or is none."""
+    try:
+        return Speech.decode(Location(path).local_path().read_bytes(), path.name, rate=SAMPLE_RATE)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def find_recordings(folder: Path) -> tuple[list[Recording], Counter[str]]:
+    """The recordings directly in a folder, by name, and how many of what else is there, by suffix; what operating systems leave aside.
+
+    Their ids are their names without suffix; where two have the same, with it, and where it cannot name a file, made so that it can.
+    """
+    there = sorted(item for item in folder.iterdir() if not is_junk(item.name))
+    kinds = ["folder" if item.is_dir() else item.suffix.lower() for item in there]
+    files = [item for item, kind in zip(there, kinds, strict=True) if kind in SUFFIXES]
+    ids = unique_ids([_id(file.stem) for file in files], [""] * len(files), [nfc(file.name) for file in files])
+    found = [Recording(name, file.absolute()) for name, file in zip(ids, files, strict=True)]
+    return found, Counter(kind or "file without suffix" for kind in kinds if kind not in SUFFIXES)
+
+
+def hidden(where: Path) -> Counter[str]:
+    """How many files and folders in a folder are what operating systems leave, or hidden, by kind."""
+    return Counter(file_kind(item.name) for item in where.iterdir() if is_junk(item.name)) if where.is_dir() else Counter()
+
+
+def _id(stem: str) -> str:
+    try:
+        return check_name(nfc(stem))
+    except InputError:
+        return own_name(stem, os.fsencode(stem))
+
+
+def read_in_groups(
+    utterances: Sequence[Utterance | Recording], failed: list[tuple[str, str]], longest: float = LONGEST
+) -> Iterator[list[Utterance]]:
+    """The utterances with their speech, in order, in groups that end with the one that brings them to ``longest`` seconds of speech;
+    ids and reasons of those that cannot be read are added to ``failed``."""
+    group: list[Utterance] = []
+    for each in utterances:
+        try:
+            group.append(each.read() if isinstance(each, Recording) else each)
+        except InputError as error:
+            failed.append((each.id, str(error)))
+        if sum(one.speech.seconds for one in group if one.speech) >= longest:
+            yield group
+            group = []
+    if group:
+        yield group

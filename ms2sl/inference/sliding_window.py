@@ -1,0 +1,151 @@
+"""Signing of any length, window by window: each goes on from the frames before it, so motion joins and memory stays flat."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+
+import numpy as np
+
+from ms2sl.data.resampling import joined
+from ms2sl.data.types import Poses, Utterance
+from ms2sl.errors import InputError
+from ms2sl.inference.segmentation import cut, halve
+from ms2sl.training.checkpoint import ModelCard
+
+BEFORE, BLEND = 0.64, 0.96  # seconds
+ASKED = 4  # pieces
+SHORTEST = 4  # frames of a signing
+LONGEST_SECONDS = 3600.0  # that may be asked for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Consecutive frames of the signing of utterances one after another.
+
+    pieces, lengths: the utterances that it touches, and the frames of each. first: frame of them at which it begins; frames: how many.
+    known: normalised joints ``(k, joints, dims)`` of its first frames, made before, and weight ``(k,)``: how far to keep to them.
+    """
+
+    pieces: tuple[Utterance, ...]
+    lengths: tuple[int, ...]
+    first: int
+    frames: int
+    known: np.ndarray | None
+    weight: np.ndarray
+    seed: int
+
+
+class Signing:
+    """The way through the signing of pieces, one after another: tell the lengths of what is ``unmeasured`` until nothing is, make the
+    next ``window``, tell what was ``made`` of it, and so on until there is no window any more.
+
+    size: frames of a window, or more where that is too short. A window begins ``BEFORE`` the end of what is finished and keeps to it;
+    through ``BLEND``, which the window before it made without knowing what follows, it departs from that little by little. A piece that
+    takes longer than a window is halved.
+    """
+
+    def __init__(self, pieces: Iterable[Utterance], size: int, fps: float, seed: int):
+        self.before, self.blend = round(BEFORE * fps), round(BLEND * fps)
+        self.size, self.seed = max(size, 2 * (self.before + self.blend)), seed
+        self._waiting = iter(pieces)
+        self._again: deque[Utterance] = deque()  # pieces to be measured before those that wait
+        self._asked: list[Utterance] = []
+        self._ahead: deque[tuple[Utterance, int]] = deque()  # pieces with their frames, from the one in which the window begins
+        self._exact, self._counted = 0.0, 0  # frames of all that was measured
+        self._first = 0
+        self._known: np.ndarray | None = None
+        self._weight = np.zeros(0, np.float32)
+        self.ended = False
+
+    @classmethod
+    def of(cls, utterance: Utterance, card: ModelCard, seed: int) -> "Signing":
+        """Of an utterance of any length, by a model. Raises InputError if the length that is asked for is impossible."""
+        check_duration(utterance)
+        if utterance.seconds is not None:
+            utterance = replace(utterance, seconds=max(utterance.seconds, SHORTEST / card.fps))
+        return cls(cut(utterance, card), card.longest, card.fps, seed)
+
+    def can_begin(self, everything: bool) -> bool:
+        """Whether what is measured makes a window. everything: whether the pieces that it was given are all that there are."""
+        total = sum(n for _, n in self._ahead)
+        return total > self._first + self.size or (everything and not self.unmeasured())
+
+    def unmeasured(self) -> Sequence[Utterance]:
+        """The pieces whose lengths must be known before the next window; none if it can be made."""
+        if not self._asked and sum(n for _, n in self._ahead) <= self._first + self.size:
+            self._asked = list(islice(chain(_popping(self._again), self._waiting), ASKED))
+        return self._asked
+
+    def measured(self, lengths: Sequence[float]) -> None:
+        """Frames of each that was ``unmeasured``; they are rounded such that their sum is right."""
+        again: list[Utterance] = []
+        for piece, frames in zip(self._asked, lengths, strict=True):
+            halves = halve(piece) if frames > self.size else ()
+            if again or halves:
+                again += halves or (piece,)
+                continue
+            self._exact += frames
+            n = round(round(self._exact, 6)) - self._counted
+            self._counted += n
+            if n:
+                self._ahead.append((piece, n))
+        self._again.extendleft(reversed(again))
+        self._asked = []
+
+    def window(self) -> Window | None:
+        """The next one; None if all is made."""
+        if self.ended:
+            return None
+        begin, end, touched = 0, self._first + self.size, []
+        for piece, frames in self._ahead:
+            if begin < end:
+                touched.append((piece, frames))
+            begin += frames
+        pieces, lengths = zip(*touched, strict=True)
+        return Window(pieces, lengths, self._first, min(self.size, begin - self._first), self._known, self._weight, self.seed)
+
+    def made(self, poses: Poses) -> Poses:
+        """The frames that are finished by the poses of the window."""
+        total, hard = sum(n for _, n in self._ahead), int((self._weight == 1).sum())
+        self.ended = self._first + poses.n_frames == total
+        end = poses.n_frames - (0 if self.ended else self.blend)
+        self._known = poses.joints[end - self.before :]
+        self._weight = np.concatenate([np.ones(self.before), np.linspace(1, 0, self.blend + 2)[1:-1]]).astype(np.float32)
+        self._first += end - self.before
+        while self._ahead and self._ahead[0][1] <= self._first:
+            self._first -= self._ahead.popleft()[1]
+        return Poses(poses.joints[hard:end], poses.confidence[hard:end], poses.fps)
+
+
+def _popping(pieces: deque[Utterance]) -> Iterator[Utterance]:
+    while pieces:
+        yield pieces.popleft()
+
+
+def sign_all(
+    signings: Sequence[Signing],
+    measure: Callable[[Sequence[Utterance]], Sequence[float]],
+    sample: Callable[[Sequence[Window]], Sequence[Poses]],
+) -> list[Poses]:
+    """Goes through signings side by side, so that their windows share batches; returns all that each of them made."""
+    finished: list[list[Poses]] = [[] for _ in signings]
+    going = list(range(len(signings)))
+    while going:
+        while asked := [(i, piece) for i in going for piece in signings[i].unmeasured()]:
+            lengths = iter(measure([piece for _, piece in asked]))
+            for i in dict.fromkeys(i for i, _ in asked):
+                signings[i].measured([next(lengths) for _ in signings[i].unmeasured()])
+        windows = {i: window for i in going if (window := signings[i].window())}
+        for i, poses in zip(windows, sample(list(windows.values())), strict=True):
+            finished[i].append(signings[i].made(poses))
+        going = list(windows)
+    return [joined(parts) for parts in finished]
+
+
+def check_duration(utterance: Utterance) -> None:
+    """Raises InputError if it asks for an impossible length."""
+    if utterance.seconds is not None and not 0 < utterance.seconds <= LONGEST_SECONDS:
+        raise InputError(
+            f"{utterance.id}: a duration of {utterance.seconds} s is impossible; it must be above 0 and at most {LONGEST_SECONDS:.0f} s"
+        )

@@ -1,0 +1,38 @@
+"""Files that are there whole or not at all."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ms2sl.errors import InputError
+from ms2sl.io.file_names import check_name
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path``, which takes its place if the block ends well and vanishes if not.
+
+    Raises InputError where the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}; free space there or choose another folder") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Writes each, by its name, into the folder; returns their paths. Raises InputError as ``check_name`` and ``replacing`` do."""
+    paths = {folder / check_name(name): content for name, content in files.items()}
+    for path, content in paths.items():
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    return list(paths)

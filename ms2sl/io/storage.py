@@ -1,0 +1,206 @@
+"""Files and folders, on this machine or in any store that pyarrow knows."""
+
+import hashlib
+import posixpath
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+from pyarrow import fs
+
+from ms2sl.errors import InputError
+from ms2sl.io.atomic import replacing
+from ms2sl.io.file_names import check_inside, is_junk
+from ms2sl.io.stored_names import is_undecodable, path_of, stored_path
+from ms2sl.io.uri import public, public_uri
+
+NOT_UTF8 = "its name is not UTF-8: rename it"
+FAULTS = (pa.ArrowException, OSError, UnicodeError)  # of a store; a name that is no UTF-8
+
+
+class Location:
+    """A local path, or a URI of pyarrow: ``s3://bucket/folder``, ``gs://…``, ``hdfs://…``.
+
+    Options of the store stand in its query, as pyarrow reads them
+    (``s3://bucket/folder?endpoint_override=host:9000&scheme=http``); credentials come from where the store's own tools find them,
+    or stand in the URI. ``str`` and ``repr`` leave them out; ``uri`` and a pickled copy have them.
+    All methods raise InputError where the store cannot be reached or what is asked for is not there.
+    """
+
+    def __init__(self, where: "str | Path | Location"):
+        text = where.uri if isinstance(where, Location) else str(where)
+        self.is_local = "://" not in text
+        self.base, _, self.query = (str(Path(text).absolute()), "", "") if self.is_local else text.partition("?")
+        self.base = self.base.rstrip("/")
+
+    @property
+    def uri(self) -> str:
+        """The absolute path or the whole URI, with the credentials in it: to open, never to show."""
+        return f"{self.base}?{self.query}" if self.query else self.base
+
+    def __str__(self) -> str:
+        return self.base.encode(errors="backslashreplace").decode() if self.is_local else public_uri(self.uri)
+
+    def __repr__(self) -> str:
+        return f"Location({str(self)!r})"
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Location) and self.uri == other.uri
+
+    def __hash__(self) -> int:
+        return hash(self.uri)
+
+    def __reduce__(self):
+        return Location, (self.uri,)
+
+    def __truediv__(self, name: str) -> "Location":
+        """``name`` within this folder; it may have several parts. Raises InputError for one that would lead out of it."""
+        inside = check_inside(name, self)
+        joined = f"{self.base}/{inside if self.is_local else quote(inside)}"
+        return Location(f"{joined}?{self.query}" if self.query else joined)
+
+    def resolve(self, path: str) -> "Location":
+        """What a user's own option names, seen from this folder: a path below it, or a whole URI.
+
+        From a local folder it may also lead out of it or be absolute; from a folder in a store, that raises InputError.
+        """
+        if "://" in path:
+            return Location(path)
+        if not self.is_local:
+            return self / path if path else self
+        return Location(posixpath.normpath(posixpath.join(self.base, path)))
+
+    @property
+    def name(self) -> str:
+        last = posixpath.basename(self.base)
+        return last if self.is_local else unquote(last)
+
+    @property
+    def stem(self) -> str:
+        return posixpath.splitext(self.name)[0]
+
+    @cached_property
+    def _store(self) -> tuple[fs.FileSystem, str]:
+        if self.is_local:
+            return fs.LocalFileSystem(), self.base
+        try:
+            return fs.FileSystem.from_uri(self.uri)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise InputError(f"{self} names no store that pyarrow knows: {self._reason(error)}") from None
+
+    def _info(self) -> fs.FileInfo:
+        store, _ = self._store
+        try:
+            return store.get_file_info(self._stored_path())
+        except FAULTS as error:
+            raise InputError(f"{self} cannot be reached: {self._reason(error)}") from None
+
+    def _stored_path(self) -> str:
+        """The path of what is there under this name in another normal form of Unicode, each part of it; its own if nothing is."""
+        store, path = self._store
+        key = "" if self.is_local else f"{'/'.join(self.base.split('/')[:3])}?{self.query}"
+        return stored_path(store, key, path)
+
+    def local_path(self) -> Path:
+        """Of a local file, for what opens paths alone."""
+        assert self.is_local
+        return Path(self._stored_path() if self._is_utf8() else self.base)
+
+    def exists(self) -> bool:
+        return self._info().type != fs.FileType.NotFound
+
+    def stamp(self) -> str:
+        """Of a file its size and the time of its last change, of a folder those of all files in it; "" if it does not exist. Another where
+        something else was put under the same name."""
+        info = self._info()
+        if info.type == fs.FileType.NotFound:
+            return ""
+        files = [info] if info.type == fs.FileType.File else self._listing(recursive=True)
+        told = [(posixpath.basename(path_of(each)), each.size, each.mtime_ns) for each in files if each.type == fs.FileType.File]
+        return hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()
+
+    def is_folder(self) -> bool:
+        return self._info().type == fs.FileType.Directory
+
+    def open(self) -> pa.NativeFile:
+        """The file, for reading anywhere in it."""
+        store, _ = self._store
+        try:
+            return store.open_input_file(self._stored_path())
+        except FileNotFoundError:
+            self._check_name()
+            raise InputError(f"{self} does not exist") from None
+        except FAULTS as error:
+            raise InputError(f"{self} cannot be read: {self._reason(error)}") from None
+
+    def read_bytes(self) -> bytes:
+        with self.open() as file:
+            try:
+                return file.read()
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(f"{self} cannot be read: {self._reason(error)}") from None
+
+    def read_text(self) -> str:
+        """UTF-8, with or without a byte order mark."""
+        try:
+            return self.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self} is not UTF-8 text (byte {error.start})") from None
+
+    def write(self, content: bytes | pa.Buffer) -> None:
+        """The whole file or none of it: stores show an object when its upload is complete, a local file is renamed into place."""
+        if self.is_local:
+            with replacing(Path(self.base)) as temporary:
+                temporary.write_bytes(content)
+            return
+        store, path = self._store
+        try:
+            with store.open_output_stream(path) as file:
+                file.write(content)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{self} cannot be written: {self._reason(error)}") from None
+
+    def children(self, junk: bool = False) -> Iterator["Location"]:
+        """Files and folders directly in this folder, by name; none if it does not exist, and without junk (``is_junk``) unless it is asked
+        for."""
+        yield from (self / posixpath.basename(path_of(info)) for info in self._listing(recursive=False, junk=junk))
+
+    def folders(self) -> Iterator["Location"]:
+        """The folders among its children."""
+        found = self._listing(recursive=False)
+        yield from (self / posixpath.basename(path_of(info)) for info in found if info.type == fs.FileType.Directory)
+
+    def files(self, junk: bool = False) -> Iterator[str]:
+        """Names of all files below this folder, relative to it and in order, without junk unless it is asked for."""
+        below = len(self._stored_path().rstrip("/")) + 1
+        yield from (path_of(info)[below:] for info in self._listing(recursive=True, junk=junk) if info.type == fs.FileType.File)
+
+    def _listing(self, recursive: bool, junk: bool = False) -> list[fs.FileInfo]:
+        store, _ = self._store
+        try:
+            path = self._stored_path()
+            found = store.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
+        except FAULTS as error:
+            raise InputError(f"{self} cannot be listed: {self._reason(error)}") from None
+        if not found:
+            self._check_name()
+        below = len(path.rstrip("/")) + 1
+        kept = (info for info in found if junk or not any(map(is_junk, path_of(info)[below:].split("/"))))
+        return sorted(kept, key=path_of)
+
+    def _is_utf8(self) -> bool:
+        return not any("\ud800" <= character <= "\udfff" for character in self.base)
+
+    def _check_name(self) -> None:
+        """Raises InputError if nothing is found here because the name is not UTF-8; listings have such names with ``\\xe9`` in them."""
+        if self.is_local and is_undecodable(self.base):
+            raise InputError(f"{self} cannot be read: {NOT_UTF8}")
+
+    def _reason(self, error: Exception) -> str:
+        """What pyarrow says, in a line; it repeats a URI that it does not understand."""
+        if isinstance(error, UnicodeError):
+            return NOT_UTF8
+        lines = str(error).replace(self.uri, str(self)).splitlines()
+        return public(lines[0]).removeprefix("[Errno 2] ") if lines else type(error).__name__

@@ -1,0 +1,81 @@
+"""The book of a sweep: one JSON file a trial, written whole at every change, from which a sweep goes on after any end."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, ValidationError
+
+from ms2sl.config import Config, flatten
+from ms2sl.errors import InputError
+from ms2sl.io.atomic import write_files
+from ms2sl.io.file_names import is_junk
+
+Outcome = Literal["open", "finished", "stopped", "diverged", "failed"]
+
+
+class Trial(Config):
+    """A trial and what is known of it.
+
+    recipe: what was drawn, nested as in a recipe. name: ``default`` or of a variant, or "". history: a row for each judgement, with
+    ``step`` and every metric. outcome: ``open`` until it has ended: ``finished``, ``stopped`` by the scheduler, ``diverged`` or
+    ``failed`` (``reason`` says why). checkpoint: folder of its last one. run_id: its run in MLflow.
+    """
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")  # a metric may be NaN, and null would be none on return
+
+    number: int
+    recipe: dict[str, Any]
+    name: str = ""
+    history: tuple[dict[str, float], ...] = ()
+    outcome: Outcome = "open"
+    reason: str = ""
+    checkpoint: str | None = None
+    run_id: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def label(self) -> str:
+        return f"{self.number} ({self.name})" if self.name else str(self.number)
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """Values by dotted name, such as ``losses.cycle``."""
+        return dict(flatten(self.recipe))
+
+    @property
+    def step(self) -> int:
+        return int(self.history[-1]["step"]) if self.history else 0
+
+    def until(self, step: int) -> "Trial":
+        """As if it had been no further than this step."""
+        return self.model_copy(update={"history": tuple(row for row in self.history if row["step"] <= step)})
+
+    def value(self, metric: str) -> float:
+        """The last one reported; NaN if it was never."""
+        return next((row[metric] for row in reversed(self.history) if metric in row), float("nan"))
+
+
+class Ledger:
+    """The trials of a sweep, in a folder of their own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def trials(self) -> list[Trial]:
+        """In the order of their numbers. Raises InputError if one cannot be read."""
+        found = (path for path in self.folder.glob("*.json") if not is_junk(path.name))
+        return sorted(map(_read, found), key=lambda trial: trial.number)
+
+    def write(self, trial: Trial) -> None:
+        write_files(self.folder, {f"{trial.number:05d}.json": trial.model_dump_json(indent=1).encode()})
+
+
+def _read(path: Path) -> Trial:
+    try:
+        return Trial.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{path} holds no whole trial ({where or 'JSON'}: {first['msg']}); delete it, and that trial is run again"
+        ) from None

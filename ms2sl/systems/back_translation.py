@@ -1,0 +1,36 @@
+"""What is signed, read back as text: how produced signing is judged. Readers are trained on real signing only."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ms2sl.data.types import Poses
+from ms2sl.systems import recogniser
+from ms2sl.systems.translator import model, task
+from ms2sl.training import checkpoint
+
+
+class Reader(Protocol):
+    """Reads signing, given as normalised poses. ``sentences``: whether it reads those, and not letters."""
+
+    sentences: bool
+
+    def read(self, clips: Sequence[Poses]) -> list[str]:
+        """What is signed, as plain text."""
+        ...
+
+    def likelihoods(self, clips: Sequence[Poses], texts: Sequence[str]) -> list[float]:
+        """Mean log-likelihood of a piece (letter, word) of what should have been signed; NaN for a text that it could never read."""
+        ...
+
+    def embeddings(self, clips: Sequence[Poses]) -> np.ndarray:
+        """Its mean state while it reads ``(clips, width)``: where signing lies in a space that no producer was trained in."""
+        ...
+
+
+def load(folder: Path, device: str = "cpu") -> Reader:
+    """The recogniser of letters or the back-translator in a checkpoint folder. Raises InputError if it holds neither."""
+    kind = checkpoint.read_card(folder, recogniser.KIND, model.KIND).kind
+    return (recogniser if kind == recogniser.KIND else task).load(folder).to(device)

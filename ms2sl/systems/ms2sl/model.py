@@ -1,0 +1,230 @@
+"""MS2SL: the whole model, and the loss of one batch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from ms2sl.config import Config
+from ms2sl.data.collate import Batch
+from ms2sl.data.normalization import PoseSpace
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.features.base import Features
+from ms2sl.nn.diffusion import SCHEDULES, ObjectiveName, SamplerName, ScheduleName, diffuse, sample
+from ms2sl.nn.losses import cosine_distance, ctc_loss, info_nce, masked_mean
+from ms2sl.nn.transformer import check_heads, length_mask
+from ms2sl.systems.ms2sl.condition_encoders import Aligner, Condition, ConditionEncoder, Prior
+from ms2sl.systems.ms2sl.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
+from ms2sl.systems.ms2sl.losses import LossWeights, agreement_loss, bone_loss, denoise_loss, position_loss, velocity_loss
+
+BOTH = 0.2  # share of the clips with text and speech that are conditioned on both
+
+
+class ModelConfig(Config):
+    """Shape of MS2SL."""
+
+    width: int = Field(192, gt=0, multiple_of=8, description="width of all transformers")
+    heads: int = Field(4, gt=0, description="attention heads")
+    encoder_layers: int = Field(2, gt=0, description="layers of each of the text, speech and sign encoders")
+    denoiser_layers: int = Field(4, gt=0, description="layers of the denoiser")
+    patch: Literal[1, 2, 4] = Field(2, description="frames a token")
+    embedding: int = Field(128, gt=0, description="size of the joint space")
+    speech_rate: float = Field(12.5, gt=0, description="speech tokens a second")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout in all transformers")
+    schedule: ScheduleName = Field(
+        "linear", description="path from pose to noise: linear (flow), cosine (diffusion) or none (regression in one step)"
+    )
+    objective: ObjectiveName = Field(
+        "clean", description="what the denoiser predicts: the clean pose, or the velocity along the path, from which it follows"
+    )
+    null_condition: float = Field(0.1, ge=0, lt=1, description="share of training clips without condition, for guidance")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "ModelConfig":
+        check_heads(self.width, self.heads)
+        return self
+
+    @model_validator(mode="after")
+    def _path(self) -> "ModelConfig":
+        if self.schedule == "none" and self.objective == "velocity":
+            raise ValueError("without a path (schedule none) there is no velocity: choose objective clean, or schedule linear or cosine")
+        return self
+
+
+@dataclass(slots=True)
+class Part:
+    """A window of frames of a longer signing, of which some are made already (diffusion models complete what is given of a sample:
+    Lugmayr et al. 2022, RePaint; Tevet et al. 2023, MDM).
+
+    first ``(B,)``: frame of the whole at which the window begins; whole ``(B,)``: frames of the whole.
+    known ``(B, F, joints, dims)``: normalised poses; weight ``(B, F)``: how far the result is to be them, from 0 to 1.
+    """
+
+    first: torch.Tensor
+    whole: torch.Tensor
+    known: torch.Tensor
+    weight: torch.Tensor
+
+
+class MS2SL(nn.Module):
+    """Shapes: B batch, F frames, T frame tokens, N condition tokens, W width, E embedding."""
+
+    def __init__(self, config: ModelConfig, skeleton: Skeleton, text: Features, speech: Features):
+        super().__init__()
+        self.config, self.skeleton = config, skeleton
+        self.schedule = SCHEDULES[config.schedule]
+        self.space = PoseSpace(skeleton)
+        features = skeleton.n_joints * skeleton.dims
+        shape = {"width": config.width, "heads": config.heads, "dropout": config.dropout}
+        encoder = shape | {"layers": config.encoder_layers, "embedding": config.embedding}
+        self.text = ConditionEncoder(text, **encoder, speech_rate=config.speech_rate)
+        self.speech = ConditionEncoder(speech, **encoder, speech_rate=config.speech_rate)
+        self.sign = SignEncoder(features, patch=config.patch, **encoder)
+        self.aligner = Aligner(config.width)
+        self.text_to_speech, self.speech_to_text = Prior(config.width), Prior(config.width)
+        self.ctc = nn.Linear(config.width, text.vocabulary + 1) if text.vocabulary else None
+        self.log_scale = nn.Parameter(torch.tensor(2.7))
+        self.null = nn.Parameter(torch.zeros(config.width))
+        self.denoiser = Denoiser(features, layers=config.denoiser_layers, patch=config.patch, **shape)
+        self.register_buffer("limbs", torch.from_numpy(skeleton.limbs), persistent=False)
+
+    def forward(self, batch: Batch, weights: LossWeights, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """The terms of the loss, unweighted, and their weighted sum as ``loss``.
+
+        generator: on the CPU; it decides conditions, times and noise.
+        """
+        posed, has_text, has_speech = batch.n_frames > 0, batch.n_text > 0, batch.n_speech > 0
+        x0, known = self.space.encode(batch.poses, batch.seen)
+        text, speech = self.text(batch.text, batch.n_text), self.speech(batch.speech, batch.n_speech)
+        frames = x0.shape[1]
+        times = patch_times(frames, self.config.patch, x0.device)
+        along_text, along_speech = self.aligner(text, batch.n_frames, times), self.aligner(speech, batch.n_frames, times)
+        pseudo_speech, pseudo_text = self.text_to_speech(along_text), self.speech_to_text(along_speech)
+
+        choice = self._choose(has_text, has_speech, weights.pseudo > 0, generator)
+        along_both = (along_text + along_speech) / 2
+        aligned = torch.stack([self.null.expand_as(along_text), along_text, along_speech, pseudo_text, pseudo_speech, along_both])
+        aligned = aligned[choice, torch.arange(len(batch), device=x0.device)]
+        sources = (self.null.expand(len(batch), 1, -1), text.tokens, speech.tokens)
+        from_text, from_speech = ((choice == one) | (choice == pseudo) | (choice == 5) for one, pseudo in ((1, 4), (2, 3)))
+        context = torch.cat(sources, dim=1)
+        context_mask = torch.cat([(choice == 0)[:, None], text.mask & from_text[:, None], speech.mask & from_speech[:, None]], dim=1)
+
+        t = torch.rand(len(batch), generator=generator).to(x0.device)
+        noise = torch.randn(x0.shape, generator=generator).to(x0.device)
+        noisy = diffuse(x0, noise, t, self.schedule) * self._real(batch.n_frames, frames)
+        predicted = self._denoise(noisy, t, batch.n_frames, aligned, context, context_mask)
+
+        poses = self.space.decode(predicted)
+        signs = self.sign(x0, batch.n_frames)
+        returned = self._returned(predicted, known, batch.n_frames)
+        target = joint_embedding([text.embedding * from_text[:, None], speech.embedding * from_speech[:, None]]).detach()
+        both = has_text & has_speech
+        # The modality that more clips have learns more, and is the one to follow.
+        speech_share = has_speech.sum() / (has_text.sum() + has_speech.sum()).clamp(min=1)
+        shared = both[:, None] & posed[:, None] & patch_mask(batch.n_frames, frames, self.config.patch)
+        losses = {
+            "denoise": denoise_loss(predicted, x0, known),
+            "velocity": velocity_loss(predicted, x0, known),
+            "position": position_loss(poses, batch.poses, batch.seen),
+            "bone": bone_loss(poses, batch.poses, batch.seen, self.limbs),
+            "length": masked_mean(text.length_nll(batch.n_frames), has_text & posed)
+            + masked_mean(speech.length_nll(batch.n_frames), has_speech & posed),
+            "contrastive": info_nce(text.embedding, signs, has_text & posed, self.log_scale)
+            + info_nce(speech.embedding, signs, has_speech & posed, self.log_scale)
+            + info_nce(text.embedding, speech.embedding, both, self.log_scale),
+            "cycle": cosine_distance(returned, target, posed & (choice > 0)),
+            "agreement": (1 - speech_share) * agreement_loss(along_speech, along_text, shared)
+            + speech_share * agreement_loss(along_text, along_speech, shared),
+            "pseudo": cosine_distance(pseudo_speech, along_speech.detach(), shared)
+            + cosine_distance(pseudo_text, along_text.detach(), shared),
+        }
+        if self.ctc is not None:
+            tokens = speech.mask.sum(dim=1)
+            losses["ctc"] = ctc_loss(self.ctc(speech.tokens), tokens, batch.text, batch.n_text, both)
+        return losses | {"loss": sum(getattr(weights, name) * loss for name, loss in losses.items())}
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Keys of what ``forward`` returns."""
+        return ("loss", *(name for name in LossWeights.model_fields if name != "ctc" or self.ctc is not None))
+
+    def _choose(self, has_text, has_speech, pseudo: bool, generator) -> torch.Tensor:
+        """What each row is conditioned on ``(B,)``: 0 nothing, 1 text, 2 speech, 3 pseudo-text from speech, 4 pseudo-speech from text,
+        5 text and speech.
+
+        Both modalities get the same share where pseudo-features stand in for the missing one.
+        """
+        draw = torch.rand(2, len(has_text), generator=generator).to(has_text.device)
+        wants_speech = draw[0] < 0.5
+        either = torch.where((draw[0] - 0.5).abs() < BOTH / 2, 5, torch.where(wants_speech, 2, 1))
+        without_speech = torch.where(wants_speech & pseudo, 4, 1)
+        without_text = torch.where(wants_speech | (not pseudo), 2, 3)
+        choice = torch.where(has_speech, torch.where(has_text, either, without_text), without_speech)
+        return torch.where((draw[1] < self.config.null_condition) | ~(has_text | has_speech), 0, choice)
+
+    def _denoise(self, noisy: torch.Tensor, t: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
+        """The predicted clean features ``(B, F, D)``, whatever the denoiser's objective. given: what it takes after ``t``."""
+        output = self.denoiser(noisy, t, *given)
+        return output if self.config.objective == "clean" else self.schedule.clean(noisy, output, t[:, None, None])
+
+    def _real(self, n_frames: torch.Tensor, frames: int) -> torch.Tensor:
+        """bool ``(B, F, D)``: features of frames within the length and of joints that the corpus has."""
+        return length_mask(n_frames, frames)[..., None] & self.space.used
+
+    def _returned(self, predicted, known, n_frames) -> torch.Tensor:
+        """Embedding of the denoised pose. The sign encoder is held fixed, or it would learn to forgive."""
+        fixed = {name: value.detach() for name, value in self.sign.named_parameters()}
+        return functional_call(self.sign, fixed, (predicted * known, n_frames))
+
+    def conditions(self, batch: Batch) -> Mapping[str, Condition]:
+        return {"text": self.text(batch.text, batch.n_text), "speech": self.speech(batch.speech, batch.n_speech)}
+
+    @torch.no_grad()
+    def embed_signs(self, batch: Batch) -> torch.Tensor:
+        """Unit vectors of real or produced poses ``(B, E)``."""
+        return self.sign(self.space.encode(batch.poses, batch.seen)[0], batch.n_frames)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        conditions: Sequence[Condition],
+        n_frames: torch.Tensor,
+        noise: torch.Tensor,
+        steps: int,
+        guidance: float = 1.0,
+        sampler: SamplerName = "ddim",
+        part: Part | None = None,
+    ) -> torch.Tensor:
+        """Normalised poses ``(B, F, joints, dims)`` from noise ``(B, F, joints * dims)``; F is a multiple of 4, rows end at ``n_frames``.
+
+        conditions: text, speech or both. guidance: 1 follows the condition, more exaggerates it (Ho & Salimans 2022: null + guidance
+        (conditional - null)). part: of the signing of the conditions; None is all of it.
+        """
+        times = patch_times(noise.shape[1], self.config.patch, noise.device)
+        whole, times = (n_frames, times) if part is None else (part.whole, times + part.first[:, None])
+        aligned = torch.stack([self.aligner(condition, whole, times) for condition in conditions]).mean(dim=0)
+        context = torch.cat([condition.tokens for condition in conditions], dim=1)
+        context_mask = torch.cat([condition.mask for condition in conditions], dim=1)
+        nothing = self.null.expand_as(aligned), self.null.expand(len(noise), 1, -1), torch.ones_like(context_mask[:, :1])
+        real = self._real(n_frames, noise.shape[1])
+        known = None if part is None else self.space.encode(part.known, self.space.seen.expand(part.known.shape[:3]))[0]
+
+        def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            predicted = self._denoise(x * real, t, n_frames, aligned, context, context_mask)
+            if guidance != 1.0:
+                free = self._denoise(x * real, t, n_frames, *nothing)
+                predicted = free + guidance * (predicted - free)
+            return predicted if part is None else torch.lerp(predicted, known, part.weight[..., None])
+
+        return self.space.decode(sample(denoise, noise, steps, self.schedule, sampler))
+
+
+def joint_embedding(embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The unit vector ``(B, E)`` between unit vectors of one clip; rows of zeros count for nothing."""
+    return F.normalize(torch.stack(list(embeddings)).sum(dim=0), dim=-1)

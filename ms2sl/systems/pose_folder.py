@@ -1,0 +1,42 @@
+"""What anybody else produced, as a folder of `.pose` files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ms2sl.data.pose_format_io import from_bytes
+from ms2sl.data.resampling import resample
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.types import Poses, Utterance
+from ms2sl.errors import InputError
+from ms2sl.io.file_names import is_junk, nfc
+from ms2sl.io.name_matching import by_name
+
+
+class PoseFolder:
+    """``<id>.pose`` of each utterance, in the folder or in its folder ``poses``, whatever the size of the picture and the frame rate.
+
+    Raises InputError if the folder holds no such files.
+    """
+
+    name = "folder"
+
+    def __init__(self, folder: Path, skeleton: Skeleton, fps: float):
+        found = [path for place in (folder, folder / "poses") for path in sorted(place.glob("*.pose")) if not is_junk(path.name)]
+        self.files, twins = by_name((path.stem, path) for path in found)
+        if twins:
+            raise InputError(f"{folder} has several files of one name: {'; '.join(list(twins.values())[:10])}")
+        if not self.files:
+            raise InputError(f"{folder} holds no .pose files: name them by the ids of the clips")
+        self.skeleton, self.fps = skeleton, fps
+
+    def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
+        return [self._read(utterance) for utterance in utterances]
+
+    def _read(self, utterance: Utterance) -> Poses:
+        path = self.files.get(nfc(utterance.id))
+        if path is None:
+            raise InputError(f"{utterance.id}: there is no {utterance.id}.pose")
+        try:
+            return resample(self.skeleton.normalise(from_bytes(path.read_bytes(), self.skeleton).poses), self.fps)
+        except (InputError, OSError) as error:
+            raise InputError(f"{path}: {error}") from None

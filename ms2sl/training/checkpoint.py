@@ -1,0 +1,154 @@
+"""A checkpoint is a folder: ``config.json`` + ``model.safetensors``, and beside them the state from which training resumes.
+
+Nothing in it is unpickled. ``model.safetensors`` holds the averaged (EMA) weights, which are the ones to use.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ms2sl import __version__
+from ms2sl.config import Config, explain
+from ms2sl.data.dataset import DatasetCard
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.types import Placement
+from ms2sl.errors import InputError
+from ms2sl.features.base import Features
+
+ConfigType = TypeVar("ConfigType", bound=Config)
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class ModelCard(Config):
+    """``config.json``: all that is needed to use the weights, and where they came from.
+
+    kind: which model; model: its configuration; recipe: how it was trained.
+    characters: those of the training texts. fps: frames a second of what it makes. longest: frames of the longest training clip.
+    placement: where training clips stand in their pictures, the median. learned: modalities that it met in training.
+    vocabulary: of a back-translator, as its tokenizer is written. description: of the corpus, in a sentence.
+    """
+
+    kind: str
+    model: dict
+    skeleton: Skeleton
+    text: Features
+    speech: Features
+    characters: str
+    fps: float
+    longest: int
+    placement: Placement | None = None
+    learned: tuple[str, ...] = ("text", "speech")
+    spoken_languages: tuple[str, ...] = ()
+    signed_languages: tuple[str, ...] = ()
+    description: str = ""
+    vocabulary: str | None = None
+    recipe: dict = Field(default_factory=dict)
+    commit: str | None = None
+    version: str = __version__
+
+    @classmethod
+    def of(cls, kind: str, model: Config, dataset: DatasetCard, **extra) -> "ModelCard":
+        """The card of a model that is trained on ``dataset``."""
+        train, hidden = dataset.splits["train"], extra.get("recipe", {}).get("hide", {})
+        there = {"text": train.with_text, "speech": train.with_speech}
+        return cls(
+            kind=kind,
+            model=model.model_dump(mode="json"),
+            skeleton=dataset.skeleton,
+            text=dataset.text,
+            speech=dataset.speech,
+            characters=dataset.characters,
+            fps=dataset.fps,
+            longest=train.longest,
+            placement=dataset.placement,
+            spoken_languages=dataset.spoken_languages,
+            signed_languages=dataset.signed_languages,
+            description=dataset.corpus.get("description", ""),
+            learned=tuple(modality for modality, clips in there.items() if clips and hidden.get(modality, 0) < 1),
+            **extra,
+        )
+
+
+def save(folder: Path, card: ModelCard, weights: dict[str, torch.Tensor]) -> None:
+    """Writes the two files into ``folder``, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def read_card(folder: Path, *kinds: str) -> ModelCard:
+    """Raises InputError if the folder is no checkpoint, or one of another kind of model."""
+    try:
+        card = ModelCard.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{folder} is no checkpoint: it has no {CONFIG}; a trained model is in runs/<name>/model") from None
+    except (ValidationError, UnicodeDecodeError):
+        raise InputError(f"{folder / CONFIG} is damaged or of another version") from None
+    if card.kind not in kinds:
+        raise InputError(f"{folder} holds a {card.kind} model, not a {' or '.join(kinds)} model")
+    return card
+
+
+def fingerprint(folder: Path) -> str:
+    """Of the weights: another for each model. Raises InputError if they cannot be read."""
+    try:
+        return hashlib.blake2b((folder / WEIGHTS).read_bytes(), digest_size=8).hexdigest()
+    except OSError as error:
+        raise InputError(f"{folder / WEIGHTS} cannot be read: {error.strerror}") from None
+
+
+def model_config(card: ModelCard, kind: type[ConfigType], folder: Path) -> ConfigType:
+    """The model's configuration. Raises InputError if this version does not know it."""
+    try:
+        return kind.model_validate(card.model)
+    except ValidationError as error:
+        raise InputError(f"{folder / CONFIG} describes a model that this version does not know: {explain(error, kind)}") from None
+
+
+def load_weights(module: nn.Module, folder: Path) -> None:
+    """Raises InputError if the weights are missing, damaged or do not fit."""
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except FileNotFoundError:
+        raise InputError(f"{folder} has no {WEIGHTS}") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{folder / WEIGHTS} is damaged: {error}") from None
+    own = module.state_dict()
+    wrong = {name for name in own if name not in weights or weights[name].shape != own[name].shape} | (weights.keys() - own.keys())
+    if wrong:
+        raise InputError(f"the weights in {folder} do not fit its {CONFIG}: {', '.join(sorted(wrong)[:3])}")
+    module.load_state_dict(weights)
+
+
+def check_skeleton(card: ModelCard, skeleton: Skeleton, folder: Path) -> None:
+    """Raises InputError if the checkpoint is of another skeleton."""
+    if card.skeleton != skeleton:
+        raise InputError(
+            f"the checkpoint {folder} is of skeleton {card.skeleton.name}, but the data are of {skeleton.name}: train a model on these data"
+        )
+
+
+def publish(source: Path, target: Path) -> None:
+    """Copies the two files of a checkpoint to the folder ``target``, in the place of what it held; it is there whole or not at all."""
+    temporary, earlier = (target.with_name(f".{target.name}.{secrets.token_hex(4)}") for _ in range(2))
+    try:
+        temporary.mkdir(parents=True)
+        for name in (CONFIG, WEIGHTS):
+            shutil.copyfile(source / name, temporary / name)
+        if target.exists():
+            os.replace(target, earlier)
+        os.replace(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)

@@ -1,0 +1,48 @@
+"""Training in this process alone, without Ray: for tests, notebooks and comparisons."""
+
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ms2sl.data.batch_sampler import Plan, cut
+from ms2sl.data.collate import Batch, Collate
+
+
+class LocalReporter:
+    """One rank. Keeps what was reported in ``history`` and the last checkpoint in ``folder`` (nowhere if it is None)."""
+
+    rank, world_size = 0, 1
+
+    def __init__(self, folder: Path | None = None, device: str = "cpu"):
+        self.folder, self.device = folder, torch.device(device)
+        self.history: list[dict[str, float]] = []
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        return module.to(self.device)
+
+    def latest(self) -> Path | None:
+        found = sorted(self.folder.glob("step-*")) if self.folder else []
+        return found[-1] if found else None
+
+    def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
+        self.history.append({"step": step} | metrics)
+        if checkpoint and self.folder:
+            earlier = self.latest()
+            partial = self.folder / f".step-{step:08d}"
+            shutil.copytree(checkpoint, partial, dirs_exist_ok=True)
+            partial.rename(self.folder / f"step-{step:08d}")
+            if earlier:
+                shutil.rmtree(earlier)
+
+
+def local_batches(plan: Plan, collate: Collate, start: int) -> Iterator[Batch]:
+    """The batches of this rank from step ``start`` on, for ever; the same as those that Ray streams."""
+    epoch, skip = divmod(start, plan.steps_per_epoch)
+    while True:
+        blocks = (rows.read() for rows in plan.epoch(epoch))
+        yield from map(collate, islice(cut(blocks, plan, epoch), skip, None))
+        epoch, skip = epoch + 1, 0

@@ -1,0 +1,197 @@
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from ms2sl.data.batch_sampler import COLUMNS, Plan, cut, split_batches
+from ms2sl.data.collate import Collate
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.shards import read_shard
+from ms2sl.errors import InputError
+from ms2sl.training.local import local_batches
+from tests.conftest import BYTES, LOG_MEL
+
+
+def rows(n: int, seed: int = 0) -> pa.Table:
+    """Rows with the lengths of sentences: log-normal, 20 to 400 frames."""
+    lengths = np.random.default_rng(seed).lognormal(4.5, 0.6, n).clip(20, 400).astype(np.int32)
+    return pa.table({"id": [f"{seed}-{i}" for i in range(n)], "n_frames": lengths})
+
+
+def plan(n: int, batch: int = 32, shards: int = 4, **options) -> Plan:
+    return Plan([(f"shard-{i}", n // shards) for i in range(shards)], batch, **{"seed": 0} | options)
+
+
+def dealt(sizes: list[int], batch: int, world_size: int, epoch: int, seed: int = 0) -> list[list[list[str]]]:
+    """Of each rank, the ids of each of its batches of one epoch of shards of these sizes."""
+    shards = [(f"shard-{i}", clips) for i, clips in enumerate(sizes)]
+    tables = {name: rows(clips, seed=i) for i, (name, clips) in enumerate(shards)}
+    plans = [Plan(shards, batch, seed, rank, world_size) for rank in range(world_size)]
+    read = [[tables[part.shard].slice(part.start, part.stop - part.start) for part in each.epoch(epoch)] for each in plans]
+    return [ids(cut(blocks, each, epoch, pool_batches=3)) for each, blocks in zip(plans, read, strict=True)]
+
+
+def ids(batches) -> list[list[str]]:
+    return [batch["id"].to_pylist() for batch in batches]
+
+
+def test_every_clip_comes_once_in_an_epoch_and_no_batch_is_larger_than_asked_for():
+    batches = ids(cut([rows(1000)], plan(1000), 0))
+    assert sorted(name for batch in batches for name in batch) == sorted(rows(1000)["id"].to_pylist())
+    assert {len(batch) for batch in batches} == {31, 32}
+
+
+def test_the_same_seed_gives_the_same_batches_and_another_epoch_others():
+    def first(epoch):
+        return ids(cut([rows(1000)], plan(1000), epoch))
+
+    assert first(0) == first(0)
+    assert first(0) != first(1)
+
+
+def test_it_does_not_matter_where_blocks_begin():
+    table = rows(1000)
+    pieces = [table.slice(start, 77) for start in range(0, 1000, 77)]
+    assert ids(cut(pieces, plan(1000), 0)) == ids(cut([table], plan(1000), 0))
+
+
+def test_padding_is_at_most_a_tenth():
+    batches = list(cut([rows(4096)], plan(4096), 0))
+    real = sum(int(batch["n_frames"].to_numpy().sum()) for batch in batches)
+    padded = sum(-(-int(batch["n_frames"].to_numpy().max()) // 4) * 4 * len(batch) for batch in batches)
+    assert padded / real <= 1.1
+
+
+def test_long_and_short_batches_come_in_no_order():
+    lengths = [batch["n_frames"].to_numpy().mean() for batch in cut([rows(4096)], plan(4096), 0)]
+    assert lengths != sorted(lengths)
+
+
+SIZES = {
+    "as prepared": [10, 10, 10, 4],
+    "a short last shard": [256, 44],
+    "one clip in a shard": [1] * 9,
+    "unequal": [3, 50, 0, 7, 1, 0, 21],
+    "one": [37],
+    "a few": [2, 3],
+}
+
+
+@pytest.mark.parametrize(
+    ("shards", "world_size"), [(name, n) for name, sizes in SIZES.items() for n in (1, 2, 3, 5, 8, 37) if n <= sum(sizes)]
+)
+@pytest.mark.parametrize("batch", [1, 4, 64])
+def test_ranks_share_all_clips_of_every_epoch_and_make_the_same_number_of_steps(shards, world_size, batch):
+    sizes = SIZES[shards]
+    everyone = sorted(name for i, clips in enumerate(sizes) for name in rows(clips, seed=i)["id"].to_pylist())
+    for epoch in range(3):
+        ranks = dealt(sizes, batch, world_size, epoch)
+        assert sorted(name for batches in ranks for each in batches for name in each) == everyone
+        assert len({len(batches) for batches in ranks}) == 1
+        for at_one_step in zip(*ranks, strict=True):
+            lengths = [len(each) for each in at_one_step]
+            assert max(lengths) - min(lengths) <= 1
+            assert 1 <= min(lengths) <= max(lengths) <= max(batch, 2)
+
+
+@pytest.mark.parametrize(("sizes", "workers", "steps"), [([256, 44], 2, 3), ([256] * 11 + [184], 8, 6), ([256] * 121 + [70], 64, 8)])
+def test_a_short_last_shard_starves_nobody(sizes, workers, steps):
+    plans = [Plan([(f"shard-{i}", n) for i, n in enumerate(sizes)], 64, 0, rank, workers) for rank in range(workers)]
+    assert [each.steps_per_epoch for each in plans] == [steps] * workers
+    assert sum(sum(each.batch_sizes) for each in plans) == sum(sizes)
+
+
+def test_a_rank_reads_other_rows_in_another_epoch_and_the_same_in_the_same():
+    sizes = [40] * 6
+    assert dealt(sizes, 8, 4, epoch=1) == dealt(sizes, 8, 4, epoch=1)
+    first, second = ({name for batch in dealt(sizes, 8, 4, epoch)[0] for name in batch} for epoch in (0, 1))
+    assert first != second
+
+
+def test_fewer_clips_than_workers_are_refused():
+    assert plan(8, world_size=8).steps_per_epoch == 1
+    with pytest.raises(InputError, match="8 training clips cannot feed 9 workers: use at most 8"):
+        plan(8, world_size=9)
+
+
+def test_a_shard_of_another_number_of_clips_than_described_is_refused(tiny_dataset):
+    (place, clips), *_ = Dataset(tiny_dataset).shards("train")
+    [part] = Plan([(place, clips + 1)], 4, seed=0).epoch(0)
+    with pytest.raises(InputError, match=rf"train-00000\.parquet has {clips} clips, and {clips + 1} by the description"):
+        part.read()
+
+
+def test_a_batch_holds_what_the_rows_hold(tiny_dataset):
+    dataset = Dataset(tiny_dataset)
+    table = read_shard(dataset.shards("train")[0][0], COLUMNS)
+    batch = Collate(dataset.skeleton, BYTES, LOG_MEL)(table)
+    clips = list(dataset.clips("train"))[: len(table)]
+    for i, clip in enumerate(clips):
+        n = int(batch.n_frames[i])
+        assert n == clip.poses.n_frames
+        assert torch.equal(batch.poses[i, :n], torch.from_numpy(clip.poses.joints))
+        assert not batch.seen[i, n:].any()
+        assert bytes(batch.text[i, : batch.n_text[i]].tolist()).decode() == (clip.text or "")
+        assert bool(batch.n_speech[i] == 0) == (clip.speech is None)
+
+
+def test_neither_blocks_nor_empty_blocks_matter_over_many_pools():
+    table = rows(1000)
+    pieces = [table.slice(start, 77) for start in range(0, 1000, 77)]
+    pieces.insert(3, table.slice(0, 0))
+    one, other = (ids(cut(blocks, plan(1000, batch=16), 0, pool_batches=4)) for blocks in ([table], pieces))
+    assert one == other
+    assert sorted(name for batch in one for name in batch) == sorted(table["id"].to_pylist())
+
+
+def features(n: int, size: int, kind: pa.DataType) -> pa.Table:
+    """Rows of ``size`` bytes of zeros each, in chunks of 100 that share one buffer."""
+    zeros = pa.py_buffer(bytes(100 * size))
+    offsets = pa.py_buffer((np.arange(101, dtype=np.int64 if kind == pa.large_binary() else np.int32) * size).tobytes())
+    chunks = [pa.Array.from_buffers(kind, 100, [None, offsets, zeros])] * (n // 100)
+    return rows(n).append_column("speech_features", pa.chunked_array(chunks))
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()], ids=str)
+def test_a_pool_may_hold_more_than_2_gib_and_its_rows_are_not_copied(kind):
+    table = features(2000, 2**31 // 1900, kind)
+    assert table["speech_features"].nbytes > 2**31
+    before = pa.total_allocated_bytes()
+    batches = list(cut([table], plan(2000, batch=64), 0, pool_bytes=2**40))
+    assert sorted(name for batch in ids(batches) for name in batch) == sorted(table["id"].to_pylist())
+    assert pa.total_allocated_bytes() - before < 2**24
+
+
+def test_a_pool_is_bounded_by_bytes_wherever_blocks_begin():
+    table = features(1000, 1000, pa.large_binary())
+    pieces = [table.slice(start, 77) for start in range(0, 1000, 77)]
+
+    def pools(blocks, **bounds):
+        batches = ids(cut(blocks, plan(1000, batch=10), 0, **bounds))
+        return [{name for batch in batches[start : start + 4] for name in batch} for start in range(0, 100, 4)]
+
+    by_bytes = pools([table], pool_bytes=31_000)  # a batch has 10,000
+    assert by_bytes == pools(pieces, pool_bytes=31_000)
+    assert by_bytes == [{f"0-{i}" for i in range(start, start + 40)} for start in range(0, 1000, 40)]
+    assert by_bytes != pools([table])
+
+
+def test_training_that_starts_in_the_middle_goes_on_with_the_next_batch(tiny_dataset):
+    dataset = Dataset(tiny_dataset)
+    collate, own = Collate(dataset.skeleton, BYTES, LOG_MEL), Plan(dataset.shards("train"), 7, seed=3)
+    whole = list(islice(local_batches(own, collate, 0), 13))  # 5 batches an epoch
+    for start in (0, 3, 5, 11):
+        rest = list(islice(local_batches(own, collate, start), 13 - start))
+        assert all(torch.equal(a.poses, b.poses) for a, b in zip(whole[start:], rest, strict=True)), start
+
+
+def test_validation_reads_the_whole_split_once_over_all_ranks(tiny_dataset):
+    dataset = Dataset(tiny_dataset)
+    collate = Collate(dataset.skeleton, BYTES, LOG_MEL)
+    alone = list(split_batches(dataset, "dev", collate, 3))
+    shared = [list(split_batches(dataset, "dev", collate, 3, rank, 2)) for rank in range(2)]
+    assert sum(map(len, alone)) == 12
+    for rank, batches in enumerate(shared):
+        assert all(torch.equal(a.poses, b.poses) for a, b in zip(batches, alone[rank::2], strict=True))

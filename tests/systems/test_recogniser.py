@@ -1,0 +1,93 @@
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.collate import Collate
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
+from ms2sl.data.types import Poses
+from ms2sl.systems import recogniser
+from ms2sl.systems.recogniser import Recogniser, RecogniserConfig, RecogniserTask
+from ms2sl.training.checkpoint import ModelCard
+from ms2sl.training.local import LocalReporter, local_batches
+from ms2sl.training.loop import TrainingConfig, train
+from tests.conftest import BYTES, LOG_MEL
+
+
+def reader(characters: str) -> Recogniser:
+    config = RecogniserConfig(width=16, heads=2, layers=1)
+    return Recogniser(config, Collate(HOLISTIC_49X2, BYTES, LOG_MEL), characters)
+
+
+def logits(path: list[int], classes: int) -> torch.Tensor:
+    return torch.nn.functional.one_hot(torch.tensor([list(path)]), classes).float()
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValidationError, match=r"heads \(3\) must divide width \(16\)"):
+        RecogniserConfig(width=16, heads=3)
+
+
+def test_repeats_are_merged_and_blanks_dropped_but_doubled_letters_stay():
+    a, b, blank = 0, 1, 2
+    assert reader("ab").decode(logits([a, a, blank, a, b, b, blank], 3), torch.tensor([7])) == ["aab"]
+
+
+def test_frames_beyond_the_end_are_not_read():
+    assert reader("ab").decode(logits([0, 2, 1, 1], 3), torch.tensor([2])) == ["a"]
+
+
+def test_letters_outside_ascii_are_spelled_from_their_bytes():
+    own = reader("äb")
+    path = [own.bytes.index(byte) for byte in "bä".encode()]
+    assert own.decode(logits(path, len(own.bytes) + 1), torch.tensor([len(path)])) == ["bä"]
+
+
+def clips(*lengths: int) -> list[Poses]:
+    rng = np.random.default_rng(0)
+    shape = (HOLISTIC_49X2.n_joints, HOLISTIC_49X2.dims)
+    return [Poses(rng.normal(size=(n, *shape)).astype(np.float32), np.ones((n, shape[0]), np.float32), 12.5) for n in lengths]
+
+
+def test_the_likelihood_of_a_text_is_that_of_all_paths_that_spell_it():
+    own, few = reader("ab").eval(), clips(4, 3)
+    for text in ("ab", "a", "aa"):
+        found = own.likelihoods(few, [text, text])
+        for poses, log_likelihood in zip(few, found, strict=True):
+            batch = own.collate.batch([poses], [None], [None])
+            probability = own(batch)[0, : poses.n_frames].softmax(-1)
+            paths = product(range(3), repeat=poses.n_frames)
+            spelling = [path for path in paths if own.decode(logits(path, 3), torch.tensor([len(path)])) == [text]]
+            total = sum(np.prod([float(probability[frame, i]) for frame, i in enumerate(path)]) for path in spelling)
+            assert log_likelihood == pytest.approx(np.log(total) / len(text), rel=1e-4)
+
+
+def test_a_text_with_letters_that_it_does_not_know_has_no_likelihood():
+    found = reader("ab").eval().likelihoods(clips(5, 5, 5), ["ab", "abc", ""])
+    assert np.isnan(found).tolist() == [False, True, True]
+
+
+def test_the_state_of_a_clip_does_not_depend_on_the_clips_beside_it():
+    own, few = reader("ab").eval(), clips(9, 23, 14)
+    together = own.embeddings(few)
+    assert together.shape == (3, 16)
+    for poses, state in zip(few, together, strict=True):
+        assert np.allclose(own.embeddings([poses])[0], state, atol=1e-5)
+
+
+def test_it_learns_to_read_real_clips(tiny_dataset, tmp_path):
+    torch.manual_seed(0)
+    dataset, config = Dataset(tiny_dataset), RecogniserConfig(width=48, layers=1)
+    task = RecogniserTask(dataset, config, ModelCard.of("recogniser", config, dataset.card))
+    plan, reporter = Plan(dataset.shards("train"), 16, seed=0), LocalReporter(tmp_path)
+    training = TrainingConfig(steps=160, learning_rate=5e-3, batch_size=16, validate_every=160, checkpoint_every=160, precision="fp32")
+    train(task, lambda step: local_batches(plan, task.collate, step), training, reporter)
+    clips = [clip for clip in dataset.clips("train") if clip.text]
+    read = recogniser.load(reporter.latest()).read([clip.poses for clip in clips])
+    right = sum(text == clip.text for text, clip in zip(read, clips, strict=True))
+    assert right >= 0.8 * len(clips)
+    assert reporter.history[-1]["dev_letter_error"] < 60  # sequences that it never met, after 40 clips

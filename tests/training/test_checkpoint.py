@@ -1,0 +1,116 @@
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
+from ms2sl.errors import InputError
+from ms2sl.systems import recogniser
+from ms2sl.systems.ms2sl import task
+from ms2sl.training import checkpoint
+
+
+@pytest.fixture
+def folder(tiny_checkpoint, tmp_path):
+    return shutil.copytree(tiny_checkpoint, tmp_path / "model")
+
+
+def test_what_is_saved_is_what_is_loaded(tiny_checkpoint, tmp_path):
+    model, card = task.load(tiny_checkpoint)
+    checkpoint.save(tmp_path, card, model.state_dict())
+    again, same = task.load(tmp_path)
+    assert same == card
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_a_model_of_before_there_was_an_objective_predicts_the_clean_pose(folder, tiny_model):
+    config = folder / "config.json"
+    card = json.loads(config.read_text())
+    assert card["model"].pop("objective") == "clean"
+    config.write_text(json.dumps(card))
+    assert task.load(folder)[0].config == tiny_model
+
+
+def test_publishing_leaves_the_training_state_behind_and_puts_a_whole_model_in_the_place_of_another(folder, tmp_path):
+    (folder / "training.safetensors").write_bytes(b"state")
+    target = tmp_path / "published"
+    checkpoint.publish(folder, target)
+    assert sorted(path.name for path in target.iterdir()) == ["config.json", "model.safetensors"]
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError):
+        checkpoint.publish(folder, target)
+    assert (target / "model.safetensors").exists(), "what cannot be published whole leaves the other there"
+    (folder / "model.safetensors").write_bytes(b"weights")
+    checkpoint.publish(folder, target)
+    assert (target / "model.safetensors").read_bytes() == b"weights"
+    assert {path.name for path in tmp_path.iterdir()} <= {"published", folder.name}, "and nothing beside it"
+
+
+def test_a_folder_that_is_no_checkpoint(tmp_path):
+    with pytest.raises(InputError, match="is no checkpoint"):
+        task.load(tmp_path)
+
+
+def test_another_kind_of_model(folder):
+    with pytest.raises(InputError, match="holds a ms2sl model, not a recogniser model"):
+        recogniser.load(folder)
+
+
+def test_a_damaged_config(folder):
+    (folder / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config\.json is damaged"):
+        task.load(folder)
+
+
+def test_truncated_weights(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"model\.safetensors is damaged"):
+        task.load(folder)
+
+
+def test_missing_weights(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"has no model\.safetensors"):
+        task.load(folder)
+
+
+def test_a_pickle_is_not_opened(folder):
+    class Trap:
+        def __reduce__(self):
+            return (pytest.fail, ("unpickled",))
+
+    (folder / "model.safetensors").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(InputError, match="is damaged"):
+        task.load(folder)
+
+
+def test_weights_of_another_shape(folder):
+    save_file({"null": torch.zeros(99)}, folder / "model.safetensors")
+    with pytest.raises(InputError, match="do not fit"):
+        task.load(folder)
+
+
+def test_a_checkpoint_of_another_skeleton(folder):
+    card = checkpoint.read_card(folder, "ms2sl")
+    other = HOLISTIC_49X2.model_copy(update={"name": "other-12x3", "dims": 3})
+    with pytest.raises(InputError, match="of skeleton holistic-49x2, but the data are of other-12x3"):
+        checkpoint.check_skeleton(card, other, folder)
+
+
+def test_the_config_is_plain_json_that_names_its_parts(folder):
+    card = json.loads((folder / "config.json").read_text())
+    assert card["text"]["featurizer"] == "bytes"
+    assert card["skeleton"]["name"] == "holistic-49x2"
+    assert card["fps"] == 12.5
+
+
+@pytest.mark.parametrize("change", [{"colour": "red"}, {"width": 17}, {"schedule": "wavy"}])
+def test_a_config_whose_model_this_version_does_not_know(folder, change):
+    card = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(card | {"model": card["model"] | change}))
+    with pytest.raises(InputError, match=r"config\.json"):
+        task.load(folder)
