@@ -12,7 +12,7 @@ import torch
 from ms2sl.data.pose_format_io import to_bytes
 from ms2sl.data.types import Utterance
 from ms2sl.inference.sampling_config import Sampling
-from ms2sl.inference.sliding_window import Signing, sign_all
+from ms2sl.inference.sliding_window import WindowedGenerator, sign_all
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from serve.warmup import warm_up
 
@@ -30,7 +30,7 @@ class Signs(litserve.LitAPI):
 
     def predict(self, requests):
         several = requests if isinstance(requests, list) else [requests]
-        signings = [Signing.of(Utterance("text", text=each["text"]), self.producer.card, 0) for each in several]
+        signings = [WindowedGenerator.of(Utterance("text", text=each["text"]), self.producer.card, 0) for each in several]
         sampling = Sampling(steps=several[0]["steps"])
         made = sign_all(signings, self.producer.measure, lambda windows: self.producer.sample(windows, sampling))
         return made if isinstance(requests, list) else made[0]

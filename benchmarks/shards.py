@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.common import machine, save
 from jobs.prepare import PrepareCommand
-from ms2sl.data.preprocessing import fit
+from ms2sl.data.preprocessing import preprocess_clip
 from ms2sl.data.shards import ShardHeader, decode_joints, decode_poses, read_shard, to_row, write_shard
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Clip, Poses
@@ -33,7 +33,7 @@ def clips(options: PrepareCommand) -> tuple[Skeleton, list[Clip]]:
     for span in corpus.splits.values():
         for index in span:
             try:
-                clip = fit(corpus.clip(index), corpus.skeleton, options.poses, options.poses.fps or corpus.fps)
+                clip = preprocess_clip(corpus.clip(index), corpus.skeleton, options.poses, options.poses.fps or corpus.fps)
             except InputError:
                 continue
             if clip.poses is not None:

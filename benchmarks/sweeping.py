@@ -23,7 +23,7 @@ from jobs.sweep.search import listed, pending
 from jobs.sweep.trainables import train_judged
 from jobs.tune import search
 from ms2sl.evaluation.objective import QUALITY
-from ms2sl.sweep.trial_store import Ledger
+from ms2sl.sweep.trial_store import TrialStore
 from ms2sl.tracking.tracker import Tracker, default_uri
 from ms2sl.training.local import LocalReporter
 from tune_spaces import load_space
@@ -45,7 +45,7 @@ def sweep(options: TuneCommand) -> tuple[float, float, int]:
     """Seconds, the best loss of quality, and how many trials finished."""
     with tempfile.TemporaryDirectory() as folder:
         options = options.model_copy(update={"runs": Path(folder)})
-        ledger, began = Ledger(options.folder / "trials"), time.perf_counter()
+        ledger, began = TrialStore(options.folder / "trials"), time.perf_counter()
         tracker = Tracker.open(default_uri(options.runs), options.experiment, options.name)
         search(options, SPACE, ledger, pending(options, SPACE, []), tracker, concurrency(options))
         seconds, trials = time.perf_counter() - began, ledger.trials()

@@ -17,7 +17,7 @@ from benchmarks.common import machine, save
 from jobs.cli import start_ray
 from jobs.ray_reporter import WriteReports
 from jobs.train import TrainCommand, fit
-from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.tracking.outbox import Outbox
 from ms2sl.training.local import LocalReporter, local_batches
@@ -34,7 +34,7 @@ def plain(options: TrainCommand) -> tuple[float, float]:
     torch.set_num_threads(os.cpu_count() or 1)
     dataset, reporter = Dataset(options.data), LocalReporter()
     task = options.make_task(dataset, None)
-    plan = Plan(dataset.shards("train"), options.training.batch_size, 0)
+    plan = EpochPlan(dataset.shards("train"), options.training.batch_size, 0)
     train(task, lambda step: local_batches(plan, task.collate, step), options.training, reporter)
     return speed(reporter.history)
 

@@ -16,8 +16,8 @@ from benchmarks.streaming import sentence
 from ms2sl.data.resampling import joined
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.inference.sampling_config import Sampling
-from ms2sl.inference.segmentation import cut
-from ms2sl.inference.sliding_window import Signing
+from ms2sl.inference.segmentation import segment
+from ms2sl.inference.sliding_window import WindowedGenerator
 from ms2sl.metrics.text import letter_error_rate
 from ms2sl.systems import back_translation
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
@@ -27,14 +27,14 @@ AROUND = 3  # frames on either side of where windows meet
 
 def sign(producer: MS2SLProducer, text: str, size: int) -> list[Poses]:
     """The frames that each window finishes."""
-    signing, parts = Signing(cut(Utterance("text", text=text), producer.card), size, producer.card.fps, seed=0), []
+    signing, parts = WindowedGenerator(segment(Utterance("text", text=text), producer.card), size, producer.card.fps, seed=0), []
     while True:
-        while pieces := signing.unmeasured():
-            signing.measured(producer.measure(pieces))
+        while pieces := signing.pending_lengths():
+            signing.set_lengths(producer.measure(pieces))
         window = signing.window()
         if window is None:
             return parts
-        parts.append(signing.made(producer.sample([window], Sampling())[0]))
+        parts.append(signing.commit(producer.sample([window], Sampling())[0]))
 
 
 def jerk_where_they_meet(parts: list[Poses], hands: np.ndarray) -> tuple[float, float]:

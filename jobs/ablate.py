@@ -19,13 +19,13 @@ from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result, summarise
-from ms2sl.evaluation.evaluator import Entry, Judge, chosen_clips, columns, real_signing
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
 from ms2sl.evaluation.tables import Table, cell, decisive, interval, markdown, title_of, with_interval
 from ms2sl.io.atomic import write_files
-from ms2sl.io.storage import Location
-from ms2sl.io.uri import LocalPath, ModelPlace, Place, Uri
+from ms2sl.io.storage import StoragePath
+from ms2sl.io.uri import LocalPath, PathOrModelUri, PathOrUri, Uri
 from ms2sl.systems import back_translation
 from ms2sl.systems.ms2sl.losses import LossWeights
 from ms2sl.systems.ms2sl.model import ModelConfig
@@ -39,10 +39,12 @@ ABLATIONS = SPACE["variants"]
 class AblateCommand(Command):
     """Trains MS2SL again and again, each time with one part changed, and compares."""
 
-    data: Place = Field("data/fingerspelling", description="folder of a prepared dataset; best one whose clips all have text and speech")
+    data: PathOrUri = Field(
+        "data/fingerspelling", description="folder of a prepared dataset; best one whose clips all have text and speech"
+    )
     split: str = Field("test", description="split to judge on")
     clips: int = Field(200, gt=1, description="clips to judge on")
-    reader: ModelPlace = Field(
+    reader: PathOrModelUri = Field(
         Path("runs/recogniser/model"), description="folder, or models:/name@alias, of the recogniser or back-translator to judge by"
     )
     runs: LocalPath = Field(Path("runs/ablations"), description="folder for the trained models and the results")
@@ -59,7 +61,7 @@ class AblateCommand(Command):
 
 
 def run(options: AblateCommand) -> list[Result]:
-    options = options.model_copy(update={"data": Location(options.data).uri, "runs": options.runs.absolute()})
+    options = options.model_copy(update={"data": StoragePath(options.data).uri, "runs": options.runs.absolute()})
     unknown = set(options.only) - set(ABLATIONS)
     if unknown:
         raise InputError(f"there is no ablation '{unknown.pop()}'; there are: {', '.join(ABLATIONS)}")
@@ -90,11 +92,11 @@ def run(options: AblateCommand) -> list[Result]:
     rows, order = evaluate.measures(judging, list(everyone), clips), [clip.id for clip in clips]
     (real,) = columns(rows, real_signing(), order)
 
-    def result(name: str, modality: str, trainings: list[Entry]) -> Result:
+    def result(name: str, modality: str, trainings: list[SystemUnderTest]) -> Result:
         return summarise(name, modality, [columns(rows, entry, order)[0] for entry in trainings], real)
 
     results = {key: result(*key, some) for key, some in entries.items()}
-    judge = Judge(dataset, None)
+    judge = Evaluator(dataset, None)
     found = {
         key: float(np.mean([found_signing(judge, entry, clips) for entry in some]))
         for key, some in tqdm(entries.items(), desc="retrieval", unit="model")
@@ -113,11 +115,11 @@ def modalities(name: str) -> list[str]:
     return [*learned, "both"] if name == FULL else learned
 
 
-def own(name: str, modality: str, folder: Path) -> Entry:
-    return Entry(name=name, kind="ms2sl", modality=modality, source=str(folder))
+def own(name: str, modality: str, folder: Path) -> SystemUnderTest:
+    return SystemUnderTest(name=name, kind="ms2sl", modality=modality, source=str(folder))
 
 
-def found_signing(judge: Judge, entry: Entry, clips: list[Clip]) -> float:
+def found_signing(judge: Evaluator, entry: SystemUnderTest, clips: list[Clip]) -> float:
     """R@1 of text or speech → real signing; NaN from both, which are no one vector of the joint space."""
     if entry.modality == "both":
         return float("nan")

@@ -27,16 +27,26 @@ from ms2sl.data.shards import write_parquet
 from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result, summarise
-from ms2sl.evaluation.evaluator import BASELINES, DRAWN, BaselineName, Entry, Judge, Modality, chosen_clips, columns, real_signing
-from ms2sl.evaluation.gallery_selection import remade, worst_median_best
+from ms2sl.evaluation.evaluator import (
+    BASELINES,
+    DRAWN,
+    BaselineName,
+    Evaluator,
+    Modality,
+    SystemUnderTest,
+    chosen_clips,
+    columns,
+    real_signing,
+)
+from ms2sl.evaluation.gallery_selection import regenerate, worst_median_best
 from ms2sl.evaluation.objective import usual_score
 from ms2sl.evaluation.promotion import MARGINS
 from ms2sl.evaluation.report import Report
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point, latency
-from ms2sl.io.atomic import replacing, write_files
-from ms2sl.io.storage import Location
-from ms2sl.io.uri import LocalPath, ModelPlace, PathOrName, Place, Uri
+from ms2sl.io.atomic import atomic_write, write_files
+from ms2sl.io.storage import StoragePath
+from ms2sl.io.uri import LocalPath, PathOrModelUri, PathOrName, PathOrUri, Uri
 from ms2sl.model_uri import CHAMPION
 from ms2sl.nn.diffusion import SamplerName
 from ms2sl.rendering import strips
@@ -58,14 +68,16 @@ class EvaluateCommand(Command):
     """Scores models on held-out clips and draws a gallery."""
 
     interrupted: ClassVar[str] = "nothing of an evaluation is kept until all is measured; run the same command again"
-    data: Place = Field("data/fingerspelling", description="folder of the prepared dataset, local or a URI")
+    data: PathOrUri = Field("data/fingerspelling", description="folder of the prepared dataset, local or a URI")
     split: str = Field("test", description="split to judge on")
-    model: ModelPlace = Field(Path("runs/quickstart/model"), description="folder of the trained model, or models:/name@alias of MLflow")
-    others: dict[str, ModelPlace] = Field({}, description="other trained models to compare with: name=folder, or name=models:/name@alias")
+    model: PathOrModelUri = Field(Path("runs/quickstart/model"), description="folder of the trained model, or models:/name@alias of MLflow")
+    others: dict[str, PathOrModelUri] = Field(
+        {}, description="other trained models to compare with: name=folder, or name=models:/name@alias"
+    )
     produced: dict[str, LocalPath] = Field(
         {}, description="what other systems produced: name=folder of .pose files named by the ids of clips"
     )
-    reader: ModelPlace = Field(
+    reader: PathOrModelUri = Field(
         Path("runs/recogniser/model"), description="folder, or models:/name@alias, of the recogniser or back-translator to judge by"
     )
     out: LocalPath = Field(Path("runs/quickstart/evaluation"), description="folder for results.md, results.json and gallery.html")
@@ -107,7 +119,7 @@ class JudgeActor:
         torch.set_num_threads(threads)
         dataset = Dataset(options.data)
         self.clips = chosen_clips(dataset, options.split, options.clips)
-        self.judge = Judge(dataset, back_translation.load(options.reader, options.device), options.device)
+        self.judge = Evaluator(dataset, back_translation.load(options.reader, options.device), options.device)
 
     def __call__(self, batch: dict) -> pa.Table:
         entry, start = batch["entry"][0], int(batch["start"][0])
@@ -115,7 +127,7 @@ class JudgeActor:
 
 
 def run(options: EvaluateCommand) -> list[Result]:
-    options = options.model_copy(update={"data": Location(options.data).uri})
+    options = options.model_copy(update={"data": StoragePath(options.data).uri})
     options = with_folders(options, "model", "others", "reader", within=options.out)
     return promoted(options) if options.promote else evaluated(options)
 
@@ -146,7 +158,9 @@ def evaluated(options: EvaluateCommand) -> list[Result]:
     check_reader(options.reader, dataset)
     if options.split == "train":
         print("split train: the models have met these clips, and the nearest text is the clip itself")
-    judge = Judge(dataset, None, options.device if torch.cuda.is_available() else "cpu")  # the driver's machine may lack what actors have
+    judge = Evaluator(
+        dataset, None, options.device if torch.cuda.is_available() else "cpu"
+    )  # the driver's machine may lack what actors have
     entries = compared(options, dataset, spoken=all(clip.speech for clip in clips))
     swept = steps_swept(options, entries)
     everyone = list(dict.fromkeys([*entries, *swept]))
@@ -184,7 +198,7 @@ def check_made(results: list[Result], clips: int) -> None:
         raise InputError(f"{results[0].name} could produce none of the {clips} clips; the first: {results[0].failed[0]}")
 
 
-def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[Entry]:
+def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[SystemUnderTest]:
     """The ceiling, the models with each modality, and who else is to be compared."""
     seeds = tuple(range(options.seeds))
     sampled = {"kind": "ms2sl", "seeds": seeds} | options.model_dump(include={"steps", "guidance", "sampler"})
@@ -198,20 +212,22 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[E
         if not chosen:
             asked = options.modalities or card.learned
             raise InputError(f"{folder} can be judged from {' or '.join(known) or 'nothing'} here, not from {' or '.join(asked)}")
-        entries += [Entry(name=name, modality=modality, source=str(Path(folder).absolute()), **sampled) for modality in chosen]
-    entries += [Entry(name=name, kind="folder", source=place(str(folder))) for name, folder in options.produced.items()]
+        entries += [SystemUnderTest(name=name, modality=modality, source=str(Path(folder).absolute()), **sampled) for modality in chosen]
+    entries += [SystemUnderTest(name=name, kind="folder", source=place(str(folder))) for name, folder in options.produced.items()]
     if options.ear:
         if not spoken:
             raise InputError("a cascade needs clips with speech, and there are none")
         entries.append(
-            Entry(name="cascade", modality="speech", source=str(options.model), ear=place(options.ear), **sampled | {"kind": "cascade"})
+            SystemUnderTest(
+                name="cascade", modality="speech", source=str(options.model), ear=place(options.ear), **sampled | {"kind": "cascade"}
+            )
         )
     if options.dictionary:
-        entries.append(Entry(name="dictionary", kind="dictionary", modality="text", source=place(options.dictionary)))
+        entries.append(SystemUnderTest(name="dictionary", kind="dictionary", modality="text", source=place(options.dictionary)))
     for name in options.baselines:
         hears = {"modality": "text"} if name == "nearest text" else {}
         if not hears or dataset.card.splits["train"].with_text:
-            entries.append(Entry(name=name, kind=name, seeds=seeds if name in DRAWN else (0,), **hears))
+            entries.append(SystemUnderTest(name=name, kind=name, seeds=seeds if name in DRAWN else (0,), **hears))
     labels = [entry.label for entry in entries] + [name for name in options.produced if name in options.others]
     if twice := [label for label in labels if labels.count(label) > 1]:
         raise InputError(f"'{twice[0]}' would stand in the tables twice: choose another name, and name nothing twice")
@@ -231,13 +247,13 @@ def place(name: str) -> str:
     return str(Path(name).absolute()) if name not in (OWN, FINGERSPELLING) and Path(name).exists() else name
 
 
-def steps_swept(options: EvaluateCommand, entries: list[Entry]) -> list[Entry]:
+def steps_swept(options: EvaluateCommand, entries: list[SystemUnderTest]) -> list[SystemUnderTest]:
     """The model from its first modality with each number of steps."""
     first = next(entry for entry in entries if entry.name == MS2SL)
     return [first.model_copy(update={"steps": steps}) for steps in sorted(set(options.sweep))]
 
 
-def measures(options: EvaluateCommand, entries: list[Entry], clips: list[Clip]) -> list[dict]:
+def measures(options: EvaluateCommand, entries: list[SystemUnderTest], clips: list[Clip]) -> list[dict]:
     """Rows of all entries, made by actors."""
     start_ray()
     check_resources(options.workers, gpus=options.gpus_per_worker)
@@ -262,10 +278,12 @@ def measures(options: EvaluateCommand, entries: list[Entry], clips: list[Clip]) 
     return rows
 
 
-def write(options: EvaluateCommand, report: Report, entries: list[Entry], rows: list[dict], clips: list[Clip], judge: Judge) -> None:
+def write(
+    options: EvaluateCommand, report: Report, entries: list[SystemUnderTest], rows: list[dict], clips: list[Clip], judge: Evaluator
+) -> None:
     """All files of the evaluation; the gallery shows the model's worst, median and best clips as everybody signs them."""
     report.write(options.out, options.options())
-    write_parquet(Location(options.out / "measures.parquet"), pa.Table.from_pylist(rows).drop_columns(["state"]))
+    write_parquet(StoragePath(options.out / "measures.parquet"), pa.Table.from_pylist(rows).drop_columns(["state"]))
     read = {(row["label"], row["steps"], row["seed"], row["id"]): row["read"] for row in rows}
     model = entries[1]
     own = [row for row in rows if (row["label"], row["steps"], row["seed"]) == (model.label, model.steps, model.seeds[0])]
@@ -273,18 +291,18 @@ def write(options: EvaluateCommand, report: Report, entries: list[Entry], rows: 
 
     def shown() -> Iterator[gallery.Entry]:
         for rank, id in tqdm(worst_median_best(own, report.sentences, options.shown), desc="gallery", unit="clip"):
-            made = remade(judge, entries, by_id[id])
+            made = regenerate(judge, entries, by_id[id])
             columns = [gallery.Column(e.label, poses, read[e.label, e.steps, e.seeds[0], id]) for e, poses in made]
             yield gallery.Entry(by_id[id].text, by_id[id].speech, columns, note=rank)
 
-    with replacing(options.out / "gallery.html") as temporary, temporary.open("w", encoding="utf-8") as file:
+    with atomic_write(options.out / "gallery.html") as temporary, temporary.open("w", encoding="utf-8") as file:
         order = "the likelihood of the text" if report.sentences else "the letters that are read"
         intro = INTRO.format(about=report.about, model=model.label, order=order)
         file.writelines(gallery.gallery(report.title, intro, report.tables(), shown(), judge.dataset.skeleton))
     strip = [
         (f"{clip.text}\n{entry.label.replace(' from ', chr(10) + 'from ')}", poses)
         for clip in clips[:2]
-        for entry, poses in remade(judge, entries[:3], clip)
+        for entry, poses in regenerate(judge, entries[:3], clip)
     ]
     write_files(options.out, {"samples.png": strips(strip, judge.dataset.skeleton)})
 

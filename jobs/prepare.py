@@ -20,17 +20,17 @@ from jobs.shared import check_shared
 from jobs.waiting import watch
 from ms2sl.corpora import CORPORA
 from ms2sl.data.corpus import Corpus
-from ms2sl.data.dataset import Dataset, DatasetCard, describe, summary
+from ms2sl.data.dataset import Dataset, DatasetCard, summary, write_dataset_card
 from ms2sl.data.dataset_report import write_description
-from ms2sl.data.ingest import Resplit, ShardPlan, featurize, fingerprint, import_rows, is_done, plan_shards, shard_fingerprints
-from ms2sl.data.preprocessing import FitConfig
+from ms2sl.data.ingest import ShardPlan, SplitOverride, featurize, fingerprint, import_rows, is_done, plan_shards, shard_fingerprints
+from ms2sl.data.preprocessing import PreprocessConfig
 from ms2sl.data.shards import SCHEMA, Rejection, ShardHeader, write_shard
 from ms2sl.errors import InputError
 from ms2sl.features import featurizer, same_featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
 from ms2sl.io.file_names import SplitName
-from ms2sl.io.storage import Location
-from ms2sl.io.uri import Place
+from ms2sl.io.storage import StoragePath
+from ms2sl.io.uri import PathOrUri
 
 STAGES, CPUS_PER_STAGE = 3, 0.3  # import, featurize and write together are a worker, and take a CPU
 STAGED = SCHEMA.append(pa.field("file", pa.string())).append(pa.field("error", pa.string()))
@@ -40,20 +40,22 @@ class PrepareOptions(Command):
     """Makes training-ready shards of a corpus: poses, text, speech and their features."""
 
     corpus: Literal[tuple(CORPORA)] = Field("fingerspelling", description="where clips come from")
-    out: Place | None = Field(None, description="folder of the prepared dataset, local or a URI; by default data/<corpus>")
+    out: PathOrUri | None = Field(None, description="folder of the prepared dataset, local or a URI; by default data/<corpus>")
     text: TextConfig = TextConfig()
     speech: SpeechConfig = SpeechConfig()
-    poses: FitConfig = FitConfig()
+    poses: PreprocessConfig = PreprocessConfig()
     split: SplitName | None = Field(None, description="put all clips in this split, whatever the corpus says")
     synthesise_speech: bool = Field(False, description="speak texts that have no recording with espeak-ng, marked as synthesised")
-    describe: bool = Field(False, description="print what is in the dataset, and write it as description.json and description.png")
+    write_dataset_card: bool = Field(
+        False, description="print what is in the dataset, and write it as description.json and description.png"
+    )
     shard_size: int = Field(256, gt=0, description="clips a shard")
     workers: int = Field(2, gt=0, description="actors that import and featurize")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
 
     @property
-    def folder(self) -> Location:
-        return Location(self.out or f"data/{self.corpus}")
+    def folder(self) -> StoragePath:
+        return StoragePath(self.out or f"data/{self.corpus}")
 
     @property
     def device(self) -> str:
@@ -62,7 +64,7 @@ class PrepareOptions(Command):
     def open_corpus(self) -> Corpus:
         """Raises InputError if it is not what it should be as a whole."""
         corpus = CORPORA[self.corpus](getattr(self, self.corpus))
-        return Resplit(corpus, self.split) if self.split else corpus
+        return SplitOverride(corpus, self.split) if self.split else corpus
 
     def decisive(self, corpus: Corpus) -> dict:
         """All that decides what the dataset holds."""
@@ -111,7 +113,7 @@ class Featurize:
 class Write:
     """A block of rows → a shard on disk; passes on its name and counts."""
 
-    def __init__(self, out: Location, header: ShardHeader, marks: dict[str, str]):
+    def __init__(self, out: StoragePath, header: ShardHeader, marks: dict[str, str]):
         self.out, self.header, self.marks = out, header, marks
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -139,10 +141,10 @@ def prepare(options: PrepareOptions) -> DatasetCard:
         text, speech = featurizer(options.text, "text").features, featurizer(options.speech, "speech").features
         header = ShardHeader(fingerprint=mark, skeleton=corpus.skeleton, text=text, speech=speech)
         _make(options, corpus, Write(out, header, marks), missing)
-    return describe(corpus.name, out, [plan.file for plan in plans], options.poses.fps or corpus.fps, corpus.card(), mark)
+    return write_dataset_card(corpus.name, out, [plan.file for plan in plans], options.poses.fps or corpus.fps, corpus.card(), mark)
 
 
-def _check_owner(out: Location, name: str) -> None:
+def _check_owner(out: StoragePath, name: str) -> None:
     """Raises InputError if the folder holds the dataset of another corpus."""
     try:
         found = Dataset(out).card.name

@@ -27,9 +27,9 @@ from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.inference.batch_output import OutputFolder, Settings, counted, read_utterances
 from ms2sl.inference.recordings import hidden, read_speech
-from ms2sl.io.atomic import replacing
-from ms2sl.io.storage import Location
-from ms2sl.io.uri import LocalPath, ModelPlace, Uri
+from ms2sl.io.atomic import atomic_write
+from ms2sl.io.storage import StoragePath
+from ms2sl.io.uri import LocalPath, PathOrModelUri, Uri
 from ms2sl.nn.diffusion import SamplerName
 from ms2sl.rendering import gif
 from ms2sl.systems.ms2sl import task
@@ -41,7 +41,7 @@ SHOWN = 10  # remarks, and reasons of those that failed
 class ProduceCommand(Command):
     """Signs what is written or spoken: one --text or --speech, or a file or folder of --utterances."""
 
-    model: ModelPlace = Field(Path("runs/quickstart/model"), description="folder of a trained model, or models:/name@alias of MLflow")
+    model: PathOrModelUri = Field(Path("runs/quickstart/model"), description="folder of a trained model, or models:/name@alias of MLflow")
     text: str | None = Field(None, description="one text to sign")
     speech: LocalPath | None = Field(None, description="one recording to sign (wav, flac, mp3, ogg, m4a, webm, …)")
     utterances: LocalPath | None = Field(None, description="a .csv, .tsv, .jsonl, .parquet or .txt of texts, or a folder of recordings")
@@ -104,11 +104,11 @@ def produce_one(options: ProduceCommand) -> None:
         utterance = Utterance(options.speech.stem, speech=read_speech(options.speech), seconds=options.duration)
         print_remarks(utterance.speech.remarks)
     poses = producer.produce([utterance], seed=options.seed)[0]
-    content = options.text.encode() if options.speech is None else Location(options.speech).read_bytes()
+    content = options.text.encode() if options.speech is None else StoragePath(options.speech).read_bytes()
     title = options.text if options.speech is None else options.speech.stem
     name = options.out / OutputFolder(options.out).own_name(title, content)
     for suffix, content in ((".pose", to_bytes(poses, producer.skeleton)), (".gif", gif(poses, producer.skeleton))):
-        with replacing(name.with_name(name.name + suffix)) as temporary:
+        with atomic_write(name.with_name(name.name + suffix)) as temporary:
             temporary.write_bytes(content)
     print(f"{poses.n_frames} frames, {poses.seconds:.1f} s: {name}.pose and {name}.gif")
 

@@ -12,7 +12,7 @@ from jobs.cli import Command, main, start_ray
 from ms2sl.corpora.fingerspelling import FingerspellingConfig
 from ms2sl.data.dataset import summary
 from ms2sl.errors import InputError
-from ms2sl.io.uri import LocalPath, Place
+from ms2sl.io.uri import LocalPath, PathOrUri
 from ms2sl.tracking.tracker import default_uri
 from ms2sl.training.loop import TrainingConfig
 
@@ -26,7 +26,7 @@ class QuickstartCommand(Command):
     recogniser_steps: int = Field(400, gt=0, description="training steps of the recogniser")
     workers: int = Field(1, gt=0, description="DDP workers")
     gpu: bool = Field(False, description="one GPU a worker")
-    data: Place = Field("data/fingerspelling", description="folder for the dataset")
+    data: PathOrUri = Field("data/fingerspelling", description="folder for the dataset")
     runs: LocalPath = Field(Path("runs"), description="folder for the runs")
 
 

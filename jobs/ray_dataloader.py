@@ -15,9 +15,9 @@ import pyarrow as pa
 import ray
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-from ms2sl.data.batch_sampler import Plan, Rows, cut
+from ms2sl.data.batch_sampler import EpochPlan, Rows, length_bucketed_batches
 from ms2sl.data.collate import Batch, Collate
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 
 SHARDS_PER_TASK = 4
 READERS = 2
@@ -26,7 +26,7 @@ READY_BATCHES = 4
 PAUSE = 0.05  # seconds
 
 
-class Unhurried(ExecutionCallback):
+class ThrottleExecutorLoop(ExecutionCallback):
     """Lets Ray Data look around a few times a second only, while all that may be read ahead has been read.
 
     Its loop does not rest then: it would take a core, and the interpreter's lock, from the training beside it.
@@ -39,11 +39,11 @@ class Unhurried(ExecutionCallback):
 def read(batch: dict) -> Iterator[pa.Table]:
     """The rows of some shards, each marked with its epoch."""
     for shard, clips, start, stop, epoch in zip(*(batch[name] for name in (*Rows._fields, "epoch")), strict=True):
-        table = Rows(Location(shard), clips, start, stop).read()
+        table = Rows(StoragePath(shard), clips, start, stop).read()
         yield table.append_column("epoch", pa.array([epoch] * len(table), pa.int64()))
 
 
-def stream(plan: Plan, collate: Collate, start: int, steps: int) -> Iterator[Batch]:
+def stream(plan: EpochPlan, collate: Collate, start: int, steps: int) -> Iterator[Batch]:
     """The batches of steps ``start`` to ``steps`` of this rank."""
     first, last = start // plan.steps_per_epoch, (steps - 1) // plan.steps_per_epoch
     items = [rows._asdict() | {"shard": rows.shard.uri, "epoch": epoch} for epoch in range(first, last + 1) for rows in plan.epoch(epoch)]
@@ -51,7 +51,7 @@ def stream(plan: Plan, collate: Collate, start: int, steps: int) -> Iterator[Bat
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     # The whole training is one plan: without a bound Ray would read all of it at once, at the cost of the first steps.
-    context.custom_execution_callback_classes = [Unhurried]
+    context.custom_execution_callback_classes = [ThrottleExecutorLoop]
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(object_store_memory=AHEAD)
     blocks = (
         ray.data.from_items(items, override_num_blocks=-(-len(items) // SHARDS_PER_TASK))
@@ -64,7 +64,9 @@ def stream(plan: Plan, collate: Collate, start: int, steps: int) -> Iterator[Bat
         )
         .iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)
     )
-    tables = (table for epoch, group in groupby(blocks_by_epoch(blocks), key=epoch_of) for table in cut(group, plan, epoch))
+    tables = (
+        table for epoch, group in groupby(blocks_by_epoch(blocks), key=epoch_of) for table in length_bucketed_batches(group, plan, epoch)
+    )
     return prefetch(collate(table) for table in islice(tables, start % plan.steps_per_epoch, None))
 
 

@@ -64,7 +64,7 @@ def held(options: Command) -> Iterator[None]:
         yield
 
 
-def claim(options: Command, dataset: Dataset) -> None:
+def check_run_identity(options: Command, dataset: Dataset) -> None:
     """Makes the run's folder, or finds that it is this very run's; what changed and may change is recorded there and printed.
 
     Raises InputError if the folder is another run's.

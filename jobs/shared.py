@@ -13,8 +13,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ms2sl.data.dataset import CARD
 from ms2sl.errors import InputError
-from ms2sl.io.atomic import replacing
-from ms2sl.io.storage import Location
+from ms2sl.io.atomic import atomic_write
+from ms2sl.io.storage import StoragePath
 from ms2sl.training.checkpoint import CONFIG
 
 LOOKED_AT = 2**20  # bytes of a file
@@ -57,8 +57,8 @@ def can_hold(node: dict, gpus: float) -> bool:
 
 def _local(folders: Mapping[str, Path | str | None]) -> Iterator[tuple[str, Path]]:
     for option, folder in folders.items():
-        if folder is not None and Location(folder).is_local:
-            yield option, Path(Location(folder).uri)
+        if folder is not None and StoragePath(folder).is_local:
+            yield option, Path(StoragePath(folder).uri)
 
 
 def _proof(folder: Path) -> Path | None:
@@ -71,7 +71,7 @@ def _proof(folder: Path) -> Path | None:
 def _marker(folder: Path) -> Iterator[Path]:
     """A file that nobody had before. Raises InputError if the folder cannot be written."""
     marker = folder / f".shared-{uuid.uuid4().hex}"
-    with replacing(marker) as temporary:
+    with atomic_write(marker) as temporary:
         temporary.write_text(marker.name)
     try:
         yield marker

@@ -19,18 +19,18 @@ from jobs.cli import Command, check_resources, main, start_ray
 from jobs.progress import shown
 from jobs.ray_dataloader import stream
 from jobs.ray_reporter import RayReporter, WriteReports
-from jobs.runs import MODEL, claim, held, reached, trained_to
+from jobs.runs import MODEL, check_run_identity, held, reached, trained_to
 from jobs.shared import check_shared
 from ms2sl.config import CHANGEABLE, changeable
-from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.modality_masking import HideConfig
+from ms2sl.data.modality_masking import MaskConfig
 from ms2sl.errors import InputError
-from ms2sl.evaluation.validation_sampling import JudgedTask, Judging
+from ms2sl.evaluation.validation_sampling import SampleMetricsConfig, TaskWithSampleMetrics
 from ms2sl.io.atomic import write_files
 from ms2sl.io.file_names import Name
-from ms2sl.io.storage import Location
-from ms2sl.io.uri import LocalPath, Place, Uri, public
+from ms2sl.io.storage import StoragePath
+from ms2sl.io.uri import LocalPath, PathOrUri, Uri, public
 from ms2sl.model_uri import CANDIDATE, NAME
 from ms2sl.systems.ms2sl.losses import LossWeights
 from ms2sl.systems.ms2sl.model import ModelConfig
@@ -49,7 +49,7 @@ OUTBOX = "mlflow.jsonl"  # in the folder of a run: what MLflow is still to be to
 class TrainCommand(Command):
     """Trains a model on a prepared dataset."""
 
-    data: Place = Field("data/fingerspelling", description="folder of a prepared dataset, local or a URI")
+    data: PathOrUri = Field("data/fingerspelling", description="folder of a prepared dataset, local or a URI")
     task: Literal["ms2sl", "recogniser", "translator"] = Field(
         "ms2sl", description="the model, or a judge of signing: of letters, of sentences"
     )
@@ -58,7 +58,7 @@ class TrainCommand(Command):
     fresh: bool = Field(False, description="forget an earlier run of this name")
     model: ModelConfig = ModelConfig()
     losses: LossWeights = LossWeights()
-    hide: HideConfig = HideConfig()
+    hide: MaskConfig = MaskConfig()
     recogniser: RecogniserConfig = RecogniserConfig()
     translator: TranslatorConfig = TranslatorConfig()
     training: TrainingConfig = TrainingConfig()
@@ -106,8 +106,8 @@ def train_worker(config: dict) -> dict:
     task = options.make_task(dataset, config["commit"])
     if judging := config["judging"]:
         quality = judging.quality(dataset, str(reporter.device)) if reporter.rank == 0 else None
-        task = JudgedTask(task, quality, judging.sampling)
-    plan = Plan(dataset.shards("train"), options.training.batch_size, options.training.seed, reporter.rank, reporter.world_size)
+        task = TaskWithSampleMetrics(task, quality, judging.sampling)
+    plan = EpochPlan(dataset.shards("train"), options.training.batch_size, options.training.seed, reporter.rank, reporter.world_size)
     try:
         return train(task, lambda step: stream(plan, task.collate, step, options.training.steps), options.training, reporter)
     except Diverged as error:
@@ -116,14 +116,14 @@ def train_worker(config: dict) -> dict:
 
 def run(options: TrainCommand) -> Path:
     """Trains to the end and returns the folder of the finished model."""
-    options = options.model_copy(update={"data": Location(options.data).uri})
+    options = options.model_copy(update={"data": StoragePath(options.data).uri})
     dataset = Dataset(options.data)
-    Plan(dataset.shards("train"), options.training.batch_size, options.training.seed, 0, options.workers)
+    EpochPlan(dataset.shards("train"), options.training.batch_size, options.training.seed, 0, options.workers)
     dataset.shards(dataset.validation)
     if dataset.validation == "train":
         print("there is no dev split: dev_… are figures of the training clips")
     with held(options):
-        claim(options, dataset)
+        check_run_identity(options, dataset)
         finished = options.folder / MODEL
         if trained_to(options.folder) == options.training.steps:
             if (options.folder / OUTBOX).exists():  # MLflow was away at the end
@@ -161,7 +161,7 @@ def run_alone(options: TrainCommand, dataset: Dataset, finished: Path) -> Path:
 def fit(
     options: TrainCommand,
     callbacks: list,
-    judging: Judging | None = None,
+    judging: SampleMetricsConfig | None = None,
     start: Path | None = None,
     cpus: int | None = None,
 ) -> ray.train.Result:

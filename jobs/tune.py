@@ -17,20 +17,20 @@ from ray import tune
 from jobs.cli import main, start_ray
 from jobs.evaluate import check_reader
 from jobs.models import with_folders
-from jobs.runs import claim, held
+from jobs.runs import check_run_identity, held
 from jobs.shared import check_shared
-from jobs.sweep.callbacks import Bookkeeper, settle
+from jobs.sweep.callbacks import TrialRecorder, settle
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.report import conclude
 from jobs.sweep.resources import concurrency, needs
 from jobs.sweep.search import Pending, key, pending, scheduler, searcher
 from jobs.sweep.trainables import trainable
 from jobs.train import open_tracker
-from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.evaluation.objective import usual_score
-from ms2sl.io.storage import Location
-from ms2sl.sweep.trial_store import Ledger
+from ms2sl.io.storage import StoragePath
+from ms2sl.sweep.trial_store import TrialStore
 from ms2sl.systems import back_translation
 from ms2sl.tracking.tracker import Tracker
 from ms2sl.training.checkpoint import check_skeleton, read_card
@@ -46,19 +46,19 @@ ENVIRONMENT = {
 
 def run(options: TuneCommand) -> None:
     space = load_space(options.space)
-    options = options.model_copy(update={"data": Location(options.data).uri}).settled(space)
+    options = options.model_copy(update={"data": StoragePath(options.data).uri}).settled(space)
     options = with_folders(options, "reader", "trained", within=options.runs, runs=options.runs)
     dataset = Dataset(options.data)
     check(options, dataset)
     options = options.model_copy(update={"score": options.score or usual_score(back_translation.load(options.reader))})
-    ledger = Ledger(options.folder / "trials")
+    ledger = TrialStore(options.folder / "trials")
     together = room(options) if pending(options, space, [] if options.fresh else ledger.trials()) else 0
     with held(options):
-        claim(options, dataset)
+        check_run_identity(options, dataset)
         run_alone(options, space, dataset, ledger, together)
 
 
-def run_alone(options: TuneCommand, space: Space, dataset: Dataset, ledger: Ledger, together: int) -> None:
+def run_alone(options: TuneCommand, space: Space, dataset: Dataset, ledger: TrialStore, together: int) -> None:
     """What is left of the sweep, so many trials at a time, and what can be said of it."""
     todo = pending(options, space, ledger.trials())
     tracker, status = open_tracker(options, dataset), "FAILED"
@@ -97,13 +97,13 @@ def check(options: TuneCommand, dataset: Dataset) -> None:
     if options.trained:
         check_skeleton(read_card(options.trained, "ms2sl"), dataset.skeleton, options.trained)
     else:
-        Plan(dataset.shards("train"), options.training.batch_size, options.training.seed, 0, options.workers_per_trial)
+        EpochPlan(dataset.shards("train"), options.training.batch_size, options.training.seed, 0, options.workers_per_trial)
     dataset.shards(dataset.validation)
     if dataset.validation == "train":
         print("there is no dev split: trials are judged on training clips")
 
 
-def search(options: TuneCommand, space: Space, ledger: Ledger, todo: Pending, tracker: Tracker, together: int) -> bool:
+def search(options: TuneCommand, space: Space, ledger: TrialStore, todo: Pending, tracker: Tracker, together: int) -> bool:
     """Runs what is left to run, so many trials at a time; returns whether the user stopped it."""
     os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -111,7 +111,7 @@ def search(options: TuneCommand, space: Space, ledger: Ledger, todo: Pending, tr
     stopping = scheduler(options, space, known)
     algorithm, configurations, samples = searcher(options, space, known, todo)
     starts = {key(trial.recipe): Path(trial.checkpoint) for trial in todo.trials if trial.checkpoint}
-    books = Bookkeeper(options, ledger, tracker, stopping, known, todo)
+    books = TrialRecorder(options, ledger, tracker, stopping, known, todo)
     tuner = tune.Tuner(
         trainable(options, starts),
         param_space=configurations,

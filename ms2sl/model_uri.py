@@ -18,7 +18,7 @@ NAME, CHAMPION, CANDIDATE = "ms2sl", "champion", "candidate"  # the registered m
 
 
 @dataclass(frozen=True, slots=True)
-class Pinned:
+class ResolvedModel:
     """A model that stays what it is. place: a folder or ``models:/name/version``; version: what to call it, without telling where it lies;
     tracking: URI of MLflow."""
 
@@ -54,7 +54,7 @@ class Pinned:
             yield folders[0]
 
 
-def pin(model: str, tracking: str | None = None) -> Pinned:
+def resolve_model(model: str, tracking: str | None = None) -> ResolvedModel:
     """The version that an alias points to now, or a folder with its weights as they are now.
 
     tracking: URI of MLflow, which a registered model needs. Raises InputError if there is no such model.
@@ -62,9 +62,9 @@ def pin(model: str, tracking: str | None = None) -> Pinned:
     if not is_registered(model):
         folder = Path(model).absolute()
         read_card(folder, "ms2sl")
-        return Pinned(str(folder), fingerprint(folder))
+        return ResolvedModel(str(folder), fingerprint(folder))
     uri, found = _look_up(model, tracking)
-    return Pinned(f"{REGISTERED}{found.name}/{found.version}", f"{found.name}/{found.version}", uri)
+    return ResolvedModel(f"{REGISTERED}{found.name}/{found.version}", f"{found.name}/{found.version}", uri)
 
 
 def fetch(model: str, tracking: str, folder: Path) -> tuple[str, Path]:
@@ -76,7 +76,7 @@ def fetch(model: str, tracking: str, folder: Path) -> tuple[str, Path]:
     identity = hashlib.blake2b(f"{found.source} {found.creation_timestamp}".encode(), digest_size=4).hexdigest()
     checkpoint = folder / f"{found.name}-{found.version}-{identity}"
     if not checkpoint.exists():
-        with Pinned(f"{REGISTERED}{found.name}/{found.version}", "", uri).folder() as source:
+        with ResolvedModel(f"{REGISTERED}{found.name}/{found.version}", "", uri).folder() as source:
             _copy(source, checkpoint)
     return str(found.version), checkpoint
 

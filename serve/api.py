@@ -19,11 +19,11 @@ from fastapi_offline import FastAPIOffline
 from ms2sl import __version__
 from ms2sl.data.resampling import joined
 from serve import problems
-from serve.formats import DRAWN, FORMATS, accepted, describe, head, rounded
+from serve.formats import DRAWN, FORMATS, head, model_description, negotiate_media_type, rounded
 from serve.middleware import DOCS, Answers, log_fault
 from serve.openapi import LINE_EXAMPLE, LINES, REFUSED, SAID
 from serve.problems import Problem, unknown
-from serve.request_parsing import Ask, read
+from serve.request_parsing import SignRequest, read
 
 if TYPE_CHECKING:
     from serve.ingress import Frontend
@@ -51,7 +51,7 @@ def make(service: "Frontend") -> FastAPI:
             detail = "send an API key in the header Authorization: Bearer …"
             raise Problem(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
 
-    async def asked(request: Request) -> Ask:
+    async def asked(request: Request) -> SignRequest:
         return await read(request, settings.limits, settings.sampling)
 
     protected = [Depends(authorised)]
@@ -67,7 +67,7 @@ def make(service: "Frontend") -> FastAPI:
     )
     async def signs(request: Request) -> Response:
         """`.pose` by default; also JSON, GIF and MP4. Of any length: what is long is signed part by part, and the parts joined."""
-        kind = accepted(request.headers.get("accept", ""))
+        kind = negotiate_media_type(request.headers.get("accept", ""))
         if kind is None:
             raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"there is {', '.join(FORMATS)}")
         async with service.admitted():
@@ -134,7 +134,7 @@ def make(service: "Frontend") -> FastAPI:
         served = await service.served()
         limits, sampling = settings.limits.model_dump(), settings.sampling.model_dump()
         more = {"failure": served.failure} if served.failure else {}
-        return describe(served.card, served.version) | {"sampling": sampling, "limits": limits, "formats": list(FORMATS)} | more
+        return model_description(served.card, served.version) | {"sampling": sampling, "limits": limits, "formats": list(FORMATS)} | more
 
     @api.get("/v1/health", summary="Whether it can sign", responses={503: REFUSED[503]})
     async def health() -> dict[str, str]:

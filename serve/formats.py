@@ -39,7 +39,7 @@ FORMATS: dict[str, Callable[[Poses, Skeleton], bytes]] = {POSE: to_bytes, "appli
 DRAWN = ("image/gif", "video/mp4")  # which take long
 
 
-def accepted(accept: str) -> str | None:
+def negotiate_media_type(accept: str) -> str | None:
     """The format that an Accept header likes best, the first of ``FORMATS`` where it likes several alike; None if it wants none."""
     wishes = [_wish(wish) for wish in accept.split(",")] if accept.strip() else [("*/*", 1.0)]
 
@@ -58,7 +58,7 @@ def _wish(wish: str) -> tuple[str, float]:
     return kind, min(float(weight), 1.0) if re.fullmatch(r"[01](\.[0-9]{0,3})?", weight) else 0.0
 
 
-def describe(card: ModelCard, version: str) -> dict:
+def model_description(card: ModelCard, version: str) -> dict:
     """The card of a model, for those who use it."""
     return {
         "name": card.kind,

@@ -15,8 +15,8 @@ from ms2sl.data.types import Poses
 from serve import api
 from serve.formats import DRAWN, FORMATS
 from serve.model_replica import Served
-from serve.orchestrator import Lost, Samplers, answer, busy, restarting, sign
-from serve.request_parsing import Ask
+from serve.orchestrator import Lost, SamplerPool, answer, restarting, sign, too_many_requests
+from serve.request_parsing import SignRequest
 from serve.settings import Service
 
 FRESH, PATIENCE = 1.0, 15.0  # seconds for which what is known of the model holds, and after which nobody will tell
@@ -28,7 +28,7 @@ class Frontend:
 
     def __init__(self, service: Service, samplers: DeploymentHandle, renderer: DeploymentHandle):
         self.service, self.renderer = service, renderer
-        self.samplers = Samplers(samplers, service.batch, service.sampler_limit)
+        self.samplers = SamplerPool(samplers, service.batch, service.sampler_limit)
         self.keys = service.api_keys()
         self.working = 0
         self._served: Served | None = None
@@ -64,7 +64,7 @@ class Frontend:
     async def admitted(self) -> AsyncIterator[None]:
         """Raises Problem if there are as many requests at work as there may be."""
         if self.working >= self.service.at_once:
-            raise busy()
+            raise too_many_requests()
         self.working += 1
         self.at_work.set(self.working)
         try:
@@ -73,7 +73,7 @@ class Frontend:
             self.working -= 1
             self.at_work.set(self.working)
 
-    async def sign(self, ask: Ask) -> AsyncIterator[tuple[Served, Poses]]:
+    async def sign(self, ask: SignRequest) -> AsyncIterator[tuple[Served, Poses]]:
         """The frames as they are finished, and the model that makes them. Raises Problem."""
         first = True
         async for served, poses in sign(ask, self.served, self.samplers):

@@ -16,7 +16,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.inference.sampling_config import Sampling
-from ms2sl.inference.sliding_window import Signing, Window
+from ms2sl.inference.sliding_window import Window, WindowedGenerator
 from ms2sl.precision import Precision
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.training.checkpoint import ModelCard
@@ -47,7 +47,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class FirstWindowRequest:
     """The first pieces of an utterance, or all of them; how its signing begins, unless they turn out to be too few for a window."""
 
     pieces: Sequence[Utterance]
@@ -56,14 +56,14 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class FirstWindowResponse:
     """Frames of the signing of each piece; poses of the first window."""
 
     lengths: Sequence[float]
     poses: Poses | None
 
 
-class Failure:
+class InternalError:
     """A fault of ours instead of a result; the log has the place."""
 
 
@@ -134,15 +134,17 @@ class Sampler:
     def served(self) -> Served:
         return Served(self.version, self.producers[self.version].card, self.failure)
 
-    async def open(self, version: str, sampling: Sampling, openings: Sequence[Opening]) -> list[Opened | Refusal | Failure]:
+    async def open(
+        self, version: str, sampling: Sampling, openings: Sequence[FirstWindowRequest]
+    ) -> list[FirstWindowResponse | Refusal | InternalError]:
         """What ``measure`` and ``sample`` would say one after the other, at once. Raises Replaced."""
         return await self.batches(("open", version, sampling), 0, openings, len(openings))
 
-    async def measure(self, version: str, asked: Sequence[Sequence[Utterance]]) -> list[list[float] | Refusal | Failure]:
+    async def measure(self, version: str, asked: Sequence[Sequence[Utterance]]) -> list[list[float] | Refusal | InternalError]:
         """Frames of the signing of each piece that each asks for. Raises Replaced."""
         return await self.batches(("measure", version), 0, asked, len(asked))
 
-    async def sample(self, version: str, sampling: Sampling, windows: Sequence[Window]) -> list[Poses | Failure]:
+    async def sample(self, version: str, sampling: Sampling, windows: Sequence[Window]) -> list[Poses | InternalError]:
         """Poses of windows whose pieces were measured. Raises Replaced."""
         return await self.batches(("sample", version, sampling), max(window.frames for window in windows), windows, len(windows))
 
@@ -162,7 +164,7 @@ class Sampler:
             return self._run(key, [item])[0]
         except Exception as error:
             log_fault(error)
-            return Failure()
+            return InternalError()
 
     def _run(self, key: tuple, items: Sequence) -> Sequence:
         method, *arguments = key
@@ -174,20 +176,22 @@ class Sampler:
         except KeyError:
             raise Replaced(version) from None
 
-    def _open(self, version: str, sampling: Sampling, openings: Sequence[Opening]) -> list[Opened | Refusal]:
+    def _open(self, version: str, sampling: Sampling, openings: Sequence[FirstWindowRequest]) -> list[FirstWindowResponse | Refusal]:
         card = self._producer(version).card
         measured = self._measure(version, [opening.pieces for opening in openings])
         windows = {}
         for i, (opening, lengths) in enumerate(zip(openings, measured, strict=True)):
             if isinstance(lengths, Refusal):
                 continue
-            signing = Signing(opening.pieces, card.longest, card.fps, opening.seed)
-            signing.unmeasured()
-            signing.measured(lengths)
+            signing = WindowedGenerator(opening.pieces, card.longest, card.fps, opening.seed)
+            signing.pending_lengths()
+            signing.set_lengths(lengths)
             if signing.can_begin(opening.all):
                 windows[i] = signing.window()
         made = dict(zip(windows, self._sample(version, sampling, list(windows.values())), strict=True)) if windows else {}
-        return [lengths if isinstance(lengths, Refusal) else Opened(lengths, made.get(i)) for i, lengths in enumerate(measured)]
+        return [
+            lengths if isinstance(lengths, Refusal) else FirstWindowResponse(lengths, made.get(i)) for i, lengths in enumerate(measured)
+        ]
 
     def _measure(self, version: str, asked: Sequence[Sequence[Utterance]]) -> list[list[float] | Refusal]:
         producer = self._producer(version)

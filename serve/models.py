@@ -8,7 +8,7 @@ import ray
 
 from ms2sl.errors import InputError
 from ms2sl.io.uri import is_registered
-from ms2sl.model_uri import Pinned, pin
+from ms2sl.model_uri import ResolvedModel, resolve_model
 from ms2sl.tracking.mlflow_server import sqlite_file
 from ms2sl.training.checkpoint import CONFIG
 
@@ -31,18 +31,18 @@ def absolute(path: Path | str, proof: str = "") -> Path:
     return next((place for place in places if (place / proof).exists()), places[0])
 
 
-def find(model: Path | str, tracking: str | None) -> Pinned:
+def find(model: Path | str, tracking: str | None) -> ResolvedModel:
     """A checkpoint folder or registered model, from wherever it is asked for.
 
     tracking: MLflow's URI; by default ``MLFLOW_TRACKING_URI``, or else the database in ``runs``.
     Raises InputError if there is no such model.
     """
     if not is_registered(model):
-        return pin(str(absolute(model, CONFIG)))
+        return resolve_model(str(absolute(model, CONFIG)))
     uri = tracking or os.environ.get("MLFLOW_TRACKING_URI") or DATABASE
     if (database := sqlite_file(uri)) is None:
-        return pin(model, uri)
+        return resolve_model(model, uri)
     if not (found := absolute(database)).exists():
         looked = " and no ".join(map(str, dict.fromkeys(base / database for base in bases())))
         raise InputError(f"{model} cannot be looked up: there is no {looked}; give tracking, MLflow's URI, or a folder as the model")
-    return pin(model, f"sqlite:///{found}")
+    return resolve_model(model, f"sqlite:///{found}")

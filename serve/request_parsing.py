@@ -57,7 +57,7 @@ AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class SignRequest:
     """What is to be signed, and how. fps: that are asked for, if any are; came: when the request did, by ``time.perf_counter``."""
 
     utterance: Utterance
@@ -72,7 +72,7 @@ class Ask:
         return self.utterance.speech.remarks if self.utterance.speech else ()
 
 
-async def read(request: Request, limits: Limits, defaults: Sampling) -> Ask:
+async def read(request: Request, limits: Limits, defaults: Sampling) -> SignRequest:
     """Raises Problem for a request that is too large, of an unknown type, malformed, or beyond the limits."""
     came = time.perf_counter()
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
@@ -83,7 +83,7 @@ async def read(request: Request, limits: Limits, defaults: Sampling) -> Ask:
     raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send a text as {JSON}, or a recording as the file 'speech' of a {FORM}")
 
 
-async def _read_text(request: Request, limits: Limits, defaults: Sampling) -> Ask:
+async def _read_text(request: Request, limits: Limits, defaults: Sampling) -> SignRequest:
     most = limits.text_characters * LONGEST_CHARACTER + OTHER_OPTIONS
     body = b"".join([part async for part in _body(request, most, f"a text has at most {limits.text_characters} characters")])
     asked = _valid(lambda: TextRequest.model_validate_json(body, strict=True), limits)
@@ -92,7 +92,7 @@ async def _read_text(request: Request, limits: Limits, defaults: Sampling) -> As
     return _ask(asked, defaults, text=asked.text)
 
 
-async def _read_speech(request: Request, limits: Limits, defaults: Sampling) -> Ask:
+async def _read_speech(request: Request, limits: Limits, defaults: Sampling) -> SignRequest:
     advice = f"a recording has at most {limits.upload_bytes} bytes: cut it, or send it as mp3, ogg or flac"
     parser = MultiPartParser(request.headers, _body(request, limits.upload_bytes + OTHER_OPTIONS, advice), max_files=1, max_fields=10)
     try:
@@ -144,10 +144,10 @@ async def _body(request: Request, most: int, advice: str) -> AsyncIterator[bytes
         yield part
 
 
-def _ask(asked: Options, defaults: Sampling, **said: Any) -> Ask:
+def _ask(asked: Options, defaults: Sampling, **said: Any) -> SignRequest:
     chosen = {name: value for name in Sampling.model_fields if (value := getattr(asked, name)) is not None}
     utterance = Utterance(next(iter(said)), seconds=asked.duration, **said)
-    return Ask(utterance, defaults.model_copy(update=chosen), asked.seed, asked.fps)
+    return SignRequest(utterance, defaults.model_copy(update=chosen), asked.seed, asked.fps)
 
 
 def _valid(parse: Callable[[], AnyOptions], limits: Limits) -> AnyOptions:

@@ -8,9 +8,9 @@ from ms2sl.config import Config, explain
 from ms2sl.errors import InputError
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.inference.sliding_window import LONGEST_SECONDS
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import read_lines
-from ms2sl.io.uri import LocalPath, ModelPlace, Uri
+from ms2sl.io.uri import LocalPath, PathOrModelUri, Uri
 from ms2sl.precision import Precision
 
 
@@ -34,7 +34,7 @@ class Limits(Config):
 class Service(Config):
     """The application's arguments: of ``serve run serve.app:build key=value …``, and ``args`` of a config file."""
 
-    model: ModelPlace | None = Field(None, description="a checkpoint folder, models:/name@alias or models:/name/version")
+    model: PathOrModelUri | None = Field(None, description="a checkpoint folder, models:/name@alias or models:/name/version")
     tracking: Uri | None = Field(None, description="MLflow's URI, for models:/…; by default MLFLOW_TRACKING_URI, or else runs/mlflow.db")
     sampling: Sampling = Field(Sampling(), description="of requests that do not say")
     limits: Limits = Limits()
@@ -89,7 +89,7 @@ class Service(Config):
         if self.keys is None:
             return ()
         try:
-            keys = tuple(key for line in read_lines(Location(self.keys)) if (key := line.strip()))
+            keys = tuple(key for line in read_lines(StoragePath(self.keys)) if (key := line.strip()))
         except InputError as error:
             raise InputError(f"the API keys cannot be read: {error}") from None
         if not all(map(str.isascii, keys)):

@@ -22,9 +22,9 @@ import pytest
 import torch
 
 from ms2sl.corpora.fingerspelling import Fingerspelling, FingerspellingConfig
-from ms2sl.data.dataset import Dataset, describe
+from ms2sl.data.dataset import Dataset, write_dataset_card
 from ms2sl.data.ingest import featurize, import_rows, plan_shards
-from ms2sl.data.preprocessing import FitConfig
+from ms2sl.data.preprocessing import PreprocessConfig
 from ms2sl.data.shards import ShardHeader, write_shard
 from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
@@ -41,9 +41,9 @@ torch.set_num_threads(2)
 BYTES, LOG_MEL = featurizer(TextConfig(), "text").features, featurizer(SpeechConfig(), "speech").features
 
 
-def prepare(corpus, folder: Path, shard_size: int = 10, config: FitConfig | None = None) -> Path:
+def prepare(corpus, folder: Path, shard_size: int = 10, config: PreprocessConfig | None = None) -> Path:
     """A prepared dataset, made in this process."""
-    config = config or FitConfig()
+    config = config or PreprocessConfig()
     text, speech = featurizer(TextConfig(), "text"), featurizer(SpeechConfig(), "speech")
     plans = plan_shards(corpus, shard_size)
     for plan in plans:
@@ -51,7 +51,7 @@ def prepare(corpus, folder: Path, shard_size: int = 10, config: FitConfig | None
         rejected += featurize(rows, text, speech)
         header = ShardHeader(fingerprint="test", skeleton=corpus.skeleton, text=text.features, speech=speech.features)
         write_shard(folder / plan.file, rows, header.model_copy(update={"rejected": tuple(rejected)}))
-    describe(corpus.name, folder, [plan.file for plan in plans], config.fps or corpus.fps, corpus.card())
+    write_dataset_card(corpus.name, folder, [plan.file for plan in plans], config.fps or corpus.fps, corpus.card())
     return folder
 
 

@@ -7,7 +7,7 @@ import mlflow
 import pytest
 
 from ms2sl.errors import InputError
-from ms2sl.model_uri import Pinned, pin
+from ms2sl.model_uri import ResolvedModel, resolve_model
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.tracking.tracker import Tracker, default_uri
 from ms2sl.training import checkpoint
@@ -40,7 +40,7 @@ def registered(tracker, tiny_checkpoint) -> str:
     return "models:/ms2sl@champion"
 
 
-def weights(pinned: Pinned) -> str:
+def weights(pinned: ResolvedModel) -> str:
     """Fingerprint of the checkpoint that it is."""
     with pinned.folder() as folder:
         return fingerprint(folder)
@@ -48,13 +48,13 @@ def weights(pinned: Pinned) -> str:
 
 def refusal(model: str, tracking: str | None = None) -> str:
     with pytest.raises(InputError) as caught:
-        weights(pin(model, tracking))
+        weights(resolve_model(model, tracking))
     return str(caught.value)
 
 
 def test_a_folder_is_known_by_its_weights_and_not_by_where_it_lies(tiny_checkpoint, other_checkpoint, tmp_path):
     shutil.copytree(tiny_checkpoint, tmp_path / "copy")
-    first, copy, other = (pin(str(folder)) for folder in (tiny_checkpoint, tmp_path / "copy", other_checkpoint))
+    first, copy, other = (resolve_model(str(folder)) for folder in (tiny_checkpoint, tmp_path / "copy", other_checkpoint))
     assert first.version == copy.version == fingerprint(tiny_checkpoint)
     assert first.version != other.version
     assert str(tiny_checkpoint) not in first.version
@@ -64,7 +64,7 @@ def test_a_folder_is_known_by_its_weights_and_not_by_where_it_lies(tiny_checkpoi
 
 def test_a_folder_is_found_from_wherever_it_is_asked_for(tiny_checkpoint, monkeypatch, tmp_path):
     monkeypatch.chdir(tiny_checkpoint.parent)
-    pinned = pin(tiny_checkpoint.name)
+    pinned = resolve_model(tiny_checkpoint.name)
     monkeypatch.chdir(tmp_path)
     assert weights(pinned) == fingerprint(tiny_checkpoint)
 
@@ -85,24 +85,24 @@ def test_a_folder_without_weights_or_of_another_kind_is_refused(tiny_checkpoint,
 
 
 def test_an_alias_is_pinned_to_the_version_it_points_to(registered, uri, tiny_checkpoint):
-    pinned = pin(registered, uri)
+    pinned = resolve_model(registered, uri)
     assert (pinned.place, pinned.version, pinned.registered) == ("models:/ms2sl/1", "ms2sl/1", True)
-    assert pin("models:/ms2sl/1", uri) == pinned
-    assert pin(pinned.place, pinned.tracking) == pinned
+    assert resolve_model("models:/ms2sl/1", uri) == pinned
+    assert resolve_model(pinned.place, pinned.tracking) == pinned
     assert weights(pinned) == fingerprint(tiny_checkpoint)
 
 
 def test_what_is_fetched_is_a_checkpoint_that_loads_and_no_copy_stays(registered, uri):
-    with pin(registered, uri).folder() as folder:
+    with resolve_model(registered, uri).folder() as folder:
         assert MS2SLProducer.load(folder).card.kind == "ms2sl"
     assert not folder.exists()
 
 
 def test_an_alias_that_moves_leaves_a_pinned_model_where_it_is(tracker, uri, tiny_checkpoint, other_checkpoint):
     tracker.register(tiny_checkpoint, "moving", "champion")
-    before = pin("models:/moving@champion", uri)
+    before = resolve_model("models:/moving@champion", uri)
     tracker.register(other_checkpoint, "moving", "champion")
-    after = pin("models:/moving@champion", uri)
+    after = resolve_model("models:/moving@champion", uri)
     assert (before.version, after.version) == ("moving/1", "moving/2")
     assert weights(before) == fingerprint(tiny_checkpoint)
     assert weights(after) == fingerprint(other_checkpoint)

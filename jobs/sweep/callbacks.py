@@ -17,17 +17,17 @@ from jobs.waiting import watch
 from ms2sl.config import flatten
 from ms2sl.evaluation.objective import QUALITY
 from ms2sl.io.uri import public
-from ms2sl.sweep.trial_store import Ledger, Trial
+from ms2sl.sweep.trial_store import Trial, TrialStore
 from ms2sl.sweep.values import is_number, judged
 from ms2sl.tracking.tracker import Tracker
 
 STATUS = {"finished": "FINISHED", "stopped": "KILLED", "open": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 
 
-class Bookkeeper(tune.Callback):
+class TrialRecorder(tune.Callback):
     """One run in MLflow for each trial, under the run of the sweep, and a bar that shows how far the sweep is."""
 
-    def __init__(self, options: TuneCommand, ledger: Ledger, parent: Tracker, scheduler, known: Sequence[Trial], todo: Pending):
+    def __init__(self, options: TuneCommand, ledger: TrialStore, parent: Tracker, scheduler, known: Sequence[Trial], todo: Pending):
         # Tune writes all of this to disk, pickled, before the first trial.
         self.options, self.ledger, self.parent, self.scheduler = options.without_credentials(), ledger, parent, scheduler
         self.known = {trial.number: trial for trial in known}
@@ -160,7 +160,7 @@ def finish(tracker: Tracker, record: Trial, reason: str | None) -> None:
         tracker.outbox.delete()
 
 
-def settle(options: TuneCommand, ledger: Ledger, parent: Tracker) -> None:
+def settle(options: TuneCommand, ledger: TrialStore, parent: Tracker) -> None:
     """Ends what goes on in MLflow though nobody works on it, and tells it what it could not be told while it was away."""
     for record in ledger.trials():
         if outbox(options, record).exists():

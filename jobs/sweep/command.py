@@ -9,13 +9,13 @@ from pydantic import Field, ValidationError
 from jobs.cli import Command
 from jobs.train import TrainCommand
 from ms2sl.config import changeable, explain, flatten
-from ms2sl.data.modality_masking import HideConfig
+from ms2sl.data.modality_masking import MaskConfig
 from ms2sl.errors import InputError
 from ms2sl.evaluation.objective import LATENCY, QUALITY, ScoreName
-from ms2sl.evaluation.validation_sampling import Judging
+from ms2sl.evaluation.validation_sampling import SampleMetricsConfig
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.io.file_names import Name
-from ms2sl.io.uri import LocalPath, ModelPlace, PathOrName, Place, Uri
+from ms2sl.io.uri import LocalPath, PathOrModelUri, PathOrName, PathOrUri, Uri
 from ms2sl.systems.ms2sl.losses import LossWeights
 from ms2sl.systems.ms2sl.model import ModelConfig
 from ms2sl.training.loop import TrainingConfig
@@ -30,7 +30,7 @@ METRICS = {"quality": QUALITY, "latency": LATENCY}
 class TuneCommand(Command):
     """Searches a space of settings for the best quality, or for the best quality at each latency."""
 
-    data: Place = Field("data/fingerspelling", description="folder of a prepared dataset, local or a URI")
+    data: PathOrUri = Field("data/fingerspelling", description="folder of a prepared dataset, local or a URI")
     space: PathOrName = Field("loss_weights", description="module of tune_spaces, or the path of a module or YAML file of your own")
     name: Name = Field("sweep", description="name of the sweep; the same name goes on with it")
     runs: LocalPath = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
@@ -47,19 +47,19 @@ class TuneCommand(Command):
     trials: int = Field(12, gt=0, description="settings to try, the recipe's own among them; a grid is tried whole")
     minutes: float | None = Field(None, gt=0, description="time after which this command stops; the same command goes on")
     judgements: int = Field(9, gt=0, description="how often a trial is judged on its way, in place of training.validate_every")
-    reader: ModelPlace = Field(
+    reader: PathOrModelUri = Field(
         Path("runs/recogniser/model"), description="folder, or models:/name@alias, of the recogniser or back-translator to judge by"
     )
     score: ScoreName | None = Field(
         None, description="what quality is; by default letter_error of a recogniser, log_likelihood of a back-translator"
     )
     clips: int = Field(64, gt=1, description="dev clips to judge a trial on; the best is then compared on all others")
-    trained: ModelPlace | None = Field(
+    trained: PathOrModelUri | None = Field(
         None, description="folder of a trained model, or models:/name@alias of MLflow, for a space of sampling alone"
     )
     model: ModelConfig = ModelConfig()
     losses: LossWeights = LossWeights()
-    hide: HideConfig = HideConfig()
+    hide: MaskConfig = MaskConfig()
     training: TrainingConfig = TrainingConfig()
     sampling: Sampling = Sampling()
     cpus_per_trial: int = Field(1, gt=0, description="CPU threads of a trial, or of each of its workers")
@@ -113,8 +113,8 @@ class TuneCommand(Command):
         return "cuda" if self.gpus_per_trial else "cpu"
 
     @property
-    def judging(self) -> Judging:
-        return Judging(reader=self.reader, score=self.score, clips=self.clips, sampling=self.sampling)
+    def judging(self) -> SampleMetricsConfig:
+        return SampleMetricsConfig(reader=self.reader, score=self.score, clips=self.clips, sampling=self.sampling)
 
     @property
     def steps(self) -> int:

@@ -21,7 +21,7 @@ AGAIN = 3  # samples of each utterance
 CLIPS = 512  # at most
 
 
-class Unseen:
+class HoldoutEvaluator:
     """Judges checkpoints again, on clips by which no trial was chosen: who is the best of many on some clips was also lucky with them.
 
     It does so in this process, with the threads of a trial and on such a device as a trial has, if this machine has it.

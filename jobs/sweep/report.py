@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.sweep.command import TuneCommand
-from jobs.sweep.holdout_eval import AGAIN, Unseen
+from jobs.sweep.holdout_eval import AGAIN, HoldoutEvaluator
 from ms2sl.data.types import MODALITIES
 from ms2sl.errors import InputError
 from ms2sl.evaluation.objective import LATENCY, QUALITY, digits
@@ -75,7 +75,7 @@ def heard_by(trials: Sequence[Trial], score: str) -> list[str]:
 
 def judged_again(options: TuneCommand, best: Trial, own: Trial | None, chosen: Sequence[Trial]) -> list[str]:
     """The front, and whether the best trial is surely better than the recipe's own settings, on clips that no trial was judged on."""
-    unseen = Unseen(options)
+    unseen = HoldoutEvaluator(options)
     print(f"judging the best again, on {unseen.about}")
     parts = []
     if chosen:

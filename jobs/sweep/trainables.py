@@ -17,10 +17,10 @@ from jobs.sweep.command import TuneCommand
 from jobs.sweep.resources import reserved
 from jobs.sweep.search import key
 from jobs.train import fit
-from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.evaluation.objective import Quality
-from ms2sl.evaluation.validation_sampling import JudgedTask, Judging
+from ms2sl.evaluation.validation_sampling import SampleMetricsConfig, TaskWithSampleMetrics
 from ms2sl.tracking.tracker import git_commit
 from ms2sl.training.divergence import Diverged
 from ms2sl.training.local import local_batches
@@ -83,8 +83,8 @@ def train_judged(options: TuneCommand, recipe: Mapping, reporter: Reporter) -> N
     """The training of a trial in this process, whoever is told of it. Raises Diverged."""
     chosen, dataset = options.with_recipe(recipe), Dataset(options.data)
     command = chosen.training_command()
-    task = JudgedTask(command.make_task(dataset, git_commit()), quality(options), chosen.sampling)
-    plan = Plan(dataset.shards("train"), command.training.batch_size, command.training.seed)
+    task = TaskWithSampleMetrics(command.make_task(dataset, git_commit()), quality(options), chosen.sampling)
+    plan = EpochPlan(dataset.shards("train"), command.training.batch_size, command.training.seed)
     train(task, lambda step: local_batches(plan, task.collate, step), command.training, reporter)
 
 
@@ -122,5 +122,5 @@ def quality(options: TuneCommand) -> Quality:
 
 
 @functools.lru_cache(maxsize=1)
-def _quality(data: str, judging: Judging, device: str) -> Quality:
+def _quality(data: str, judging: SampleMetricsConfig, device: str) -> Quality:
     return judging.quality(Dataset(data), device)

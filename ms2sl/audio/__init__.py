@@ -1,0 +1,1 @@
+"""Recordings: decoded, resampled, brought to a level."""

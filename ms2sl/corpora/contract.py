@@ -12,7 +12,7 @@ from importlib import import_module
 import numpy as np
 
 from ms2sl.data.corpus import Corpus
-from ms2sl.data.preprocessing import FitConfig, fit
+from ms2sl.data.preprocessing import PreprocessConfig, preprocess_clip
 from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import split_name
@@ -54,7 +54,7 @@ def _check_here(corpus: Corpus, most: int) -> tuple[int, dict[str, str]]:
         try:
             clip = corpus.clip(index)
             _check_clip(clip, name, split)
-            fit(clip, corpus.skeleton, FitConfig(), corpus.fps)
+            preprocess_clip(clip, corpus.skeleton, PreprocessConfig(), corpus.fps)
             good += 1
         except InputError as error:
             rejected[name] = str(error)

@@ -13,13 +13,13 @@ from ms2sl.config import Config
 from ms2sl.corpora.openpose import read_frames
 from ms2sl.corpora.records import Record, RecordCorpus, audio_files, recordings, source
 from ms2sl.data.skeleton_registry import OPENPOSE_137X2
-from ms2sl.data.types import Poses, Signing
+from ms2sl.data.types import Poses, RawPoses
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import file_kind, nfc
 from ms2sl.io.name_matching import by_name
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import TAB, read_table
-from ms2sl.io.uri import Place
+from ms2sl.io.uri import PathOrUri
 
 SPLITS = {"train": "train", "val": "dev", "test": "test"}
 COLUMNS = {"name": ("SENTENCE_NAME",), "text": ("SENTENCE",)}
@@ -28,7 +28,7 @@ COLUMNS = {"name": ("SENTENCE_NAME",), "text": ("SENTENCE",)}
 class How2SignConfig(Config):
     """Where How2Sign lies. In patterns, {split} stands for train, val and test."""
 
-    source: Place = Field("", description="folder of the corpus, local or a URI")
+    source: PathOrUri = Field("", description="folder of the corpus, local or a URI")
     texts: str = Field("how2sign_realigned_{split}.csv", description="tables of texts, tab-separated")
     poses: str = Field("json", description="folders with a folder of OpenPose JSON for each sentence")
     speech: str = Field("", description="folders with recordings, <SENTENCE_NAME>.wav, .mp3, .m4a, …; by default none")
@@ -66,16 +66,16 @@ class How2Sign(RecordCorpus):
             else:
                 without_poses.add((split, name))
         self.without_poses = len(without_poses)
-        self.beside = dict(posed.beside(Location.folders) + spoken.beside(audio_files))
+        self.beside = dict(posed.beside(StoragePath.folders) + spoken.beside(audio_files))
         if without_speech := spoken.names() - {name for _, name in named}:
             self.beside["recordings of no sentence"] = len(without_speech)
         strangers = [(name, split) for split, name in posed.all() if not named & {(each, name) for each in posed.splits(split)}]
         return records + [Record(name, SPLITS[split], problem="no table of texts has a sentence of this name") for name, split in strangers]
 
-    def read(self, record: Record) -> Signing:
+    def read(self, record: Record) -> RawPoses:
         frames, remarks = read_frames(record.poses, self.config.width, self.config.height)
         poses = Poses(frames[..., :2], frames[..., 2].clip(0, 1), self._fps(record))
-        return Signing(poses, self.config.width, self.config.height, remarks)
+        return RawPoses(poses, self.config.width, self.config.height, remarks)
 
     def stamp(self, record: Record) -> str:
         video = self._video(record) if self.config.videos and record.poses else None
@@ -90,7 +90,7 @@ class How2Sign(RecordCorpus):
             raise InputError(f"its frames a second cannot be told: {file} is missing or no video")
         return fps
 
-    def _video(self, record: Record) -> Location:
+    def _video(self, record: Record) -> StoragePath:
         split = next(theirs for theirs, ours in SPLITS.items() if ours == record.split)
         return source(self.config, self.name).resolve(self.config.videos.format(split=split)) / f"{record.poses.name}.mp4"
 
@@ -105,7 +105,7 @@ class How2Sign(RecordCorpus):
 class _Places:
     """What lies in the folders of a pattern by the names of sentences: a folder for each split, or one for all of them."""
 
-    def __init__(self, folder: Location, pattern: str, rows: list[tuple[str, dict]], listing: Callable):
+    def __init__(self, folder: StoragePath, pattern: str, rows: list[tuple[str, dict]], listing: Callable):
         self.shared = "{split}" not in pattern
         places = {} if not pattern else {split: folder.resolve(pattern.format(split=split)) for split in SPLITS}
         self.places = list(dict.fromkeys(places.values()))
@@ -115,7 +115,7 @@ class _Places:
         for split, row in rows:
             self.named[nfc(row["name"])].add(split)
 
-    def find(self, split: str, name: str) -> tuple[Location | None, str | None]:
+    def find(self, split: str, name: str) -> tuple[StoragePath | None, str | None]:
         """Of a sentence, or why it cannot be told which it is."""
         found, twins = self.found.get(split, ({}, {}))
         several = sorted(self.named[name]) if self.shared and len(self.named[name]) > 1 and (name in found or name in twins) else []
@@ -130,7 +130,7 @@ class _Places:
     def names(self) -> set[str]:
         return {name for found, twins in self.found.values() for name in (*found, *twins)}
 
-    def beside(self, of_clips: Callable[[Location], Iterable[Location]]) -> Counter[str]:
+    def beside(self, of_clips: Callable[[StoragePath], Iterable[StoragePath]]) -> Counter[str]:
         """What else is there than what may be of clips, by kind."""
         known = {str(child) for place in self.places for child in of_clips(place)}
         children = (child for place in self.places for child in place.children(junk=True) if str(child) not in known)
@@ -142,5 +142,5 @@ class _Places:
         return [(split, name) for split in chosen for name in (*self.found[split][0], *self.found[split][1])]
 
 
-def _clip_folders(place: Location) -> tuple[dict[str, Location], dict[str, str]]:
+def _clip_folders(place: StoragePath) -> tuple[dict[str, StoragePath], dict[str, str]]:
     return by_name((clip.name, clip) for clip in place.folders())

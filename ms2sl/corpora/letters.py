@@ -12,7 +12,7 @@ from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import read_table
 
 COLUMNS = {name: (name,) for name in ("path", "spoken_language", "signed_language", "words")}
@@ -36,7 +36,7 @@ class Letter:
 
 def index() -> list[dict[str, str]]:
     """Rows of the lexicon."""
-    rows = read_table(Location(LEXICON / "index.csv"), COLUMNS, required=tuple(COLUMNS), whole=tuple(COLUMNS))
+    rows = read_table(StoragePath(LEXICON / "index.csv"), COLUMNS, required=tuple(COLUMNS), whole=tuple(COLUMNS))
     return [row for _, row in rows]
 
 

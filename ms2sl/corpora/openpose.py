@@ -10,21 +10,21 @@ from ms2sl.data.detections import fractions
 from ms2sl.data.person_tracking import follow, remarks
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import file_kind
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 
 PARTS = {"pose": 25, "face": 70, "hand_left": 21, "hand_right": 21}
 JOINTS = sum(PARTS.values())
 BODY, SHOULDERS = slice(0, 25), (2, 5)
 
 
-def read_frames(folder: Location, width: int, height: int) -> tuple[np.ndarray, tuple[str, ...]]:
+def read_frames(folder: StoragePath, width: int, height: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """float32 ``(frames, 137, 3)``, x and y in pixels and confidence, and remarks; frames without the signer have confidence 0.
 
     Frames are in the order of the numbers in their names, and unseen where a number is missing. Where several people are in a frame, the
     signer is followed (``ms2sl.data.person_tracking``). Coordinates that OpenPose wrote as fractions of a picture of ``width`` × ``height``
     (``--keypoint_scale`` 3 or 4) become pixels. Raises InputError if a file is broken or nobody is in any frame.
     """
-    kinds: dict[str, list[Location]] = defaultdict(list)
+    kinds: dict[str, list[StoragePath]] = defaultdict(list)
     for child in folder.children():
         kinds[file_kind(child.name)].append(child)
     files = kinds.pop(".json", [])
@@ -51,7 +51,7 @@ def read_frames(folder: Location, width: int, height: int) -> tuple[np.ndarray, 
     return frames, (*told, *[scaled] * bool(edges))
 
 
-def _people(file: Location) -> list[np.ndarray]:
+def _people(file: StoragePath) -> list[np.ndarray]:
     try:
         found = json.loads(file.read_bytes())["people"]
         people = [np.concatenate([_part(person, part, joints) for part, joints in PARTS.items()]) for person in found]

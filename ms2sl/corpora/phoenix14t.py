@@ -13,13 +13,13 @@ from ms2sl.config import Config
 from ms2sl.corpora.records import Record, RecordCorpus, source
 from ms2sl.data.detections import seen_without_zeros
 from ms2sl.data.skeleton_registry import PHOENIX_50X3
-from ms2sl.data.types import Poses, Signing
+from ms2sl.data.types import Poses, RawPoses
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import nfc
 from ms2sl.io.name_matching import by_name, match
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import BAR, read_lines, read_table
-from ms2sl.io.uri import Place
+from ms2sl.io.uri import PathOrUri
 
 SPLITS = ("train", "dev", "test")
 NUMBERS = 151  # of a frame: 50 joints × 3 and a counter that runs from 0 to 1
@@ -34,7 +34,7 @@ COLUMNS = {"name": ("name", "id"), "text": ("translation",), "gloss": ("orth", "
 class Phoenix14TConfig(Config):
     """Where PHOENIX14T lies. In patterns, {split} stands for train, dev and test."""
 
-    source: Place = Field("", description="folder of the corpus, local or a URI")
+    source: PathOrUri = Field("", description="folder of the corpus, local or a URI")
     files: str = Field("{split}", description="files with the endings .skels, .text, .gloss and .files")
     tables: str = Field("", description="tables separated by |, such as PHOENIX-2014-T.{split}.corpus.csv, instead of .text and .gloss")
     fps: float = Field(25.0, gt=0, description="frames a second of the poses")
@@ -57,7 +57,7 @@ class Phoenix14T(RecordCorpus):
             )
         return records
 
-    def _split(self, folder: Location, split: str) -> list[Record]:
+    def _split(self, folder: StoragePath, split: str) -> list[Record]:
         base = self.config.files.format(split=split)
         table = folder.resolve(self.config.tables.format(split=split)) if self.config.tables else None
         texts = _texts(table) if table and table.exists() else {}
@@ -84,7 +84,7 @@ class Phoenix14T(RecordCorpus):
     def stamp(self, record: Record) -> str:
         return record.poses[0].stamp() if record.poses else ""
 
-    def read(self, record: Record) -> Signing:
+    def read(self, record: Record) -> RawPoses:
         skels, start, stop = record.poses
         with skels.open() as file:
             file.seek(start)
@@ -102,7 +102,7 @@ class Phoenix14T(RecordCorpus):
         joints = frames[:, :-1].reshape(-1, PHOENIX_50X3.n_joints, 3)
         parts = [PHOENIX_50X3.part(part.name) for part in PHOENIX_50X3.parts]
         confidence = seen_without_zeros(joints, np.ones(joints.shape[:2], np.float32), parts, NECK)
-        return Signing(Poses(joints, confidence, self.config.fps), remarks=remarks)
+        return RawPoses(Poses(joints, confidence, self.config.fps), remarks=remarks)
 
     def card(self) -> dict:
         return super().card() | {"terms": "CC BY-NC-SA 4.0"}
@@ -127,7 +127,7 @@ def _check_counter(counter: np.ndarray, file: str) -> tuple[str, ...]:
     return ()
 
 
-def line_spans(where: Location) -> Iterator[tuple[int, int]]:
+def line_spans(where: StoragePath) -> Iterator[tuple[int, int]]:
     """First byte and end of each line, read in pieces: the files are gigabytes."""
     start = offset = 0
     with where.open() as file:
@@ -141,14 +141,14 @@ def line_spans(where: Location) -> Iterator[tuple[int, int]]:
         yield start, offset
 
 
-def _lines(where: Location, expected: int) -> list[str]:
+def _lines(where: StoragePath, expected: int) -> list[str]:
     lines = [line.strip() for line in read_lines(where)]
     if len(lines) != expected:
         raise InputError(f"{where} has {len(lines)} lines, but there are {expected} sequences of poses: the files do not belong together")
     return lines
 
 
-def _texts(table: Location) -> dict[str, tuple[str | None, str | None]]:
+def _texts(table: StoragePath) -> dict[str, tuple[str | None, str | None]]:
     rows = read_table(table, COLUMNS, required=("name", "text"), whole=("name",), kind=BAR)
     found, twins = by_name((row["name"], (row.get("text"), row.get("gloss"))) for _, row in rows)
     if twins:

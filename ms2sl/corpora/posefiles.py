@@ -16,13 +16,13 @@ from ms2sl.config import Config
 from ms2sl.corpora.records import Record, RecordCorpus, source
 from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.data.skeleton_registry import skeleton
-from ms2sl.data.types import Signing
+from ms2sl.data.types import RawPoses
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import file_kind, nfc
 from ms2sl.io.name_matching import by_name
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import read_table
-from ms2sl.io.uri import Place
+from ms2sl.io.uri import PathOrUri
 
 COLUMNS = {name: (name,) for name in ("id", "pose", "speech", "text", "gloss", "split", "spoken_language", "signed_language")}
 
@@ -30,7 +30,7 @@ COLUMNS = {name: (name,) for name in ("id", "pose", "speech", "text", "gloss", "
 class PoseFilesConfig(Config):
     """Which files, and to which joints they are reduced."""
 
-    source: Place = Field("", description="folder of the files, local or a URI")
+    source: PathOrUri = Field("", description="folder of the files, local or a URI")
     table: str = Field(
         "",
         description=".csv, .tsv, .jsonl or .parquet of what is known of each clip; by default every file is a clip",
@@ -61,7 +61,7 @@ class PoseFiles(RecordCorpus):
             return [replace(self._record(folder, row), **told) for row, told in _files(folder)]
         return [self._record(folder, row, place) for place, row in read_table(folder.resolve(self.config.table), COLUMNS, others=False)]
 
-    def _record(self, folder: Location, row: dict[str, str], place: str = "") -> Record:
+    def _record(self, folder: StoragePath, row: dict[str, str], place: str = "") -> Record:
         if place and not any(key in row for key in ("pose", "text", "speech")):
             where = place.rpartition(", ")[2].replace(" ", "-")
             return Record(row.get("id", where), row.get("split", "train"), problem=f"{place} has neither pose nor text nor speech")
@@ -90,11 +90,11 @@ class PoseFiles(RecordCorpus):
         read = {nfc(str(where)) for where in named if where}
         return dict(Counter(file_kind(file) for file in files if nfc(str(folder / file)) not in read))
 
-    def read(self, record: Record) -> Signing:
+    def read(self, record: Record) -> RawPoses:
         return from_bytes(record.poses.read_bytes(), self.skeleton, self.config.width, self.config.height)
 
 
-def _files(folder: Location) -> list[tuple[dict, dict]]:
+def _files(folder: StoragePath) -> list[tuple[dict, dict]]:
     """For each name its files, and why it has no speech or cannot be used at all: several files of one kind have it."""
     kinds = {"pose": (".pose",), "speech": SUFFIXES}
     files = {kind: [file for file in folder.files() if file.lower().endswith(ends)] for kind, ends in kinds.items()}

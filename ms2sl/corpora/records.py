@@ -10,11 +10,11 @@ from ms2sl.audio.decoding import SUFFIXES
 from ms2sl.audio.speech import Speech
 from ms2sl.config import Config
 from ms2sl.data.skeleton import Skeleton
-from ms2sl.data.types import Clip, Placement, Signing
+from ms2sl.data.types import Clip, Placement, RawPoses
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import nfc, split_name
 from ms2sl.io.name_matching import by_name, unique_ids
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import public_uri
 from ms2sl.text_normalization import normalise
 
@@ -35,7 +35,7 @@ class Record:
     text: str | None = None
     gloss: str | None = None
     poses: object = None
-    speech: Location | None = None
+    speech: StoragePath | None = None
     spoken_language: str | None = None
     signed_language: str | None = None
     fps: float | None = None
@@ -66,7 +66,7 @@ class RecordCorpus(ABC):
         """Raises InputError where the corpus is not what it should be as a whole."""
 
     @abstractmethod
-    def read(self, record: Record) -> Signing:
+    def read(self, record: Record) -> RawPoses:
         """Raises InputError if the poses of this clip cannot be read."""
 
     @cached_property
@@ -109,8 +109,8 @@ class RecordCorpus(ABC):
         return [_hash(each + [self._first[each[1].id]] * (self._first[each[1].id] != i)) for i, each in enumerate(known)]
 
     def stamp(self, record: Record) -> str:
-        """Of the files of a clip, unread: another where they are others. A subclass says it whose poses are no ``Location``."""
-        return " ".join(f"{where.name} {where.stamp()}" for where in (record.poses, record.speech) if isinstance(where, Location))
+        """Of the files of a clip, unread: another where they are others. A subclass says it whose poses are no ``StoragePath``."""
+        return " ".join(f"{where.name} {where.stamp()}" for where in (record.poses, record.speech) if isinstance(where, StoragePath))
 
     def clip(self, index: int) -> Clip:
         """Parts that cannot be read are left out with a remark. Raises InputError if none is left, or the clip is none of its own."""
@@ -168,21 +168,21 @@ def normalised(record: Record) -> Record:
     return record
 
 
-def source(config: Config, name: str) -> Location:
+def source(config: Config, name: str) -> StoragePath:
     """The folder of the corpus. Raises InputError if it was not said or is not there."""
     if not config.source:
         raise InputError(f"say where the corpus is: --{name}.source FOLDER (a path, or a URI such as s3://bucket/folder)")
-    where = Location(config.source)
+    where = StoragePath(config.source)
     if not where.is_folder():
         raise InputError(f"--{name}.source {public_uri(config.source)} is not a folder that can be found")
     return where
 
 
-def audio_files(folder: Location) -> Iterator[Location]:
+def audio_files(folder: StoragePath) -> Iterator[StoragePath]:
     """Those directly in a folder."""
     return (file for file in folder.children() if file.name.lower().endswith(SUFFIXES))
 
 
-def recordings(folder: Location) -> tuple[dict[str, Location], dict[str, str]]:
+def recordings(folder: StoragePath) -> tuple[dict[str, StoragePath], dict[str, str]]:
     """Audio files directly in a folder, by their names without suffix, and reasons for names that several files have."""
     return by_name((file.stem, file) for file in audio_files(folder))

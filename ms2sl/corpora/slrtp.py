@@ -17,11 +17,11 @@ from ms2sl.config import Config
 from ms2sl.corpora.records import Record, RecordCorpus, source
 from ms2sl.data.detections import seen_without_zeros
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3
-from ms2sl.data.types import Clip, Placement, Poses, Signing
+from ms2sl.data.types import Clip, Placement, Poses, RawPoses
 from ms2sl.errors import InputError
-from ms2sl.io.atomic import replacing
-from ms2sl.io.storage import Location
-from ms2sl.io.uri import Place
+from ms2sl.io.atomic import atomic_write
+from ms2sl.io.storage import StoragePath
+from ms2sl.io.uri import PathOrUri
 
 UNSAFE = torch.serialization.pickle.UnpicklingError  # what torch raises for what is not weights only
 SPLITS = ("train", "dev", "test")
@@ -38,7 +38,7 @@ def joint_order() -> np.ndarray:
 class SlrtpConfig(Config):
     """Where the challenge's files lie. In the pattern, {split} stands for train, dev and test."""
 
-    source: Place = Field("", description="folder of the corpus, local or a URI")
+    source: PathOrUri = Field("", description="folder of the corpus, local or a URI")
     files: str = Field("{split}.pt", description="files of the splits")
     fps: float = Field(25.0, gt=0, description="frames a second of the poses")
 
@@ -62,7 +62,7 @@ class Slrtp(RecordCorpus):
     def stamp(self, record: Record) -> str:
         return self._file(record.split).stamp()
 
-    def read(self, record: Record) -> Signing:
+    def read(self, record: Record) -> RawPoses:
         entry = self._entries(record.split)[record.poses]
         if not isinstance(entry, dict) or "poses_3d" not in entry:
             raise InputError("it has no poses_3d")
@@ -73,7 +73,7 @@ class Slrtp(RecordCorpus):
         joints[:, joint_order()] = poses.float().numpy()
         parts = [HOLISTIC_178X3.part(part.name) for part in HOLISTIC_178X3.parts]
         confidence = seen_without_zeros(joints, np.isfinite(joints).all(axis=2).astype(np.float32), parts)
-        return Signing(Poses(joints, confidence, self.config.fps))
+        return RawPoses(Poses(joints, confidence, self.config.fps))
 
     def _entries(self, split: str) -> dict[str, dict]:
         opened = self.__dict__.setdefault("_opened", {})
@@ -81,7 +81,7 @@ class Slrtp(RecordCorpus):
             opened[split] = load(self._file(split))
         return opened[split]
 
-    def _file(self, split: str) -> Location:
+    def _file(self, split: str) -> StoragePath:
         return source(self.config, self.name).resolve(self.config.files.format(split=split))
 
     def __getstate__(self) -> dict:
@@ -94,7 +94,7 @@ def _record(name: str, split: str, entry: dict) -> Record:
     return Record(str(name), split, text, gloss, poses=name)
 
 
-def load(where: Location) -> dict[str, dict]:
+def load(where: StoragePath) -> dict[str, dict]:
     """The content of a ``.pt`` file, its tensors memory-mapped. Raises InputError if it is none, or would run code."""
     try:
         if where.is_local:
@@ -120,6 +120,6 @@ def export(where: Path, clips: Iterable[Clip], placement: Placement) -> int:
     for clip in clips:
         poses = torch.from_numpy((clip.poses.joints[:, joint_order()] * placement.unit + origin).astype(np.float32))
         entries[clip.id] = {"name": clip.id, "text": clip.text or "", "gloss": clip.gloss or "", "poses_3d": poses, "speaker": ""}
-    with replacing(where) as temporary:
+    with atomic_write(where) as temporary:
         torch.save(entries, temporary)
     return len(entries)

@@ -1,0 +1,1 @@
+"""Clips, skeletons, shards, datasets, batches."""

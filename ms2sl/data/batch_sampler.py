@@ -18,7 +18,7 @@ from ms2sl.data.collate import Batch, Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.shards import read_shard
 from ms2sl.errors import InputError
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 
 COLUMNS = ["id", "text", "n_frames", "poses", "confidence", "n_text", "text_features", "n_speech", "speech_features"]
 POOL_BATCHES = 32
@@ -28,7 +28,7 @@ POOL_BYTES = 512 * 2**20  # a pool is held in memory
 class Rows(NamedTuple):
     """Rows ``start`` to ``stop`` of a shard of ``clips`` rows."""
 
-    shard: Location
+    shard: StoragePath
     clips: int
     start: int
     stop: int
@@ -44,7 +44,7 @@ class Rows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class EpochPlan:
     """Who reads what in which epoch: every clip is in exactly one batch of one rank. ``shards`` are ``(place, clips)``.
 
     All ranks make the same number of steps in every epoch, and their batches of one step differ by at most one clip.
@@ -52,7 +52,7 @@ class Plan:
     Raises InputError if there is not a clip for each rank.
     """
 
-    shards: list[tuple[Location, int]]
+    shards: list[tuple[StoragePath, int]]
     batch_size: int
     seed: int
     rank: int = 0
@@ -97,8 +97,8 @@ class Plan:
         return mine
 
 
-def cut(
-    blocks: Iterable[pa.Table], plan: Plan, epoch: int, pool_batches: int = POOL_BATCHES, pool_bytes: int = POOL_BYTES
+def length_bucketed_batches(
+    blocks: Iterable[pa.Table], plan: EpochPlan, epoch: int, pool_batches: int = POOL_BATCHES, pool_bytes: int = POOL_BYTES
 ) -> Iterator[pa.Table]:
     """Batches of similar length from the Arrow blocks of one epoch, ``plan.steps_per_epoch`` of them.
 

@@ -18,7 +18,7 @@ from ms2sl.data.types import PARTS, Clip, Placement, left_out
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features
 from ms2sl.io.file_names import split_name
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.text_normalization import plain
 
 CARD, REJECTED = "dataset.json", "rejected.parquet"
@@ -79,8 +79,8 @@ class Dataset:
     Raises InputError if the folder holds none, or if shards are missing, damaged or of another skeleton.
     """
 
-    def __init__(self, folder: Location | Path | str):
-        self.folder = Location(folder)
+    def __init__(self, folder: StoragePath | Path | str):
+        self.folder = StoragePath(folder)
         if not (self.folder / CARD).exists():
             raise InputError(f"{self.folder} holds no dataset ({CARD} is missing): make one with python -m jobs.prepare")
         try:
@@ -92,7 +92,7 @@ class Dataset:
     def skeleton(self) -> Skeleton:
         return self.card.skeleton
 
-    def shards(self, split: str) -> list[tuple[Location, int]]:
+    def shards(self, split: str) -> list[tuple[StoragePath, int]]:
         """Places of the split's shards with their numbers of clips, each checked to be there, whole and of this dataset."""
         split = split if split in self.card.splits else split_name(split)
         if split not in self.card.splits:
@@ -127,13 +127,15 @@ class Dataset:
                 yield to_clip(row, self.skeleton)
 
 
-def describe(name: str, folder: Location | Path, files: list[str], fps: float, corpus: dict, fingerprint: str = "") -> DatasetCard:
+def write_dataset_card(
+    name: str, folder: StoragePath | Path, files: list[str], fps: float, corpus: dict, fingerprint: str = ""
+) -> DatasetCard:
     """Reads the shards ``files`` in ``folder`` and writes its ``dataset.json`` and ``rejected.parquet``.
 
     fingerprint: of the whole dataset; by default that of its shards, which then have one.
     Raises InputError if no training clip was accepted.
     """
-    folder = Location(folder)
+    folder = StoragePath(folder)
     headers = {file: read_header(folder / file) for file in files}
     tables = {file: read_shard(folder / file, COUNTED) for file in files}
     rejected = [rejection for file in files for rejection in headers[file].rejected]

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ms2sl.config import Config
 from ms2sl.data.dataset import Dataset
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.text_normalization import plain
 
 COLUMNS = ["text", "gloss", "n_frames", "fps", "source_fps", "n_speech", "speech_source", "remarks"]
@@ -43,17 +43,17 @@ class Description(Config):
     rejected: int
 
 
-def write_description(folder: Location) -> str:
+def write_description(folder: StoragePath) -> str:
     """Writes ``description.json`` and ``description.png`` into a dataset's folder; returns the text of it."""
     dataset = Dataset(folder)
     tables = {split: pa.concat_tables(dataset.tables(split, COLUMNS)) for split in dataset.card.splits}
-    description = describe(dataset, tables)
+    description = report_on(dataset, tables)
     (folder / "description.json").write(json.dumps(description.model_dump(mode="json"), indent=1, ensure_ascii=False).encode())
     (folder / "description.png").write(picture(dataset, description, tables))
     return text(description)
 
 
-def describe(dataset: Dataset, tables: dict[str, pa.Table]) -> Description:
+def report_on(dataset: Dataset, tables: dict[str, pa.Table]) -> Description:
     card = dataset.card
     seen = np.array(card.statistics.seen)
     return Description(

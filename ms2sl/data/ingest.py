@@ -10,13 +10,13 @@ from ms2sl.audio.loudness import is_silent
 from ms2sl.audio.speech import Speech
 from ms2sl.data import speech_synthesis
 from ms2sl.data.corpus import Corpus
-from ms2sl.data.preprocessing import FitConfig, fit
+from ms2sl.data.preprocessing import PreprocessConfig, preprocess_clip
 from ms2sl.data.shards import Rejection, add_features, read_header, to_row
 from ms2sl.data.types import Clip, left_out
 from ms2sl.errors import InputError
 from ms2sl.features.base import Featurizer
 from ms2sl.io.file_names import check_name
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 
 FORMAT = 3
 
@@ -30,7 +30,7 @@ class ShardPlan:
     stop: int
 
 
-class Resplit:
+class SplitOverride:
     """A corpus whose clips are all in one split."""
 
     def __init__(self, corpus: Corpus, split: str):
@@ -69,15 +69,15 @@ def shard_fingerprints(options: dict, corpus: Corpus, plans: Sequence[ShardPlan]
     return {file: fingerprint(options | {"clips": digests}) for file, digests in clips.items()}
 
 
-def is_done(where: Location | Path, expected: str) -> bool:
+def is_done(where: StoragePath | Path, expected: str) -> bool:
     """Whether the shard is there, whole, and was made with the same options."""
     try:
-        return Location(where).exists() and read_header(where).fingerprint == expected
+        return StoragePath(where).exists() and read_header(where).fingerprint == expected
     except InputError:
         return False
 
 
-def import_rows(corpus: Corpus, plan: ShardPlan, config: FitConfig, synthesise: bool = False) -> tuple[list[dict], list[Rejection]]:
+def import_rows(corpus: Corpus, plan: ShardPlan, config: PreprocessConfig, synthesise: bool = False) -> tuple[list[dict], list[Rejection]]:
     """The rows of a shard without features, and the clips that could not be used. Silent speech is left out with a remark.
 
     synthesise: clips with text but without speech get speech from espeak-ng.
@@ -91,7 +91,7 @@ def import_rows(corpus: Corpus, plan: ShardPlan, config: FitConfig, synthesise: 
                 clip = clip.without("speech", "nothing is heard in it")
             if synthesise and clip.speech is None and clip.text is not None:
                 clip = _spoken(clip)
-            rows.append(to_row(fit(clip, corpus.skeleton, config, config.fps or corpus.fps)))
+            rows.append(to_row(preprocess_clip(clip, corpus.skeleton, config, config.fps or corpus.fps)))
         except InputError as error:
             rejected.append(Rejection(id=name, reason=str(error)))
     return rows, rejected

@@ -11,7 +11,7 @@ from ms2sl.config import Config
 from ms2sl.data.collate import Batch, Collate
 
 
-class HideConfig(Config):
+class MaskConfig(Config):
     """What of the training clips is kept from the model. Which clips it is depends on their ids alone; those of a smaller share are among
     those of a larger one."""
 
@@ -19,10 +19,10 @@ class HideConfig(Config):
     speech: float = Field(0.0, ge=0, le=1, description="share of training clips whose speech is hidden")
 
 
-class HidingCollate(Collate):
+class MaskingCollate(Collate):
     """Batches without what is hidden."""
 
-    def __init__(self, collate: Collate, hide: HideConfig):
+    def __init__(self, collate: Collate, hide: MaskConfig):
         super().__init__(collate.skeleton, collate.text, collate.speech)
         self.hide = hide
 

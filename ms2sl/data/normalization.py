@@ -72,7 +72,7 @@ class PoseSums(Config):
         return PoseStatistics(mean=mean.tolist(), deviation=deviation.tolist(), seen=(seen / frames).tolist())
 
 
-class PoseSpace(nn.Module):
+class PoseNormalizer(nn.Module):
     """Normalised poses ↔ features ``(batch, frames, joints * dims)``. Its buffers travel with the checkpoint."""
 
     def __init__(self, skeleton: Skeleton):

@@ -11,7 +11,7 @@ from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderD
 from ms2sl.data.detections import fractions, seen_without_zeros
 from ms2sl.data.person_tracking import follow, remarks
 from ms2sl.data.skeleton import Skeleton
-from ms2sl.data.types import Placement, Poses, Signing
+from ms2sl.data.types import Placement, Poses, RawPoses
 from ms2sl.errors import InputError
 
 PART_COLOURS = {"body": (70, 70, 80), "left_hand": (0, 120, 190), "right_hand": (214, 80, 20), "face": (120, 120, 120)}
@@ -47,7 +47,7 @@ def to_bytes(poses: Poses, skeleton: Skeleton, placement: Placement = CANVAS) ->
     return buffer.getvalue()
 
 
-def from_bytes(encoded: bytes, skeleton: Skeleton, width: int = 0, height: int = 0) -> Signing:
+def from_bytes(encoded: bytes, skeleton: Skeleton, width: int = 0, height: int = 0) -> RawPoses:
     """The joints of a skeleton from a `.pose` file of any version, found by the names of components and points.
 
     Where there are several people, the signer is followed (``ms2sl.data.person_tracking``), and unseen where not detected. Joints that lie
@@ -90,7 +90,7 @@ def from_bytes(encoded: bytes, skeleton: Skeleton, width: int = 0, height: int =
     joints = np.where(confidence[..., None] > 0, joints[frames, person], 0)
     if skeleton.dims == 3 and mediapipe:
         joints = _with_depth(joints, confidence, width if size.depth in NO_DEPTH else size.depth, skeleton)
-    return Signing(Poses(joints, confidence, float(pose.body.fps)), width, height, told)
+    return RawPoses(Poses(joints, confidence, float(pose.body.fps)), width, height, told)
 
 
 def _with_depth(joints: np.ndarray, confidence: np.ndarray, width: int, skeleton: Skeleton) -> np.ndarray:

@@ -17,7 +17,7 @@ ABSURD = 10.0  # shoulder widths from between the shoulders: farther than any li
 LEAP, LEAP_SPEED = 0.5, 12.5  # shoulder widths from one frame to the next and back again, and a second: hands do not reach it
 
 
-class FitConfig(Config):
+class PreprocessConfig(Config):
     """How poses are made fit for learning."""
 
     fps: float | None = Field(None, gt=0, le=200, description="frames a second; by default those that are usual for the corpus")
@@ -25,7 +25,7 @@ class FitConfig(Config):
     longest: float = Field(60.0, gt=0, description="seconds of the longest clip that is kept")
 
 
-def fit(clip: Clip, skeleton: Skeleton, config: FitConfig, fps: float) -> Clip:
+def preprocess_clip(clip: Clip, skeleton: Skeleton, config: PreprocessConfig, fps: float) -> Clip:
     """A raw clip with its poses normalised, mended and resampled to ``fps``, its speech at 16 kHz, and a remark on what was mended.
 
     Poses and speech that cannot be used are left out with a remark. Raises InputError if nothing is left, or the clip is too long.

@@ -33,7 +33,7 @@ from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Clip, Placement, Poses
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features, Featurizer
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 
 SCHEMA = pa.schema(
     [
@@ -166,7 +166,7 @@ def add_features(rows: list[dict], column: str, inputs: list, featurizer: Featur
     return rejected
 
 
-def write_shard(where: Location | Path, rows: Sequence[dict], header: ShardHeader) -> None:
+def write_shard(where: StoragePath | Path, rows: Sequence[dict], header: ShardHeader) -> None:
     """Writes a shard whole or not at all: an interrupted write leaves no file of that name. The header gets the sums of its poses."""
     poses = (decode_poses(row, header.skeleton) for row in rows if row["poses"])
     header = header.model_copy(update={"sums": PoseSums.of(poses, header.skeleton)})
@@ -174,24 +174,24 @@ def write_shard(where: Location | Path, rows: Sequence[dict], header: ShardHeade
     write_parquet(where, table, COMPRESSION)
 
 
-def write_parquet(where: Location | Path, table: pa.Table, compression: str | dict[str, str] = "zstd") -> None:
+def write_parquet(where: StoragePath | Path, table: pa.Table, compression: str | dict[str, str] = "zstd") -> None:
     """Writes the file whole or not at all. Raises InputError if the disk is full or the folder cannot be written."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression=compression, use_dictionary=False)
-    Location(where).write(sink.getvalue())
+    StoragePath(where).write(sink.getvalue())
 
 
-def open_shard(where: Location | Path) -> pq.ParquetFile:
+def open_shard(where: StoragePath | Path) -> pq.ParquetFile:
     """The Parquet file. Raises InputError if it is missing or was cut short."""
-    if not Location(where).exists():
+    if not StoragePath(where).exists():
         raise InputError(f"shard {where} is missing: prepare the data again")
     try:
-        return pq.ParquetFile(Location(where).open())
+        return pq.ParquetFile(StoragePath(where).open())
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"shard {where} is damaged ({error}): delete it and prepare the data again") from None
 
 
-def read_header(where: Location | Path) -> ShardHeader:
+def read_header(where: StoragePath | Path) -> ShardHeader:
     """The header of a shard. Raises InputError if the file is no shard of this project."""
     metadata = open_shard(where).schema_arrow.metadata or {}
     if METADATA_KEY not in metadata:
@@ -204,7 +204,7 @@ def read_header(where: Location | Path) -> ShardHeader:
         ) from None
 
 
-def read_shard(where: Location | Path, columns: list[str] | None = None) -> pa.Table:
+def read_shard(where: StoragePath | Path, columns: list[str] | None = None) -> pa.Table:
     """All rows of a shard, whose binary columns are ``large_binary`` even where the file says ``binary``.
 
     Raises InputError if it is missing or damaged.

@@ -49,7 +49,7 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Signing:
+class RawPoses:
     """Poses as a file has them, in the coordinates of the picture; its size, 0 where it is not known; what was odd about them."""
 
     poses: Poses

@@ -8,11 +8,11 @@ from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Clip, Poses
 from ms2sl.metrics.motion import hand_dtw, jerk, joint_dtw, mje_sums, movement, wrist_distance
 from ms2sl.metrics.text import bleu_counts, sentence_rouge_l, words
-from ms2sl.systems.back_translation import Reader
+from ms2sl.systems.back_translation import BackTranslator
 from ms2sl.text_normalization import plain
 
 
-def measure(clips: Sequence[Clip], produced: Sequence[Poses], reader: Reader, skeleton: Skeleton) -> list[dict]:
+def measure(clips: Sequence[Clip], produced: Sequence[Poses], reader: BackTranslator, skeleton: Skeleton) -> list[dict]:
     """Rows of plain values, in the order of the clips.
 
     id, text, read; letters and words of the text and edits of what is read; what BLEU is counted from; ROUGE-L; the likelihood of the

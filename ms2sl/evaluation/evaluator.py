@@ -18,7 +18,7 @@ from ms2sl.inference.one_by_one import produce_each
 from ms2sl.inference.producer import Producer
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.metrics.motion import diversity
-from ms2sl.systems.back_translation import Reader
+from ms2sl.systems.back_translation import BackTranslator
 from ms2sl.systems.baselines import MeanPose, NearestText, RandomClip, StaticPose, Training
 from ms2sl.systems.cascade import Cascade, open_ear
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
@@ -30,7 +30,7 @@ BASELINES: Mapping[BaselineName, type] = {kind.name: kind for kind in (NearestTe
 DRAWN = ("random clip", "static pose")  # baselines that another seed changes
 
 
-class Entry(Sampling):
+class SystemUnderTest(Sampling):
     """Somebody to compare, and what they are given: plain data, so that an actor on any machine can make them.
 
     kind: ``real``, ``ms2sl`` (``source``: its folder), ``cascade`` (also ``ear``), ``dictionary`` (``source``: the dictionary),
@@ -49,18 +49,18 @@ class Entry(Sampling):
         return f"{self.name} from {self.modality}" if self.modality else self.name
 
 
-class Judge:
+class Evaluator:
     """Lets entries produce clips of a dataset and measures what they made."""
 
-    def __init__(self, dataset: Dataset, reader: Reader | None, device: str = "cpu"):
+    def __init__(self, dataset: Dataset, reader: BackTranslator | None, device: str = "cpu"):
         self.dataset, self.reader, self.device = dataset, reader, device
-        self._producers: dict[Entry, Producer] = {}
+        self._producers: dict[SystemUnderTest, Producer] = {}
 
     @cached_property
     def training(self) -> Training:
         return Training.of_dataset(self.dataset)
 
-    def rows(self, entry: Entry, clips: Sequence[Clip]) -> list[dict]:
+    def rows(self, entry: SystemUnderTest, clips: Sequence[Clip]) -> list[dict]:
         """Measures of each clip with each seed: those of ``measure``, whose they are (``label``, ``steps``, ``seed``), ``failed`` (why, or
         ""), and ``diversity`` (NaN with one seed)."""
         made, rows = [], []
@@ -74,7 +74,7 @@ class Judge:
         various = [diversity(samples, self.dataset.skeleton) if several else np.nan for samples in zip(*made, strict=True)]
         return [row | {"diversity": various[i % len(clips)]} for i, row in enumerate(rows)]
 
-    def produce(self, entry: Entry, clips: Sequence[Clip], seed: int) -> tuple[list[Poses], dict[str, str]]:
+    def produce(self, entry: SystemUnderTest, clips: Sequence[Clip], seed: int) -> tuple[list[Poses], dict[str, str]]:
         """What an entry makes of each clip, of which it is given text or speech alone: neither poses nor length, gloss or timing. At the
         frame rate of the dataset, whatever its own.
 
@@ -91,14 +91,14 @@ class Judge:
         ]
         return [resample(poses, self.dataset.card.fps) for poses in produced], failed
 
-    def producer(self, entry: Entry) -> Producer:
+    def producer(self, entry: SystemUnderTest) -> Producer:
         """Raises InputError if it cannot be made."""
         alike = entry.model_copy(update={"name": "", "modality": "", "seeds": ()})
         if alike not in self._producers:
             self._producers[alike] = self._make(entry)
         return self._producers[alike]
 
-    def _make(self, entry: Entry) -> Producer:
+    def _make(self, entry: SystemUnderTest) -> Producer:
         if entry.kind in BASELINES:
             return BASELINES[entry.kind](self.training)
         if entry.kind == "folder":
@@ -114,12 +114,12 @@ class Judge:
         return model
 
 
-def real_signing() -> Entry:
+def real_signing() -> SystemUnderTest:
     """The ceiling."""
-    return Entry(name=REAL, kind="real")
+    return SystemUnderTest(name=REAL, kind="real")
 
 
-def columns(rows: Sequence[dict], entry: Entry, ids: Sequence[str]) -> list[dict[str, np.ndarray]]:
+def columns(rows: Sequence[dict], entry: SystemUnderTest, ids: Sequence[str]) -> list[dict[str, np.ndarray]]:
     """For each seed the measures of an entry by name, in the order of the ids."""
     found = {(row["seed"], row["id"]): row for row in rows if (row["label"], row["steps"]) == (entry.label, entry.steps)}
     ordered = ([found[seed, id] for id in ids] for seed in entry.seeds)

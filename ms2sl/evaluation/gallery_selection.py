@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ms2sl.data.types import Clip, Poses
-from ms2sl.evaluation.evaluator import Entry, Judge
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest
 
 
 def worst_median_best(rows: Sequence[dict], sentences: bool, shown: int) -> list[tuple[str, str]]:
@@ -28,7 +28,7 @@ def worst_median_best(rows: Sequence[dict], sentences: bool, shown: int) -> list
     return [(rank, id) for rank, some in chosen.items() for id in some]
 
 
-def remade(judge: Judge, entries: Sequence[Entry], clip: Clip) -> Iterator[tuple[Entry, Poses]]:
+def regenerate(judge: Evaluator, entries: Sequence[SystemUnderTest], clip: Clip) -> Iterator[tuple[SystemUnderTest, Poses]]:
     """What each entry makes of a clip with its first seed: the same as was measured."""
     for entry in entries:
         yield entry, judge.produce(entry, [clip], entry.seeds[0])[0][0]

@@ -10,10 +10,10 @@ from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result, Score, percentile_interval, summarise
-from ms2sl.evaluation.evaluator import Entry, Judge, columns, real_signing
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, columns, real_signing
 from ms2sl.evaluation.steps import latency
 from ms2sl.inference.sampling_config import Sampling
-from ms2sl.systems.back_translation import Reader
+from ms2sl.systems.back_translation import BackTranslator
 from ms2sl.training.checkpoint import read_card
 
 QUALITY, LATENCY = "quality_loss", "latency"  # what a trial is judged by, both to be minimised; seconds
@@ -24,7 +24,7 @@ REPORTED_OF_SENTENCES = ("bleu_1", "bleu_4", "chrf", "log_likelihood", "hand_dtw
 STILL, WILD = 0.8, 1.25  # shares of real signers' speed that count as moving like them
 
 
-def guard(amplitude: float) -> float:
+def amplitude_penalty(amplitude: float) -> float:
     """1 for who moves 0.8 to 1.25 times as much as real signers; more, in proportion, for who moves less or more.
 
     Distances alone are won by who hardly moves (regression to the mean), and a reader does not see trembling.
@@ -32,14 +32,14 @@ def guard(amplitude: float) -> float:
     return max(1.0, STILL / max(amplitude, 0.01), amplitude / WILD)
 
 
-def shortfall(value: float, score: ScoreName) -> float:
+def to_minimize(value: float, score: ScoreName) -> float:
     """A score as something to minimise, 0 at best: an error or a distance as it is, what a per cent lacks of 100, a likelihood negated."""
     if score in get_args(ErrorName):
         return value
     return -value if score == "log_likelihood" else 100 - value
 
 
-def usual_score(reader: Reader) -> ScoreName:
+def usual_score(reader: BackTranslator) -> ScoreName:
     """By which a reader judges if nothing else is asked for."""
     return "log_likelihood" if reader.sentences else "letter_error"
 
@@ -52,22 +52,24 @@ def digits(score: ScoreName) -> int:
 class Quality:
     """Judges checkpoints on the same clips, from each modality that they learned, with the same noise."""
 
-    def __init__(self, dataset: Dataset, reader: Reader, clips: Sequence[Clip], score: ScoreName | None = None, device: str = "cpu"):
+    def __init__(
+        self, dataset: Dataset, reader: BackTranslator, clips: Sequence[Clip], score: ScoreName | None = None, device: str = "cpu"
+    ):
         self.dataset, self.reader, self.clips, self.device = dataset, reader, clips, device
         self.score: ScoreName = score or usual_score(reader)
         self._order = [clip.id for clip in clips]
         self._spoken = all(clip.speech for clip in clips)
-        (self._real,) = self._columns(Judge(dataset, reader, device), real_signing())
+        (self._real,) = self._columns(Evaluator(dataset, reader, device), real_signing())
 
     def results(self, folder: Path, sampling: Sampling, seeds: Sequence[int] = (0,)) -> list[Result]:
         """Scores from text, and from speech where all clips have it."""
-        judge = Judge(self.dataset, self.reader, self.device)
+        judge = Evaluator(self.dataset, self.reader, self.device)
         return [self._result(judge, entry) for entry in self._entries(folder, sampling, seeds)]
 
     def metrics(self, folder: Path, sampling: Sampling) -> dict[str, float]:
         """What a trial reports: the loss of quality, the latency (seconds for one utterance alone) and the scores behind it, each the
         mean over modalities; and the score from each modality."""
-        entries, judge = self._entries(folder, sampling, (0,)), Judge(self.dataset, self.reader, self.device)
+        entries, judge = self._entries(folder, sampling, (0,)), Evaluator(self.dataset, self.reader, self.device)
         results = [self._result(judge, entry) for entry in entries]
         names = REPORTED_OF_SENTENCES if self.reader.sentences else REPORTED
         found = {name: np.mean([result.value(name) for result in results]) for name in names if name in results[0].scores}
@@ -78,13 +80,13 @@ class Quality:
 
     def loss(self, results: Sequence[Result]) -> float:
         """What is minimised: the mean over modalities of the shortfall times the guard of the amplitude."""
-        return float(np.mean([shortfall(r.value(self.score), self.score) * guard(r.value("amplitude")) for r in results]))
+        return float(np.mean([to_minimize(r.value(self.score), self.score) * amplitude_penalty(r.value("amplitude")) for r in results]))
 
     def latency(self, folder: Path, sampling: Sampling) -> float:
         """Seconds of computing for one utterance alone, from the first modality."""
-        return self._latency(Judge(self.dataset, self.reader, self.device), self._entries(folder, sampling, (0,))[0])
+        return self._latency(Evaluator(self.dataset, self.reader, self.device), self._entries(folder, sampling, (0,))[0])
 
-    def _latency(self, judge: Judge, entry: Entry) -> float:
+    def _latency(self, judge: Evaluator, entry: SystemUnderTest) -> float:
         return latency(judge.producer(entry), [clip.utterance(entry.modality) for clip in self.clips])
 
     def gap(self, results: Sequence[Result], others: Sequence[Result]) -> Score:
@@ -94,23 +96,23 @@ class Quality:
         if not shared:
             return Score(np.nan, np.nan, np.nan, ())
         results, others = ([r for r in some if r.modality in shared] for some in (results, others))
-        value = np.mean([shortfall(r.value(self.score), self.score) for r in results])
-        value -= np.mean([shortfall(r.value(self.score), self.score) for r in others])
+        value = np.mean([to_minimize(r.value(self.score), self.score) for r in results])
+        value -= np.mean([to_minimize(r.value(self.score), self.score) for r in others])
         mine, theirs = (np.mean([self._resampled(result) for result in some], axis=0) for some in (results, others))
         return Score(float(value), *percentile_interval(mine - theirs), ())
 
     def _resampled(self, result: Result) -> np.ndarray:
-        return shortfall(result.resampled.get(self.score, np.array([np.nan])), self.score)
+        return to_minimize(result.resampled.get(self.score, np.array([np.nan])), self.score)
 
-    def _entries(self, folder: Path, sampling: Sampling, seeds: Sequence[int]) -> list[Entry]:
+    def _entries(self, folder: Path, sampling: Sampling, seeds: Sequence[int]) -> list[SystemUnderTest]:
         learned = [modality for modality in read_card(folder, "ms2sl").learned if self._spoken or modality == "text"]
         if not learned:
             raise InputError(f"{folder} never learned text, and not all of the {len(self.clips)} clips to judge on have speech")
         shared = sampling.model_dump() | {"kind": "ms2sl", "source": str(folder), "seeds": tuple(seeds)}
-        return [Entry(name="ms2sl", modality=modality, **shared) for modality in learned]
+        return [SystemUnderTest(name="ms2sl", modality=modality, **shared) for modality in learned]
 
-    def _result(self, judge: Judge, entry: Entry) -> Result:
+    def _result(self, judge: Evaluator, entry: SystemUnderTest) -> Result:
         return summarise(entry.name, entry.modality, self._columns(judge, entry), self._real)
 
-    def _columns(self, judge: Judge, entry: Entry) -> list[dict[str, np.ndarray]]:
+    def _columns(self, judge: Evaluator, entry: SystemUnderTest) -> list[dict[str, np.ndarray]]:
         return columns(judge.rows(entry, self.clips), entry, self._order)

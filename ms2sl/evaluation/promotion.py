@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ms2sl.evaluation.aggregation import Result, Score, percentile_interval
-from ms2sl.evaluation.objective import ScoreName, digits, shortfall
+from ms2sl.evaluation.objective import ScoreName, digits, to_minimize
 from ms2sl.evaluation.tables import with_interval
 
 MARGINS: Mapping[ScoreName, float] = {
@@ -43,6 +43,6 @@ def compare(model: Sequence[Result], champion: Sequence[Result], score: ScoreNam
 
 def loss_gap(result: Result, other: Result, score: ScoreName) -> Score:
     """By how much more is lost by a result than by another, with its paired interval; above 0 is worse, whichever the score."""
-    value = shortfall(result.value(score), score) - shortfall(other.value(score), score)
-    gap = shortfall(result.resampled[score], score) - shortfall(other.resampled[score], score)
+    value = to_minimize(result.value(score), score) - to_minimize(other.value(score), score)
+    gap = to_minimize(result.resampled[score], score) - to_minimize(other.resampled[score], score)
     return Score(float(value), *percentile_interval(np.asarray(gap)), ())

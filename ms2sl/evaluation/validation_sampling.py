@@ -16,7 +16,7 @@ from ms2sl.systems import back_translation
 from ms2sl.systems.ms2sl.task import MS2SLTask
 
 
-class Judging(Config):
+class SampleMetricsConfig(Config):
     """By which reader and score, on how many clips of the validation split, and sampled how."""
 
     reader: Path
@@ -30,7 +30,7 @@ class Judging(Config):
         return Quality(dataset, back_translation.load(self.reader, device), clips, self.score, device)
 
 
-class JudgedTask:
+class TaskWithSampleMetrics:
     """MS2SL, judged at each validation by the very checkpoint that would be kept, on rank 0 alone: others need no quality."""
 
     def __init__(self, task: MS2SLTask, quality: Quality | None, sampling: Sampling):

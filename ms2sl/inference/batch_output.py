@@ -21,13 +21,13 @@ from ms2sl.data.shards import decode_poses, encode_confidence, encode_poses, wri
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Clip, Poses, Utterance
 from ms2sl.errors import InputError
-from ms2sl.inference.numbering import Place, numbered
+from ms2sl.inference.numbering import ListPosition, numbered
 from ms2sl.inference.one_by_one import produce_each
 from ms2sl.inference.producer import Producer
 from ms2sl.inference.recordings import Recording, find_recordings, read_in_groups
-from ms2sl.io.atomic import replacing, write_files
+from ms2sl.io.atomic import atomic_write, write_files
 from ms2sl.io.file_names import FETCHED, check_name, file_name, is_junk, nfc, own_name
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import kind_of, read_lines, read_table
 from ms2sl.nn.diffusion import SamplerName
 from ms2sl.text_normalization import normalise
@@ -123,7 +123,7 @@ class OutputFolder:
             raise InputError(f"{record} cannot be read ({error}): delete it, or choose another --out") from None
         if known.setdefault(key, "" if (self.path / f"{plain}.pose").exists() else own) != own:
             return own
-        with replacing(record) as temporary:
+        with atomic_write(record) as temporary:
             temporary.write_text(json.dumps(known, indent=1, ensure_ascii=False), encoding="utf-8")
         return plain
 
@@ -141,7 +141,7 @@ class OutputFolder:
             table = pq.read_table(part)
             table = table.filter([name not in ids for name in names])
             if len(table):
-                write_parquet(Location(part), table)
+                write_parquet(StoragePath(part), table)
             else:
                 part.unlink()
         for name in ids:
@@ -180,7 +180,7 @@ class OutputFolder:
 
     def _write(self, utterances: Sequence[Utterance], produced: Sequence[Poses], producer: Producer, digests: Mapping[str, str]) -> None:
         for utterance, poses in zip(utterances, produced, strict=True):
-            with replacing(self.path / "poses" / f"{utterance.id}.pose") as temporary:
+            with atomic_write(self.path / "poses" / f"{utterance.id}.pose") as temporary:
                 temporary.write_bytes(to_bytes(poses, producer.skeleton))
         rows = [
             {
@@ -196,13 +196,13 @@ class OutputFolder:
         ]
         name = hashlib.blake2b("\n".join(sorted(row["id"] for row in rows)).encode(), digest_size=8).hexdigest()
         table = pa.Table.from_pylist(rows).replace_schema_metadata({b"skeleton": producer.skeleton.model_dump_json()})
-        write_parquet(Location(self.path / "parts" / f"{name}.parquet"), table)
+        write_parquet(StoragePath(self.path / "parts" / f"{name}.parquet"), table)
 
     def write_failures(self, failed: dict[str, str]) -> None:
         """``failed.json``: ids and reasons; no such file if nothing failed."""
         path = self.path / "failed.json"
         if failed:
-            with replacing(path) as temporary:
+            with atomic_write(path) as temporary:
                 temporary.write_text(json.dumps(failed, indent=1, ensure_ascii=False), encoding="utf-8")
         else:
             path.unlink(missing_ok=True)
@@ -233,7 +233,7 @@ def read_utterances(path: Path, seconds: float | None = None) -> Given:
     A text file (.txt) has one utterance a line; a table (.csv, .tsv, .jsonl, .parquet) has a column ``text`` and perhaps ``id``.
     Raises InputError if there is nothing to read, a column is missing or an id is not unique.
     """
-    path = Location(path).local_path()
+    path = StoragePath(path).local_path()
     if not path.exists():
         raise InputError(f"{path} does not exist")
     others: Counter[str] = Counter()
@@ -254,7 +254,7 @@ def counted(kinds: Counter[str]) -> str:
 
 def _read_texts(path: Path) -> tuple[list[Utterance], dict[str, str]]:
     utterances, unreadable, places = [], {}, []
-    for place, name, text in _texts(Location(path)):
+    for place, name, text in _texts(StoragePath(path)):
         places.append((name, place))
         try:
             utterances.append(Utterance(name, text=normalise(text)))
@@ -279,11 +279,11 @@ def _check_ids(places: Iterable[tuple[str, str]]) -> None:
         raise InputError("; ".join(faults[:LISTED]) + f"; and {len(faults) - LISTED} more like that" * (len(faults) > LISTED))
 
 
-def _texts(where: Location) -> Iterator[tuple[str, str, str]]:
+def _texts(where: StoragePath) -> Iterator[tuple[str, str, str]]:
     """Line, id and text of each; those without an id are numbered from 0."""
     if kind_of(where, texts=True) == "text":
         texts = ((f"{where}, line {number}", {"text": line}) for number, line in enumerate(read_lines(where), start=1) if line.strip())
     else:
         texts = read_table(where, COLUMNS, required=("text",))
     for number, (place, row) in enumerate(texts):
-        yield place, nfc(row["id"]) if "id" in row else Place(f"{number:06d}"), row.get("text", "")
+        yield place, nfc(row["id"]) if "id" in row else ListPosition(f"{number:06d}"), row.get("text", "")

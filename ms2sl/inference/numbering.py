@@ -8,19 +8,19 @@ from typing import TypeVar
 Thing = TypeVar("Thing")
 
 
-class Place(str):
+class ListPosition(str):
     """The place of an utterance in its list, which is its id until ``numbered`` gives it one."""
 
 
 def numbered(
     utterances: Sequence[Thing], unreadable: Mapping[str, str], made: Mapping[str, str | None]
 ) -> tuple[list[Thing], dict[str, str]]:
-    """The utterances, and the reasons by id of others, with a number where the id is a ``Place``.
+    """The utterances, and the reasons by id of others, with a number where the id is a ``ListPosition``.
 
     It is the number under which the text was made before, else the place, else the next number that nobody has.
     made: texts by id. Texts that stand in the list several times keep several numbers, in order.
     """
-    named = {name for name in (*(each.id for each in utterances), *unreadable) if not isinstance(name, Place)}
+    named = {name for name in (*(each.id for each in utterances), *unreadable) if not isinstance(name, ListPosition)}
     before: dict[str | None, list[str]] = {}
     for name in sorted(made):
         if name.isdecimal() and name not in named:
@@ -33,7 +33,7 @@ def numbered(
         taken.add(name)
         return name
 
-    kept = [before[each.text].pop(0) if isinstance(each.id, Place) and before.get(each.text) else None for each in utterances]
-    ids = [name or (number(each.id) if isinstance(each.id, Place) else each.id) for name, each in zip(kept, utterances, strict=True)]
-    reasons = {number(name) if isinstance(name, Place) else name: reason for name, reason in unreadable.items()}
+    kept = [before[each.text].pop(0) if isinstance(each.id, ListPosition) and before.get(each.text) else None for each in utterances]
+    ids = [name or (number(each.id) if isinstance(each.id, ListPosition) else each.id) for name, each in zip(kept, utterances, strict=True)]
+    reasons = {number(name) if isinstance(name, ListPosition) else name: reason for name, reason in unreadable.items()}
     return [replace(each, id=name) for each, name in zip(utterances, ids, strict=True)], reasons

@@ -13,7 +13,7 @@ from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import check_name, file_kind, is_junk, nfc, own_name
 from ms2sl.io.name_matching import unique_ids
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Recording:
 def read_speech(path: Path) -> Speech:
     """A recording at ``SAMPLE_RATE``. Raises InputError if the file cannot be read or is none."""
     try:
-        return Speech.decode(Location(path).local_path().read_bytes(), path.name, rate=SAMPLE_RATE)
+        return Speech.decode(StoragePath(path).local_path().read_bytes(), path.name, rate=SAMPLE_RATE)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 

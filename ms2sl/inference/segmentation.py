@@ -24,11 +24,12 @@ SILENT, NOISY = 40.0, 25.0  # decibels: how far below speech silence lies, at mo
 PAUSE, MARGIN = 0.6, 0.06  # seconds: silence that parts utterances, and silence that is left around them
 
 
-def cut(utterance: Utterance, card: ModelCard) -> Iterator[Utterance]:
-    """Pieces that say the same one after the other, short enough to be heard at once; their signing may still be too long (``halve``).
+def segment(utterance: Utterance, card: ModelCard) -> Iterator[Utterance]:
+    """Pieces that say the same one after the other, short enough to be heard at once.
 
-    Text is normalised, and also cut at spaces and punctuation marks that a model of letters cannot read. The seconds are shared out. What
-    has both text and speech is left whole. Raises InputError if there is nothing to sign, or what is no text.
+    Their signing may still be too long (``split_in_two``). Text is normalised, and also cut at spaces and punctuation marks that a model of
+    letters cannot read. The seconds are shared out. What has both text and speech is left whole. Raises InputError if there is nothing to
+    sign, or what is no text.
     """
     if utterance.text is not None:
         try:
@@ -54,7 +55,7 @@ def check_readable(text: str, card: ModelCard) -> None:
         raise InputError(f"'{quoted}' has {', '.join(map(repr, unknown[:QUOTED]))} in it; the model learned only: {card.characters}")
 
 
-def halve(piece: Utterance) -> tuple[Utterance, ...]:
+def split_in_two(piece: Utterance) -> tuple[Utterance, ...]:
     """Two pieces that say the same one after the other, each with its share of the seconds; none if it cannot be cut."""
     if piece.text is not None and piece.speech is not None:
         return ()
@@ -77,7 +78,7 @@ def _size(piece: Utterance) -> int:
 
 
 def _short(piece: Utterance, longest: float) -> Iterator[Utterance]:
-    halves = halve(piece) if _size(piece) > longest else ()
+    halves = split_in_two(piece) if _size(piece) > longest else ()
     if not halves:
         yield piece
     for half in halves:

@@ -10,7 +10,7 @@ import numpy as np
 from ms2sl.data.resampling import joined
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
-from ms2sl.inference.segmentation import cut, halve
+from ms2sl.inference.segmentation import segment, split_in_two
 from ms2sl.training.checkpoint import ModelCard
 
 BEFORE, BLEND = 0.64, 0.96  # seconds
@@ -36,9 +36,9 @@ class Window:
     seed: int
 
 
-class Signing:
-    """The way through the signing of pieces, one after another: tell the lengths of what is ``unmeasured`` until nothing is, make the
-    next ``window``, tell what was ``made`` of it, and so on until there is no window any more.
+class WindowedGenerator:
+    """The way through the signing of pieces, one after another: tell the lengths of what is ``pending_lengths`` until nothing is, make the
+    next ``window``, tell what was ``commit`` of it, and so on until there is no window any more.
 
     size: frames of a window, or more where that is too short. A window begins ``BEFORE`` the end of what is finished and keeps to it;
     through ``BLEND``, which the window before it made without knowing what follows, it departs from that little by little. A piece that
@@ -59,29 +59,29 @@ class Signing:
         self.ended = False
 
     @classmethod
-    def of(cls, utterance: Utterance, card: ModelCard, seed: int) -> "Signing":
+    def of(cls, utterance: Utterance, card: ModelCard, seed: int) -> "WindowedGenerator":
         """Of an utterance of any length, by a model. Raises InputError if the length that is asked for is impossible."""
         check_duration(utterance)
         if utterance.seconds is not None:
             utterance = replace(utterance, seconds=max(utterance.seconds, SHORTEST / card.fps))
-        return cls(cut(utterance, card), card.longest, card.fps, seed)
+        return cls(segment(utterance, card), card.longest, card.fps, seed)
 
     def can_begin(self, everything: bool) -> bool:
         """Whether what is measured makes a window. everything: whether the pieces that it was given are all that there are."""
         total = sum(n for _, n in self._ahead)
-        return total > self._first + self.size or (everything and not self.unmeasured())
+        return total > self._first + self.size or (everything and not self.pending_lengths())
 
-    def unmeasured(self) -> Sequence[Utterance]:
+    def pending_lengths(self) -> Sequence[Utterance]:
         """The pieces whose lengths must be known before the next window; none if it can be made."""
         if not self._asked and sum(n for _, n in self._ahead) <= self._first + self.size:
             self._asked = list(islice(chain(_popping(self._again), self._waiting), ASKED))
         return self._asked
 
-    def measured(self, lengths: Sequence[float]) -> None:
-        """Frames of each that was ``unmeasured``; they are rounded such that their sum is right."""
+    def set_lengths(self, lengths: Sequence[float]) -> None:
+        """Frames of each that was ``pending_lengths``; they are rounded such that their sum is right."""
         again: list[Utterance] = []
         for piece, frames in zip(self._asked, lengths, strict=True):
-            halves = halve(piece) if frames > self.size else ()
+            halves = split_in_two(piece) if frames > self.size else ()
             if again or halves:
                 again += halves or (piece,)
                 continue
@@ -105,7 +105,7 @@ class Signing:
         pieces, lengths = zip(*touched, strict=True)
         return Window(pieces, lengths, self._first, min(self.size, begin - self._first), self._known, self._weight, self.seed)
 
-    def made(self, poses: Poses) -> Poses:
+    def commit(self, poses: Poses) -> Poses:
         """The frames that are finished by the poses of the window."""
         total, hard = sum(n for _, n in self._ahead), int((self._weight == 1).sum())
         self.ended = self._first + poses.n_frames == total
@@ -124,7 +124,7 @@ def _popping(pieces: deque[Utterance]) -> Iterator[Utterance]:
 
 
 def sign_all(
-    signings: Sequence[Signing],
+    signings: Sequence[WindowedGenerator],
     measure: Callable[[Sequence[Utterance]], Sequence[float]],
     sample: Callable[[Sequence[Window]], Sequence[Poses]],
 ) -> list[Poses]:
@@ -132,13 +132,13 @@ def sign_all(
     finished: list[list[Poses]] = [[] for _ in signings]
     going = list(range(len(signings)))
     while going:
-        while asked := [(i, piece) for i in going for piece in signings[i].unmeasured()]:
+        while asked := [(i, piece) for i in going for piece in signings[i].pending_lengths()]:
             lengths = iter(measure([piece for _, piece in asked]))
             for i in dict.fromkeys(i for i, _ in asked):
-                signings[i].measured([next(lengths) for _ in signings[i].unmeasured()])
+                signings[i].set_lengths([next(lengths) for _ in signings[i].pending_lengths()])
         windows = {i: window for i in going if (window := signings[i].window())}
         for i, poses in zip(windows, sample(list(windows.values())), strict=True):
-            finished[i].append(signings[i].made(poses))
+            finished[i].append(signings[i].commit(poses))
         going = list(windows)
     return [joined(parts) for parts in finished]
 

@@ -1,0 +1,1 @@
+"""Paths, URIs of object stores, names of files, atomic writes, tables."""

@@ -12,7 +12,7 @@ from ms2sl.io.file_names import check_name
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``, which takes its place if the block ends well and vanishes if not.
 
     Raises InputError where the disk is full or the folder cannot be written.
@@ -30,9 +30,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Writes each, by its name, into the folder; returns their paths. Raises InputError as ``check_name`` and ``replacing`` do."""
+    """Writes each, by its name, into the folder; returns their paths. Raises InputError as ``check_name`` and ``atomic_write`` do."""
     paths = {folder / check_name(name): content for name, content in files.items()}
     for path, content in paths.items():
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(content)
     return list(paths)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from ms2sl.errors import InputError
-from ms2sl.io.atomic import replacing
+from ms2sl.io.atomic import atomic_write
 from ms2sl.io.file_names import check_inside, is_junk
 from ms2sl.io.stored_names import is_undecodable, path_of, stored_path
 from ms2sl.io.uri import public, public_uri
@@ -20,7 +20,7 @@ NOT_UTF8 = "its name is not UTF-8: rename it"
 FAULTS = (pa.ArrowException, OSError, UnicodeError)  # of a store; a name that is no UTF-8
 
 
-class Location:
+class StoragePath:
     """A local path, or a URI of pyarrow: ``s3://bucket/folder``, ``gs://…``, ``hdfs://…``.
 
     Options of the store stand in its query, as pyarrow reads them
@@ -29,8 +29,8 @@ class Location:
     All methods raise InputError where the store cannot be reached or what is asked for is not there.
     """
 
-    def __init__(self, where: "str | Path | Location"):
-        text = where.uri if isinstance(where, Location) else str(where)
+    def __init__(self, where: "str | Path | StoragePath"):
+        text = where.uri if isinstance(where, StoragePath) else str(where)
         self.is_local = "://" not in text
         self.base, _, self.query = (str(Path(text).absolute()), "", "") if self.is_local else text.partition("?")
         self.base = self.base.rstrip("/")
@@ -44,33 +44,33 @@ class Location:
         return self.base.encode(errors="backslashreplace").decode() if self.is_local else public_uri(self.uri)
 
     def __repr__(self) -> str:
-        return f"Location({str(self)!r})"
+        return f"StoragePath({str(self)!r})"
 
     def __eq__(self, other) -> bool:
-        return isinstance(other, Location) and self.uri == other.uri
+        return isinstance(other, StoragePath) and self.uri == other.uri
 
     def __hash__(self) -> int:
         return hash(self.uri)
 
     def __reduce__(self):
-        return Location, (self.uri,)
+        return StoragePath, (self.uri,)
 
-    def __truediv__(self, name: str) -> "Location":
+    def __truediv__(self, name: str) -> "StoragePath":
         """``name`` within this folder; it may have several parts. Raises InputError for one that would lead out of it."""
         inside = check_inside(name, self)
         joined = f"{self.base}/{inside if self.is_local else quote(inside)}"
-        return Location(f"{joined}?{self.query}" if self.query else joined)
+        return StoragePath(f"{joined}?{self.query}" if self.query else joined)
 
-    def resolve(self, path: str) -> "Location":
+    def resolve(self, path: str) -> "StoragePath":
         """What a user's own option names, seen from this folder: a path below it, or a whole URI.
 
         From a local folder it may also lead out of it or be absolute; from a folder in a store, that raises InputError.
         """
         if "://" in path:
-            return Location(path)
+            return StoragePath(path)
         if not self.is_local:
             return self / path if path else self
-        return Location(posixpath.normpath(posixpath.join(self.base, path)))
+        return StoragePath(posixpath.normpath(posixpath.join(self.base, path)))
 
     @property
     def name(self) -> str:
@@ -152,7 +152,7 @@ class Location:
     def write(self, content: bytes | pa.Buffer) -> None:
         """The whole file or none of it: stores show an object when its upload is complete, a local file is renamed into place."""
         if self.is_local:
-            with replacing(Path(self.base)) as temporary:
+            with atomic_write(Path(self.base)) as temporary:
                 temporary.write_bytes(content)
             return
         store, path = self._store
@@ -162,12 +162,12 @@ class Location:
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self} cannot be written: {self._reason(error)}") from None
 
-    def children(self, junk: bool = False) -> Iterator["Location"]:
+    def children(self, junk: bool = False) -> Iterator["StoragePath"]:
         """Files and folders directly in this folder, by name; none if it does not exist, and without junk (``is_junk``) unless it is asked
         for."""
         yield from (self / posixpath.basename(path_of(info)) for info in self._listing(recursive=False, junk=junk))
 
-    def folders(self) -> Iterator["Location"]:
+    def folders(self) -> Iterator["StoragePath"]:
         """The folders among its children."""
         found = self._listing(recursive=False)
         yield from (self / posixpath.basename(path_of(info)) for info in found if info.type == fs.FileType.Directory)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ms2sl.errors import InputError
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 
 LONGEST = 2**24  # characters of a line or a field
 BUFFER = 2**20  # bytes read at once
@@ -32,7 +32,7 @@ SEPARATOR = re.compile(r'"?sep=([,;|\t])"?\s*', re.IGNORECASE)  # the first line
 csv.field_size_limit(LONGEST)
 
 
-def kind_of(where: Location | PurePath, texts: bool = False) -> str:
+def kind_of(where: StoragePath | PurePath, texts: bool = False) -> str:
     """How a file is read, by its suffix in any case: a delimiter, ``json``, ``parquet``, or with ``texts`` also ``text``.
 
     Raises InputError for any other suffix.
@@ -44,7 +44,7 @@ def kind_of(where: Location | PurePath, texts: bool = False) -> str:
     return kinds[suffix]
 
 
-def read_lines(where: Location) -> Iterator[str]:
+def read_lines(where: StoragePath) -> Iterator[str]:
     """Lines without their ends. UTF-8, or UTF-16, with or without a byte order mark.
 
     Raises InputError for other encodings, and for carriage returns that end no line.
@@ -57,7 +57,7 @@ def read_lines(where: Location) -> Iterator[str]:
 
 
 def read_table(
-    where: Location,
+    where: StoragePath,
     columns: Mapping[str, Sequence[str]],
     *,
     required: Sequence[str] = (),
@@ -92,7 +92,7 @@ def read_table(
 class _Names:
     """Which columns of a table are which; ``json`` tables say it row by row."""
 
-    def __init__(self, where: Location, columns: Mapping[str, Sequence[str]], required: Sequence[str], others: bool, kind: str):
+    def __init__(self, where: StoragePath, columns: Mapping[str, Sequence[str]], required: Sequence[str], others: bool, kind: str):
         self.where, self.columns, self.required, self.others, self.kind = where, columns, required, others, kind
 
     def find(self, header: Sequence[str], place: str) -> dict[str, str]:
@@ -123,7 +123,7 @@ class _Names:
             raise InputError(f"{self.where} has no column {', '.join(missing)}; its columns{split} are: {there[: 4 * SHOWN]}")
 
 
-def _delimited_rows(where: Location, names: _Names, delimiter: str) -> Iterator[tuple[str, dict[str, str]]]:
+def _delimited_rows(where: StoragePath, names: _Names, delimiter: str) -> Iterator[tuple[str, dict[str, str]]]:
     rows = _csv_rows(where) if delimiter == COMMA else _unquoted_rows(where, delimiter)
     _, header = next(rows, (0, None))
     if header is None:
@@ -146,7 +146,7 @@ def _delimited_rows(where: Location, names: _Names, delimiter: str) -> Iterator[
         yield place, {name: row[i] for name, i in places.items()}
 
 
-def _csv_rows(where: Location) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(where: StoragePath) -> Iterator[tuple[int, list[str]]]:
     """The line in which each row begins, and its fields."""
     record: list[str] = []  # lines of the row that is read
 
@@ -184,7 +184,7 @@ def _with_first(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield from rest
 
 
-def _fault(where: Location, number: int, record: str, delimiter: str) -> str:
+def _fault(where: StoragePath, number: int, record: str, delimiter: str) -> str:
     """What is wrong with a row that ``csv`` refuses, and in which line of the file."""
     field = re.compile(rf' *+(?:"[^"]*(?:""[^"]*)*+"|(?!")[^{delimiter}\r\n]*+)(?:{delimiter}|\r*+\n)')
     at = 0
@@ -199,12 +199,12 @@ def _fault(where: Location, number: int, record: str, delimiter: str) -> str:
     return f"{where}, line {line} has a carriage return in it: save the file with line feeds at the ends of its lines"
 
 
-def _unquoted_rows(where: Location, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _unquoted_rows(where: StoragePath, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     for number, line in enumerate(read_lines(where), start=1):
         yield number, line.split(delimiter)
 
 
-def _json_rows(where: Location, names: _Names) -> Iterator[tuple[str, dict[str, object]]]:
+def _json_rows(where: StoragePath, names: _Names) -> Iterator[tuple[str, dict[str, object]]]:
     ever: dict[tuple[str, ...], dict[str, str]] = {}  # for the keys of a row, in which of them each value is: rows mostly have the same
     for number, line in _lines(where):
         if not line.strip():
@@ -231,7 +231,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return row
 
 
-def _parquet_rows(where: Location, names: _Names) -> Iterator[tuple[str, dict[str, object]]]:
+def _parquet_rows(where: StoragePath, names: _Names) -> Iterator[tuple[str, dict[str, object]]]:
     number = 0
     with where.open() as file:
         try:
@@ -261,7 +261,7 @@ def as_text(value: object, what: str) -> str | None:
     return str(int(value) if value == int(value) else value)  # a whole number is a float where others of its column are missing
 
 
-def _lines(where: Location) -> Iterator[tuple[int, str]]:
+def _lines(where: StoragePath) -> Iterator[tuple[int, str]]:
     """Numbers from 1, and lines with their ends."""
     with where.open() as opened:
         file = io.BufferedReader(opened, BUFFER)

@@ -54,7 +54,7 @@ def _place(value: object) -> str:
     """Raises ValueError for a URI with one slash, which would be taken for a local folder of that name."""
     if is_uri(value) and "://" not in str(value):
         raise ValueError("a URI has two slashes after its colon")
-    return str(getattr(value, "uri", value))  # of a Location the whole
+    return str(getattr(value, "uri", value))  # of a StoragePath the whole
 
 
 def _no_uri(value: object) -> object:
@@ -90,7 +90,7 @@ def _model(value: object) -> Path | str:
 
 
 Uri = Annotated[str, PlainSerializer(public_uri, return_type=str, when_used="json")]  # recorded without its credentials
-Place = Annotated[Uri, BeforeValidator(_place)]  # a local path, or a URI of a store, for Location
+PathOrUri = Annotated[Uri, BeforeValidator(_place)]  # a local path, or a URI of a store, for StoragePath
 LocalPath = Annotated[Path, BeforeValidator(_local)]  # a path where files are made and read by name
-ModelPlace = Annotated[Path | str, BeforeValidator(_model)]  # a path, or a model that MLflow has registered as text: models:/name@alias
+PathOrModelUri = Annotated[Path | str, BeforeValidator(_model)]  # a path, or a model that MLflow has registered as text: models:/name@alias
 PathOrName = Annotated[str, AfterValidator(_no_uri)]  # a local path, or a name that is looked up elsewhere, such as on a hub

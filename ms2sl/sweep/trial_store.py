@@ -55,7 +55,7 @@ class Trial(Config):
         return next((row[metric] for row in reversed(self.history) if metric in row), float("nan"))
 
 
-class Ledger:
+class TrialStore:
     """The trials of a sweep, in a folder of their own."""
 
     def __init__(self, folder: Path):

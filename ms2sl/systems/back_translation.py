@@ -12,7 +12,7 @@ from ms2sl.systems.translator import model, task
 from ms2sl.training import checkpoint
 
 
-class Reader(Protocol):
+class BackTranslator(Protocol):
     """Reads signing, given as normalised poses. ``sentences``: whether it reads those, and not letters."""
 
     sentences: bool
@@ -30,7 +30,7 @@ class Reader(Protocol):
         ...
 
 
-def load(folder: Path, device: str = "cpu") -> Reader:
+def load(folder: Path, device: str = "cpu") -> BackTranslator:
     """The recogniser of letters or the back-translator in a checkpoint folder. Raises InputError if it holds neither."""
     kind = checkpoint.read_card(folder, recogniser.KIND, model.KIND).kind
     return (recogniser if kind == recogniser.KIND else task).load(folder).to(device)

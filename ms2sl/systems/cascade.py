@@ -19,7 +19,7 @@ from ms2sl.text_normalization import plain
 OWN = "own"
 
 
-class Ear(Protocol):
+class SpeechRecognizer(Protocol):
     """Hears what is said."""
 
     def __call__(self, speech: Sequence[Speech]) -> list[str]: ...
@@ -30,7 +30,7 @@ class Cascade:
 
     name = "cascade"
 
-    def __init__(self, ear: Ear, producer: Producer, characters: str | None = None):
+    def __init__(self, ear: SpeechRecognizer, producer: Producer, characters: str | None = None):
         self.ear, self.producer, self.characters = ear, producer, characters
 
     def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
@@ -45,7 +45,7 @@ class Cascade:
         return text if self.characters is None else "".join(letter for letter in plain(text) if letter in self.characters)
 
 
-class OwnEar:
+class OwnSpeechRecognizer:
     """The head by which MS2SL learned to hear: best path of the CTC that trains its speech encoder. Raises InputError if it has none."""
 
     def __init__(self, producer: MS2SLProducer):
@@ -62,7 +62,7 @@ class OwnEar:
         return [bytes(path).decode(errors="replace") for path in best_path(logits, encoded.mask.sum(dim=1))]
 
 
-class PretrainedEar:
+class PretrainedSpeechRecognizer:
     """A recogniser of speech of ``transformers`` (CTC or Whisper's kind), from a folder or by its name on the hub.
 
     Raises InputError if there is none of that name.
@@ -89,6 +89,6 @@ class PretrainedEar:
             raise InputError(f"the recogniser makes nothing of {len(waveform) / rate:.3f} s of speech{advice}: {error}") from None
 
 
-def open_ear(name: str, producer: MS2SLProducer) -> Ear:
+def open_ear(name: str, producer: MS2SLProducer) -> SpeechRecognizer:
     """The model's own ear (``own``), or a pretrained one."""
-    return OwnEar(producer) if name == OWN else PretrainedEar(name, str(producer.device))
+    return OwnSpeechRecognizer(producer) if name == OWN else PretrainedSpeechRecognizer(name, str(producer.device))

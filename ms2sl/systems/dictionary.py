@@ -21,7 +21,7 @@ from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import check_inside
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import read_table
 from ms2sl.metrics.text import words
 from ms2sl.systems.baselines import fit_length
@@ -87,7 +87,7 @@ def _open(source: str) -> PoseLookup:
     letters = FingerspellingPoseLookup()
     if source == FINGERSPELLING:
         return letters
-    index = Location(source) / "index.csv"
+    index = StoragePath(source) / "index.csv"
     try:
         if index.exists():  # the package would read on over a quote that is not closed, and cut a row at a comma too many
             for _ in read_table(index, COLUMNS):

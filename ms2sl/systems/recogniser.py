@@ -20,7 +20,7 @@ from ms2sl.config import Config
 from ms2sl.data.batch_sampler import split_batches
 from ms2sl.data.collate import Batch, Collate
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.normalization import PoseSpace
+from ms2sl.data.normalization import PoseNormalizer
 from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
 from ms2sl.nn.losses import best_path, ctc_loss
@@ -56,7 +56,7 @@ class Recogniser(nn.Module):
         self.collate = collate
         skeleton = collate.skeleton
         self.config, self.bytes = config, sorted(set(characters.encode()))
-        self.space = PoseSpace(skeleton)
+        self.space = PoseNormalizer(skeleton)
         features = skeleton.n_joints * skeleton.dims
         self.embed = nn.Linear(features, config.width)
         self.near = nn.Conv1d(config.width, config.width, 5, padding=2)

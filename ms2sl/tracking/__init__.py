@@ -1,0 +1,1 @@
+"""MLflow, which may be away: reports wait in a file until they are sent."""

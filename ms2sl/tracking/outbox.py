@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ms2sl.config import flatten
-from ms2sl.io.atomic import replacing
+from ms2sl.io.atomic import atomic_write
 from ms2sl.io.uri import public
 
 METRICS = "metrics"
@@ -85,7 +85,7 @@ class Outbox:
 
     @sent.setter
     def sent(self, end: int) -> None:
-        with replacing(self._mark) as temporary:
+        with atomic_write(self._mark) as temporary:
             temporary.write_text(str(end))
 
     def delete(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ms2sl.data.batch_sampler import Plan, cut
+from ms2sl.data.batch_sampler import EpochPlan, length_bucketed_batches
 from ms2sl.data.collate import Batch, Collate
 
 
@@ -39,10 +39,10 @@ class LocalReporter:
                 shutil.rmtree(earlier)
 
 
-def local_batches(plan: Plan, collate: Collate, start: int) -> Iterator[Batch]:
+def local_batches(plan: EpochPlan, collate: Collate, start: int) -> Iterator[Batch]:
     """The batches of this rank from step ``start`` on, for ever; the same as those that Ray streams."""
     epoch, skip = divmod(start, plan.steps_per_epoch)
     while True:
         blocks = (rows.read() for rows in plan.epoch(epoch))
-        yield from map(collate, islice(cut(blocks, plan, epoch), skip, None))
+        yield from map(collate, islice(length_bucketed_batches(blocks, plan, epoch), skip, None))
         epoch, skip = epoch + 1, 0

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
-from ms2sl.data.preprocessing import FitConfig, fit
+from ms2sl.data.preprocessing import PreprocessConfig, preprocess_clip
 from ms2sl.data.skeleton_registry import OPENPOSE_137X2
 from ms2sl.errors import InputError
 from tests.corpora import builders
@@ -29,7 +29,7 @@ def problem(root, name: str = "v0-rgb_front", **options) -> str:
     own = corpus(root, **options)
     [index] = [i for i in range(len(own.index)) if own.id(i) == name]
     try:
-        clip = fit(own.clip(index), own.skeleton, FitConfig(), own.fps)
+        clip = preprocess_clip(own.clip(index), own.skeleton, PreprocessConfig(), own.fps)
     except InputError as error:
         return str(error)
     [part] = [part for part in ("text", "poses") if getattr(clip, part) is None]

@@ -4,7 +4,7 @@ import pytest
 from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig, line_spans
 from ms2sl.data.skeleton_registry import PHOENIX_50X3
 from ms2sl.errors import InputError
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from tests.corpora import builders
 
 
@@ -198,7 +198,7 @@ def test_lines_are_found_across_the_pieces_in_which_a_file_is_read(tmp_path, mon
     lines = ["", "a", "bcdefgh", "ijklmnopqrstu", "v"]
     (tmp_path / "file").write_text("\n".join(lines))
     content = (tmp_path / "file").read_text()
-    assert [content[start:stop] for start, stop in line_spans(Location(tmp_path / "file"))] == lines
+    assert [content[start:stop] for start, stop in line_spans(StoragePath(tmp_path / "file"))] == lines
 
 
 def test_a_quote_in_a_table_is_a_character(root):

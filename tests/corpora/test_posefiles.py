@@ -9,7 +9,7 @@ from pose_format.numpy import NumPyPoseBody
 
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
 from ms2sl.data.pose_format_io import to_bytes
-from ms2sl.data.preprocessing import FitConfig, fit
+from ms2sl.data.preprocessing import PreprocessConfig, preprocess_clip
 from ms2sl.data.shards import to_clip, to_row
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3, OPENPOSE_137X2, SKELETONS
 from ms2sl.errors import InputError
@@ -27,7 +27,7 @@ def corpus(root, **options) -> PoseFiles:
 
 def problem(own: PoseFiles, index: int = 0) -> str:
     with pytest.raises(InputError) as error:
-        fit(own.clip(index), own.skeleton, FitConfig(), own.fps)
+        preprocess_clip(own.clip(index), own.skeleton, PreprocessConfig(), own.fps)
     return str(error.value)
 
 
@@ -83,7 +83,7 @@ def test_joints_are_reduced_by_name(root, name):
 def test_poses_go_back_to_their_picture_within_a_fifth_of_a_pixel(root):
     own = corpus(root, dev=0, test=0)
     raw = own.clip(1)
-    back = to_clip(to_row(fit(raw, own.skeleton, FitConfig(), 25.0)), own.skeleton)
+    back = to_clip(to_row(preprocess_clip(raw, own.skeleton, PreprocessConfig(), 25.0)), own.skeleton)
     pose = Pose.read(to_bytes(back.poses, own.skeleton, back.placement))
     assert (pose.header.dimensions.width, pose.header.dimensions.height) == (1280, 720)
     assert np.abs(pose.body.data[:, 0].filled(0) - raw.poses.joints).max() < 0.2
@@ -196,7 +196,7 @@ def test_absurd_coordinates_are_left_out_and_remarked(one):
     joints[4:9, 0, 30] = 1e7
     rewritten(one, joints)
     own = only(one)
-    clip = fit(own.clip(0), own.skeleton, FitConfig(), 25.0)
+    clip = preprocess_clip(own.clip(0), own.skeleton, PreprocessConfig(), 25.0)
     assert clip.remarks == ("5 outliers in 5 frames were left out",)
     assert np.abs(clip.poses.joints).max() < 10
 

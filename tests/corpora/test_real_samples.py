@@ -13,9 +13,9 @@ from ms2sl.corpora.contract import check
 from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
 from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
-from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.ingest import Resplit
+from ms2sl.data.ingest import SplitOverride
 from ms2sl.data.preprocessing import without_outliers
 from ms2sl.data.types import Clip, Poses, Utterance
 from ms2sl.errors import InputError
@@ -107,14 +107,14 @@ def test_hands_of_mediapipe_are_more_rigid_in_space_than_in_the_picture(make, tm
 def test_a_model_overfits_them(make, tmp_path):
     """50 × 3, 137 × 2 and 178 × 3 joints: the error falls ten times, samples from text are five times nearer than the mean pose and
     move as much as the signers."""
-    dataset = Dataset(prepare(Resplit(make(tmp_path), "train"), tmp_path / "data"))
+    dataset = Dataset(prepare(SplitOverride(make(tmp_path), "train"), tmp_path / "data"))
     clips = list(dataset.clips("train"))
     config = ModelConfig(width=128, encoder_layers=1, denoiser_layers=3)
     torch.manual_seed(0)
     task = MS2SLTask(dataset, config, LossWeights(), ModelCard.of("ms2sl", config, dataset.card))
     every = {"steps": 600, "validate_every": 600, "checkpoint_every": 600, "log_every": 10}
     training = TrainingConfig(**every, batch_size=len(clips), warmup=30, ema=0.98)
-    plan, reporter = Plan(dataset.shards("train"), len(clips), seed=0), LocalReporter(tmp_path / "run")
+    plan, reporter = EpochPlan(dataset.shards("train"), len(clips), seed=0), LocalReporter(tmp_path / "run")
     train(task, lambda step: local_batches(plan, task.collate, step), training, reporter)
     errors = [each["position"] for each in reporter.history if "position" in each]
     assert np.mean(errors[-5:]) < errors[0] / 10

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ms2sl.data.batch_sampler import COLUMNS, Plan, cut, split_batches
+from ms2sl.data.batch_sampler import COLUMNS, EpochPlan, length_bucketed_batches, split_batches
 from ms2sl.data.collate import Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.shards import read_shard
@@ -20,17 +20,17 @@ def rows(n: int, seed: int = 0) -> pa.Table:
     return pa.table({"id": [f"{seed}-{i}" for i in range(n)], "n_frames": lengths})
 
 
-def plan(n: int, batch: int = 32, shards: int = 4, **options) -> Plan:
-    return Plan([(f"shard-{i}", n // shards) for i in range(shards)], batch, **{"seed": 0} | options)
+def plan(n: int, batch: int = 32, shards: int = 4, **options) -> EpochPlan:
+    return EpochPlan([(f"shard-{i}", n // shards) for i in range(shards)], batch, **{"seed": 0} | options)
 
 
 def dealt(sizes: list[int], batch: int, world_size: int, epoch: int, seed: int = 0) -> list[list[list[str]]]:
     """Of each rank, the ids of each of its batches of one epoch of shards of these sizes."""
     shards = [(f"shard-{i}", clips) for i, clips in enumerate(sizes)]
     tables = {name: rows(clips, seed=i) for i, (name, clips) in enumerate(shards)}
-    plans = [Plan(shards, batch, seed, rank, world_size) for rank in range(world_size)]
+    plans = [EpochPlan(shards, batch, seed, rank, world_size) for rank in range(world_size)]
     read = [[tables[part.shard].slice(part.start, part.stop - part.start) for part in each.epoch(epoch)] for each in plans]
-    return [ids(cut(blocks, each, epoch, pool_batches=3)) for each, blocks in zip(plans, read, strict=True)]
+    return [ids(length_bucketed_batches(blocks, each, epoch, pool_batches=3)) for each, blocks in zip(plans, read, strict=True)]
 
 
 def ids(batches) -> list[list[str]]:
@@ -38,14 +38,14 @@ def ids(batches) -> list[list[str]]:
 
 
 def test_every_clip_comes_once_in_an_epoch_and_no_batch_is_larger_than_asked_for():
-    batches = ids(cut([rows(1000)], plan(1000), 0))
+    batches = ids(length_bucketed_batches([rows(1000)], plan(1000), 0))
     assert sorted(name for batch in batches for name in batch) == sorted(rows(1000)["id"].to_pylist())
     assert {len(batch) for batch in batches} == {31, 32}
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_epoch_others():
     def first(epoch):
-        return ids(cut([rows(1000)], plan(1000), epoch))
+        return ids(length_bucketed_batches([rows(1000)], plan(1000), epoch))
 
     assert first(0) == first(0)
     assert first(0) != first(1)
@@ -54,18 +54,18 @@ def test_the_same_seed_gives_the_same_batches_and_another_epoch_others():
 def test_it_does_not_matter_where_blocks_begin():
     table = rows(1000)
     pieces = [table.slice(start, 77) for start in range(0, 1000, 77)]
-    assert ids(cut(pieces, plan(1000), 0)) == ids(cut([table], plan(1000), 0))
+    assert ids(length_bucketed_batches(pieces, plan(1000), 0)) == ids(length_bucketed_batches([table], plan(1000), 0))
 
 
 def test_padding_is_at_most_a_tenth():
-    batches = list(cut([rows(4096)], plan(4096), 0))
+    batches = list(length_bucketed_batches([rows(4096)], plan(4096), 0))
     real = sum(int(batch["n_frames"].to_numpy().sum()) for batch in batches)
     padded = sum(-(-int(batch["n_frames"].to_numpy().max()) // 4) * 4 * len(batch) for batch in batches)
     assert padded / real <= 1.1
 
 
 def test_long_and_short_batches_come_in_no_order():
-    lengths = [batch["n_frames"].to_numpy().mean() for batch in cut([rows(4096)], plan(4096), 0)]
+    lengths = [batch["n_frames"].to_numpy().mean() for batch in length_bucketed_batches([rows(4096)], plan(4096), 0)]
     assert lengths != sorted(lengths)
 
 
@@ -98,7 +98,7 @@ def test_ranks_share_all_clips_of_every_epoch_and_make_the_same_number_of_steps(
 
 @pytest.mark.parametrize(("sizes", "workers", "steps"), [([256, 44], 2, 3), ([256] * 11 + [184], 8, 6), ([256] * 121 + [70], 64, 8)])
 def test_a_short_last_shard_starves_nobody(sizes, workers, steps):
-    plans = [Plan([(f"shard-{i}", n) for i, n in enumerate(sizes)], 64, 0, rank, workers) for rank in range(workers)]
+    plans = [EpochPlan([(f"shard-{i}", n) for i, n in enumerate(sizes)], 64, 0, rank, workers) for rank in range(workers)]
     assert [each.steps_per_epoch for each in plans] == [steps] * workers
     assert sum(sum(each.batch_sizes) for each in plans) == sum(sizes)
 
@@ -118,7 +118,7 @@ def test_fewer_clips_than_workers_are_refused():
 
 def test_a_shard_of_another_number_of_clips_than_described_is_refused(tiny_dataset):
     (place, clips), *_ = Dataset(tiny_dataset).shards("train")
-    [part] = Plan([(place, clips + 1)], 4, seed=0).epoch(0)
+    [part] = EpochPlan([(place, clips + 1)], 4, seed=0).epoch(0)
     with pytest.raises(InputError, match=rf"train-00000\.parquet has {clips} clips, and {clips + 1} by the description"):
         part.read()
 
@@ -141,7 +141,7 @@ def test_neither_blocks_nor_empty_blocks_matter_over_many_pools():
     table = rows(1000)
     pieces = [table.slice(start, 77) for start in range(0, 1000, 77)]
     pieces.insert(3, table.slice(0, 0))
-    one, other = (ids(cut(blocks, plan(1000, batch=16), 0, pool_batches=4)) for blocks in ([table], pieces))
+    one, other = (ids(length_bucketed_batches(blocks, plan(1000, batch=16), 0, pool_batches=4)) for blocks in ([table], pieces))
     assert one == other
     assert sorted(name for batch in one for name in batch) == sorted(table["id"].to_pylist())
 
@@ -159,7 +159,7 @@ def test_a_pool_may_hold_more_than_2_gib_and_its_rows_are_not_copied(kind):
     table = features(2000, 2**31 // 1900, kind)
     assert table["speech_features"].nbytes > 2**31
     before = pa.total_allocated_bytes()
-    batches = list(cut([table], plan(2000, batch=64), 0, pool_bytes=2**40))
+    batches = list(length_bucketed_batches([table], plan(2000, batch=64), 0, pool_bytes=2**40))
     assert sorted(name for batch in ids(batches) for name in batch) == sorted(table["id"].to_pylist())
     assert pa.total_allocated_bytes() - before < 2**24
 
@@ -169,7 +169,7 @@ def test_a_pool_is_bounded_by_bytes_wherever_blocks_begin():
     pieces = [table.slice(start, 77) for start in range(0, 1000, 77)]
 
     def pools(blocks, **bounds):
-        batches = ids(cut(blocks, plan(1000, batch=10), 0, **bounds))
+        batches = ids(length_bucketed_batches(blocks, plan(1000, batch=10), 0, **bounds))
         return [{name for batch in batches[start : start + 4] for name in batch} for start in range(0, 100, 4)]
 
     by_bytes = pools([table], pool_bytes=31_000)  # a batch has 10,000
@@ -180,7 +180,7 @@ def test_a_pool_is_bounded_by_bytes_wherever_blocks_begin():
 
 def test_training_that_starts_in_the_middle_goes_on_with_the_next_batch(tiny_dataset):
     dataset = Dataset(tiny_dataset)
-    collate, own = Collate(dataset.skeleton, BYTES, LOG_MEL), Plan(dataset.shards("train"), 7, seed=3)
+    collate, own = Collate(dataset.skeleton, BYTES, LOG_MEL), EpochPlan(dataset.shards("train"), 7, seed=3)
     whole = list(islice(local_batches(own, collate, 0), 13))  # 5 batches an epoch
     for start in (0, 3, 5, 11):
         rest = list(islice(local_batches(own, collate, start), 13 - start))

@@ -9,7 +9,7 @@ from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
 from ms2sl.corpora.records import RecordCorpus
 from ms2sl.data.ingest import featurize, import_rows, plan_shards, shard_fingerprints
-from ms2sl.data.preprocessing import FitConfig
+from ms2sl.data.preprocessing import PreprocessConfig
 from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
 from tests.corpora import builders
@@ -24,7 +24,7 @@ def test_a_text_that_the_encoder_cannot_read_costs_neither_poses_nor_speech(tmp_
     text = featurizer(TextConfig(featurizer="clip", weights=str(checkpoints.clip(tmp_path / "clip"))), "text")
     rows, rejected = [], []
     for plan in plan_shards(corpus, 10):
-        some, refused = import_rows(corpus, plan, FitConfig())
+        some, refused = import_rows(corpus, plan, PreprocessConfig())
         rejected += refused + featurize(some, text, featurizer(SpeechConfig(), "speech"))
         rows += some
     assert [(row["text"], row["n_text"] > 0) for row in rows] == [(None, False), ("sentence 1", True), ("sentence 2", True)]
@@ -37,7 +37,7 @@ def test_a_text_that_the_encoder_cannot_read_costs_neither_poses_nor_speech(tmp_
 
 def test_a_language_without_a_voice_costs_the_speech_alone(tmp_path):
     corpus = PoseFiles(PoseFilesConfig(source=str(builders.pose_files(tmp_path)), table="clips.csv"))  # of und
-    rows = [row for plan in plan_shards(corpus, 10) for row in import_rows(corpus, plan, FitConfig(), synthesise=True)[0]]
+    rows = [row for plan in plan_shards(corpus, 10) for row in import_rows(corpus, plan, PreprocessConfig(), synthesise=True)[0]]
     assert [row["speech"] is None for row in rows] == [False, True, True, True]
     assert rows[1]["n_frames"] > 0
     assert rows[1]["remarks"] == "speech left out: espeak-ng has no voice for the language 'und': say which language is spoken"
@@ -50,7 +50,7 @@ def test_a_recording_in_which_nothing_is_heard_costs_the_speech_alone(tmp_path, 
     (root / "clips.csv").write_text("id,pose,speech,split\na,poses/clip-0.pose,speech/clip-0.wav,train\nb,,speech/clip-0.wav,train\n")
     corpus = PoseFiles(PoseFilesConfig(source=str(root), table="clips.csv"))
     [plan] = plan_shards(corpus, 10)
-    [row], [refused] = import_rows(corpus, plan, FitConfig())
+    [row], [refused] = import_rows(corpus, plan, PreprocessConfig())
     assert (row["id"], row["speech"], row["speech_source"], row["n_frames"] > 0) == ("a", None, None, True)
     assert row["remarks"] == "speech left out: nothing is heard in it"
     assert (refused.id, refused.reason) == ("b", "nothing is heard in it")

@@ -3,7 +3,7 @@ import pytest
 from ms2sl.data.batch_sampler import COLUMNS
 from ms2sl.data.collate import Collate
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.modality_masking import HideConfig, HidingCollate
+from ms2sl.data.modality_masking import MaskConfig, MaskingCollate
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def rows(dataset):
 
 def hidden(dataset, rows, **shares):
     collate = Collate(dataset.skeleton, dataset.card.text, dataset.card.speech)
-    return HidingCollate(collate, HideConfig(**shares))(rows)
+    return MaskingCollate(collate, MaskConfig(**shares))(rows)
 
 
 def test_nothing_hidden_changes_nothing(dataset, rows):

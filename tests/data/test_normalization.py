@@ -3,15 +3,15 @@ import pytest
 import torch
 
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.normalization import SMALLEST_DEVIATION, PoseSpace, PoseSums, anchors
+from ms2sl.data.normalization import SMALLEST_DEVIATION, PoseNormalizer, PoseSums, anchors
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
 from ms2sl.data.types import Poses
 
 
 @pytest.fixture
-def space(tiny_dataset) -> PoseSpace:
+def space(tiny_dataset) -> PoseNormalizer:
     dataset = Dataset(tiny_dataset)
-    space = PoseSpace(dataset.skeleton)
+    space = PoseNormalizer(dataset.skeleton)
     space.set_statistics(dataset.card.statistics)
     return space
 
@@ -92,7 +92,7 @@ def test_unknown_positions_do_not_leak_into_known_features(space, clip):
 
 
 def test_coordinates_that_hardly_vary_are_not_blown_up():
-    space = PoseSpace(SKELETON)
+    space = PoseNormalizer(SKELETON)
     space.set_statistics(PoseSums.of([Poses(np.ones((9, 49, 2), np.float32), np.ones((9, 49), np.float32), 25.0)], SKELETON).statistics())
     assert (space.deviation == SMALLEST_DEVIATION).all()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ms2sl.audio.speech import Speech
-from ms2sl.data.preprocessing import FitConfig, bridge, fit, without_outliers
+from ms2sl.data.preprocessing import PreprocessConfig, bridge, preprocess_clip, without_outliers
 from ms2sl.data.resampling import resample, stretch
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2, PHOENIX_50X3
 from ms2sl.data.types import Clip, Placement, Poses
@@ -27,7 +27,7 @@ def test_a_fitted_clip_knows_the_way_back_to_its_picture(skeleton):
     shoulder_widths = signing(skeleton, seed=3)
     origin = np.array([640, 300, 20][: skeleton.dims], np.float32)
     raw = Poses(shoulder_widths.joints * 180 + origin, shoulder_widths.confidence, 25.0)
-    fitted = fit(clip(raw, placement=Placement((0.0,), 1.0, 1280, 720)), skeleton, FitConfig(), 25.0)
+    fitted = preprocess_clip(clip(raw, placement=Placement((0.0,), 1.0, 1280, 720)), skeleton, PreprocessConfig(), 25.0)
     assert np.abs(fitted.poses.joints - shoulder_widths.joints).max() < 1e-4
     assert np.abs(fitted.poses.joints * fitted.placement.unit + fitted.placement.origin - raw.joints).max() < 0.01
     assert (fitted.placement.width, fitted.placement.height) == (1280, 720)
@@ -107,12 +107,12 @@ def test_stretched_movement_begins_and_ends_where_it_did():
 
 
 def test_the_frames_a_second_of_the_recording_are_kept():
-    fitted = fit(clip(signing(HOLISTIC_49X2, 30, fps=30.0)), HOLISTIC_49X2, FitConfig(), 25.0)
+    fitted = preprocess_clip(clip(signing(HOLISTIC_49X2, 30, fps=30.0)), HOLISTIC_49X2, PreprocessConfig(), 25.0)
     assert (fitted.poses.fps, fitted.poses.n_frames, fitted.source_fps) == (25.0, 25, 30.0)
 
 
 def test_speech_is_brought_to_16_khz_and_marked():
-    fitted = fit(clip(speech=Speech(np.zeros(44_100, np.float32), 44_100)), HOLISTIC_49X2, FitConfig(), 25.0)
+    fitted = preprocess_clip(clip(speech=Speech(np.zeros(44_100, np.float32), 44_100)), HOLISTIC_49X2, PreprocessConfig(), 25.0)
     assert (fitted.speech.rate, len(fitted.speech.waveform), fitted.speech_source) == (16_000, 16_000, "recorded")
 
 
@@ -128,7 +128,7 @@ def test_speech_is_brought_to_16_khz_and_marked():
 )
 def test_what_cannot_be_used_is_explained(bad, reason):
     with pytest.raises(InputError, match=reason):
-        fit(bad, HOLISTIC_49X2, FitConfig(), 25.0)
+        preprocess_clip(bad, HOLISTIC_49X2, PreprocessConfig(), 25.0)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_what_cannot_be_used_is_explained(bad, reason):
 )
 def test_a_part_that_cannot_be_used_is_left_out_and_the_others_stay(broken, part, reason):
     good = replace(clip(signing(HOLISTIC_49X2, 30)), speech=Speech(np.zeros(16_000, np.float32), 16_000))
-    fitted = fit(replace(good, **broken), HOLISTIC_49X2, FitConfig(), 25.0)
+    fitted = preprocess_clip(replace(good, **broken), HOLISTIC_49X2, PreprocessConfig(), 25.0)
     assert [getattr(fitted, each) is None for each in ("text", "speech", "poses")] == [False, part == "speech", part == "poses"]
     assert [remark for remark in fitted.remarks if remark.startswith(f"{part} left out: {reason}")]
     assert (fitted.speech_source is None, fitted.placement is None) == (part == "speech", part == "poses")

@@ -7,14 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ms2sl.data.preprocessing import FitConfig, fit
+from ms2sl.data.preprocessing import PreprocessConfig, preprocess_clip
 from ms2sl.data.shards import SCHEMA, ShardHeader, decode_joints, read_header, read_shard, to_clip, to_row, write_shard
 from ms2sl.errors import InputError
 from tests.conftest import BYTES, LOG_MEL
 
 
 def row(corpus, index: int) -> dict:
-    return to_row(fit(corpus.clip(index), corpus.skeleton, FitConfig(), corpus.fps))
+    return to_row(preprocess_clip(corpus.clip(index), corpus.skeleton, PreprocessConfig(), corpus.fps))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def clips(tiny_dataset) -> list[Clip]:
 
 
 @pytest.fixture(scope="module")
-def reader(tiny_recogniser) -> back_translation.Reader:
+def reader(tiny_recogniser) -> back_translation.BackTranslator:
     return back_translation.load(tiny_recogniser)
 
 

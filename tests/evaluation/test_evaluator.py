@@ -11,11 +11,11 @@ from ms2sl.data.dataset import Dataset
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
 from ms2sl.data.types import Clip, Placement, Poses
 from ms2sl.errors import InputError
-from ms2sl.evaluation.evaluator import BASELINES, Entry, Judge, chosen_clips, columns, real_signing
+from ms2sl.evaluation.evaluator import BASELINES, Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
 from ms2sl.metrics.motion import diversity
 from ms2sl.systems import back_translation
 from ms2sl.systems.baselines import MeanPose
-from ms2sl.systems.cascade import OwnEar
+from ms2sl.systems.cascade import OwnSpeechRecognizer
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.training import checkpoint
 from tests.conftest import prepare
@@ -44,7 +44,7 @@ def sharp_eared(tiny_checkpoint, clips, tmp_path_factory) -> Path:
         model.ctc.bias.fill_(-1e4)[known] = centred
     folder = tmp_path_factory.mktemp("sharp-eared")
     checkpoint.save(folder, producer.card, model.state_dict())
-    assert len(set(OwnEar(producer)([clip.speech for clip in clips]))) == len(clips)
+    assert len(set(OwnSpeechRecognizer(producer)([clip.speech for clip in clips]))) == len(clips)
     return folder
 
 
@@ -54,24 +54,26 @@ def some(clips) -> list[Clip]:
 
 
 @pytest.fixture(scope="module")
-def judge(dataset, tiny_recogniser) -> Judge:
-    return Judge(dataset, back_translation.load(tiny_recogniser))
+def judge(dataset, tiny_recogniser) -> Evaluator:
+    return Evaluator(dataset, back_translation.load(tiny_recogniser))
 
 
 @pytest.fixture
 def model(tiny_checkpoint):
     """An entry of the model from a modality."""
-    return lambda modality, **options: Entry(name="model", kind="ms2sl", modality=modality, source=str(tiny_checkpoint), steps=2, **options)
+    return lambda modality, **options: SystemUnderTest(
+        name="model", kind="ms2sl", modality=modality, source=str(tiny_checkpoint), steps=2, **options
+    )
 
 
-def entry(kind: str, modality: str, folders: dict[str, Path]) -> Entry:
+def entry(kind: str, modality: str, folders: dict[str, Path]) -> SystemUnderTest:
     source = {
         "ms2sl": folders["plain"],
         "cascade": folders["plain"],
         "cascade that hears": folders["hears"],
         "dictionary": "fingerspelling",
     }
-    return Entry(name=kind, kind=kind.split(" that")[0], modality=modality, source=str(source.get(kind, "")), ear="own", steps=2)
+    return SystemUnderTest(name=kind, kind=kind.split(" that")[0], modality=modality, source=str(source.get(kind, "")), ear="own", steps=2)
 
 
 def same(one: Sequence[Poses], other: Sequence[Poses]) -> bool:
@@ -120,7 +122,7 @@ def test_nothing_of_the_real_clip_but_what_is_said_reaches_a_producer(kind, moda
         )
         for clip in some
     ]
-    (made, failed), (again, failed_again) = (Judge(dataset, None).produce(one, clips, seed=3) for clips in (some, others))
+    (made, failed), (again, failed_again) = (Evaluator(dataset, None).produce(one, clips, seed=3) for clips in (some, others))
     assert same(made, again)
     assert failed == failed_again
     assert bool(failed) is (kind == "cascade"), "an ear that never learned hears what is no text; all others can produce"
@@ -131,7 +133,7 @@ def test_nothing_of_the_real_clip_but_what_is_said_reaches_a_producer(kind, moda
 # What the ear that never learned hears is no text at all.
 @pytest.mark.parametrize(("kind", "modality"), [each for each in EVERYBODY if each[1] and each[0] != "cascade"])
 def test_but_what_is_said_does_reach_those_who_listen(kind, modality, dataset, some, tiny_checkpoint, sharp_eared):
-    one, judge = entry(kind, modality, {"plain": tiny_checkpoint, "hears": sharp_eared}), Judge(dataset, None)
+    one, judge = entry(kind, modality, {"plain": tiny_checkpoint, "hears": sharp_eared}), Evaluator(dataset, None)
     said = [replace(clip, text=other.text, speech=other.speech) for clip, other in zip(some, some[1:] + some[:1], strict=True)]
     made, _ = judge.produce(one, some, seed=3)
     moved, _ = judge.produce(one, said, seed=3)
@@ -173,7 +175,7 @@ def test_failures_are_marked_in_the_rows(judge, clips, model):
 
 
 def test_a_cascade_from_text_alone_fails_with_all(judge, clips, sharp_eared):
-    deaf = Entry(name="cascade", kind="cascade", modality="text", source=str(sharp_eared), ear="own", steps=2)
+    deaf = SystemUnderTest(name="cascade", kind="cascade", modality="text", source=str(sharp_eared), ear="own", steps=2)
     made, failed = judge.produce(deaf, clips, seed=0)
     assert list(failed) == [clip.id for clip in clips]
     assert len({poses.joints.tobytes() for poses in made}) == 1
@@ -247,12 +249,12 @@ def test_clips_without_speech_are_taken_if_there_are_no_others(tmp_path):
 )
 def test_who_cannot_be_made_is_explained(judge, options, reason):
     with pytest.raises(InputError, match=reason):
-        judge.producer(Entry(name="x", modality="text", **options))
+        judge.producer(SystemUnderTest(name="x", modality="text", **options))
 
 
 def test_a_recogniser_is_no_producer(judge, tiny_recogniser):
     with pytest.raises(InputError, match="a recogniser model, not a ms2sl model"):
-        judge.producer(Entry(name="x", kind="ms2sl", source=str(tiny_recogniser)))
+        judge.producer(SystemUnderTest(name="x", kind="ms2sl", source=str(tiny_recogniser)))
 
 
 def test_an_entry_goes_by_its_name_and_what_it_hears(model):

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.evaluation.aggregation import Result, summarise
-from ms2sl.evaluation.evaluator import Entry, Judge, columns, real_signing
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, columns, real_signing
 from ms2sl.systems import recogniser
 from ms2sl.systems.ms2sl.losses import LossWeights
 from ms2sl.systems.ms2sl.model import ModelConfig
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 def trained(task, dataset: Dataset, folder, steps: int, rate: float):
     every = {"steps": steps, "validate_every": steps, "checkpoint_every": steps, "log_every": 50}
-    plan, reporter = Plan(dataset.shards("train"), 20, seed=0), LocalReporter(folder)
+    plan, reporter = EpochPlan(dataset.shards("train"), 20, seed=0), LocalReporter(folder)
     training = TrainingConfig(**every, batch_size=20, learning_rate=rate, warmup=20, ema=0.95, precision="fp32")
     train(task, lambda step: local_batches(plan, task.collate, step), training, reporter)
     return reporter.latest()
@@ -35,21 +35,21 @@ def dataset(tiny_dataset) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def judge(dataset, tmp_path_factory) -> Judge:
+def judge(dataset, tmp_path_factory) -> Evaluator:
     torch.manual_seed(0)
     config = RecogniserConfig(width=48, layers=1)
     task = RecogniserTask(dataset, config, ModelCard.of("recogniser", config, dataset.card))
-    return Judge(dataset, recogniser.load(trained(task, dataset, tmp_path_factory.mktemp("reader"), 160, 5e-3)))
+    return Evaluator(dataset, recogniser.load(trained(task, dataset, tmp_path_factory.mktemp("reader"), 160, 5e-3)))
 
 
 @pytest.fixture(scope="module")
-def model(dataset, tmp_path_factory) -> Entry:
+def model(dataset, tmp_path_factory) -> SystemUnderTest:
     """It knows its training clips by heart, which is all that is asked of it here."""
     torch.manual_seed(0)
     config = ModelConfig(width=64, encoder_layers=1, denoiser_layers=2, embedding=32)
     task = MS2SLTask(dataset, config, LossWeights(), ModelCard.of("ms2sl", config, dataset.card))
     folder = trained(task, dataset, tmp_path_factory.mktemp("model"), 300, 4e-3)
-    return Entry(name="ms2sl", kind="ms2sl", modality="text", source=str(folder), steps=4)
+    return SystemUnderTest(name="ms2sl", kind="ms2sl", modality="text", source=str(folder), steps=4)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +57,10 @@ def clips(dataset):
     return [clip for clip in dataset.clips("train") if clip.text and clip.text != clip.text[::-1]]
 
 
-class Fooling(Judge):
+class Fooling(Evaluator):
     """A judge who is handed something else than what was produced."""
 
-    def __init__(self, judge: Judge, trick):
+    def __init__(self, judge: Evaluator, trick):
         super().__init__(judge.dataset, judge.reader)
         self.trick = trick
 
@@ -79,7 +79,7 @@ def backwards(produce, entry, clips, seed):
     return [replace(poses, joints=poses.joints[::-1], confidence=poses.confidence[::-1]) for poses in made], failed
 
 
-def score(judge: Judge, entry: Entry, clips) -> Result:
+def score(judge: Evaluator, entry: SystemUnderTest, clips) -> Result:
     ids = [clip.id for clip in clips]
     (real,), own = (columns(judge.rows(each, clips), each, ids) for each in (real_signing(), entry))
     return summarise(entry.name, entry.modality, own, real)
@@ -104,7 +104,7 @@ def test_who_signs_what_is_said_is_near_the_ceiling(own, judge, clips):
 def test_nobody_gets_away_with_less(name, own, judge, model, clips):
     entry = real_signing() if name.startswith("real") else model
     if name in ("mean pose", "static pose", "random clip"):
-        other = score(judge, Entry(name=name, kind=name), clips)
+        other = score(judge, SystemUnderTest(name=name, kind=name), clips)
     elif name.endswith("backwards"):
         other = score(Fooling(judge, backwards), entry, clips)
     elif entry == model:

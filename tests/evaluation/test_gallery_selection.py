@@ -3,8 +3,8 @@ import pytest
 
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip
-from ms2sl.evaluation.evaluator import Entry, Judge, chosen_clips, real_signing
-from ms2sl.evaluation.gallery_selection import remade, worst_median_best
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, real_signing
+from ms2sl.evaluation.gallery_selection import regenerate, worst_median_best
 
 
 def row(id: str, edits: int = 0, letters: int = 4, hand_dtw: float = 0.0, log_likelihood: float = 0.0) -> dict:
@@ -54,11 +54,11 @@ def test_a_text_that_cannot_be_read_does_not_disturb_the_order_of_the_others():
 
 def test_what_is_shown_is_what_was_measured(tiny_dataset, tiny_checkpoint):
     dataset = Dataset(tiny_dataset)
-    judge, clips = Judge(dataset, None), chosen_clips(dataset, "test", 4)
-    model = Entry(name="model", kind="ms2sl", modality="text", source=str(tiny_checkpoint), steps=2, seeds=(6, 7))
-    entries = [real_signing(), model, Entry(name="random clip", kind="random clip", seeds=(2, 3))]
+    judge, clips = Evaluator(dataset, None), chosen_clips(dataset, "test", 4)
+    model = SystemUnderTest(name="model", kind="ms2sl", modality="text", source=str(tiny_checkpoint), steps=2, seeds=(6, 7))
+    entries = [real_signing(), model, SystemUnderTest(name="random clip", kind="random clip", seeds=(2, 3))]
     clip: Clip = clips[2]
-    shown = list(remade(judge, entries, clip))
+    shown = list(regenerate(judge, entries, clip))
     assert [entry for entry, _ in shown] == entries
     for entry, poses in shown:
         np.testing.assert_allclose(poses.joints, judge.produce(entry, clips, entry.seeds[0])[0][2].joints, atol=1e-4)

@@ -11,8 +11,8 @@ from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result, Score, summarise
-from ms2sl.evaluation.evaluator import Entry, Judge, chosen_clips, columns, real_signing
-from ms2sl.evaluation.objective import ErrorName, Quality, ScoreName, guard, shortfall
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
+from ms2sl.evaluation.objective import ErrorName, Quality, ScoreName, amplitude_penalty, to_minimize
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems import back_translation
 from ms2sl.systems.ms2sl.losses import LossWeights
@@ -79,16 +79,16 @@ def timeless(metrics: dict) -> dict:
 
 
 def test_who_moves_like_real_signers_is_not_punished():
-    assert [guard(amplitude) for amplitude in (0.8, 0.9, 1.0, 1.1, 1.25)] == pytest.approx([1] * 5)
+    assert [amplitude_penalty(amplitude) for amplitude in (0.8, 0.9, 1.0, 1.1, 1.25)] == pytest.approx([1] * 5)
 
 
 def test_who_moves_less_or_more_is_punished_in_proportion():
-    assert [guard(amplitude) for amplitude in (0.4, 0.2, 0.1)] == pytest.approx([2, 4, 8])
-    assert [guard(amplitude) for amplitude in (2.5, 5, 12.5)] == pytest.approx([2, 4, 10])
+    assert [amplitude_penalty(amplitude) for amplitude in (0.4, 0.2, 0.1)] == pytest.approx([2, 4, 8])
+    assert [amplitude_penalty(amplitude) for amplitude in (2.5, 5, 12.5)] == pytest.approx([2, 4, 10])
 
 
 def test_who_does_not_move_at_all_is_punished_most_but_not_out_of_all_proportion():
-    assert guard(0.05) < guard(1e-9) == guard(0.0) < 100
+    assert amplitude_penalty(0.05) < amplitude_penalty(1e-9) == amplitude_penalty(0.0) < 100
 
 
 def test_a_score_belongs_to_one_kind():
@@ -97,16 +97,16 @@ def test_a_score_belongs_to_one_kind():
 
 @pytest.mark.parametrize("score", ERRORS)
 def test_an_error_or_a_distance_is_lost_as_it_is(score):
-    assert [shortfall(value, score) for value in (0.0, 0.25, 120.0)] == [0.0, 0.25, 120.0]
+    assert [to_minimize(value, score) for value in (0.0, 0.25, 120.0)] == [0.0, 0.25, 120.0]
 
 
 @pytest.mark.parametrize("score", PER_CENT)
 def test_of_a_per_cent_is_lost_what_it_lacks(score):
-    assert [shortfall(value, score) for value in (100.0, 75.0, 0.0)] == [0.0, 25.0, 100.0]
+    assert [to_minimize(value, score) for value in (100.0, 75.0, 0.0)] == [0.0, 25.0, 100.0]
 
 
 def test_of_a_likelihood_is_lost_its_negative():
-    assert [shortfall(value, "log_likelihood") for value in (0.0, -2.5)] == [0.0, 2.5]
+    assert [to_minimize(value, "log_likelihood") for value in (0.0, -2.5)] == [0.0, 2.5]
 
 
 def test_what_is_read_decides_by_default(dataset, clips, recogniser, tiny_translator):
@@ -116,8 +116,8 @@ def test_what_is_read_decides_by_default(dataset, clips, recogniser, tiny_transl
 
 
 def recomputed(dataset, reader, clips, folder: Path, sampling: Sampling, modality: str) -> Result:
-    judge, ids = Judge(dataset, reader), [clip.id for clip in clips]
-    entry = Entry(name="again", kind="ms2sl", modality=modality, source=str(folder), **sampling.model_dump())
+    judge, ids = Evaluator(dataset, reader), [clip.id for clip in clips]
+    entry = SystemUnderTest(name="again", kind="ms2sl", modality=modality, source=str(folder), **sampling.model_dump())
     (real,) = columns(judge.rows(real_signing(), clips), real_signing(), ids)
     return summarise("again", modality, columns(judge.rows(entry, clips), entry, ids), real)
 
@@ -128,7 +128,7 @@ def test_what_a_trial_reports_is_what_the_judge_finds(dataset, recogniser, clips
     for name in ("letter_error", "log_likelihood", "hand_dtw", "amplitude", "jerk"):
         assert found[name] == pytest.approx(sum(result.value(name) for result in both) / 2), name
     assert [found["letter_error_text"], found["letter_error_speech"]] == pytest.approx([result.value("letter_error") for result in both])
-    losses = [result.value("letter_error") * guard(result.value("amplitude")) for result in both]
+    losses = [result.value("letter_error") * amplitude_penalty(result.value("amplitude")) for result in both]
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
     assert found["quality_loss"] == pytest.approx(sum(losses) / 2)
     assert 0 < found["latency"] < 60
@@ -146,7 +146,7 @@ def test_a_reader_of_sentences_reports_what_is_said_of_sentences(dataset, clips,
     both = [recomputed(dataset, reader, clips, tiny_checkpoint, QUICK, modality) for modality in ("text", "speech")]
     for name in ("bleu_1", "bleu_4", "chrf", "log_likelihood"):
         assert found[name] == pytest.approx(sum(result.value(name) for result in both) / 2), name
-    losses = [-result.value("log_likelihood") * guard(result.value("amplitude")) for result in both]
+    losses = [-result.value("log_likelihood") * amplitude_penalty(result.value("amplitude")) for result in both]
     assert found["quality_loss"] == pytest.approx(sum(losses) / 2)
     assert found["quality_loss"] > 0
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from ms2sl.data.dataset import Dataset
 from ms2sl.evaluation.aggregation import summarise
-from ms2sl.evaluation.evaluator import Entry, Judge, chosen_clips, columns, real_signing
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
 from ms2sl.evaluation.report import FOUND, MOVED, READ, STEPPED, Report
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point
@@ -18,9 +18,14 @@ from ms2sl.tracking.tracker import Tracker, default_uri
 def report(request, tiny_dataset, tiny_checkpoint) -> Report:
     """A small evaluation, with sampling steps; one clip has a text that cannot be produced."""
     dataset, reader = Dataset(tiny_dataset), back_translation.load(request.getfixturevalue(request.param))
-    judge, clips = Judge(dataset, reader), chosen_clips(dataset, "test", 4)
-    model = Entry(name="ms2sl", kind="ms2sl", modality="text", source=str(tiny_checkpoint), steps=1, seeds=(0, 1))
-    entries = [real_signing(), model, Entry(name="nearest text", kind="nearest text"), Entry(name="mean pose", kind="mean pose")]
+    judge, clips = Evaluator(dataset, reader), chosen_clips(dataset, "test", 4)
+    model = SystemUnderTest(name="ms2sl", kind="ms2sl", modality="text", source=str(tiny_checkpoint), steps=1, seeds=(0, 1))
+    entries = [
+        real_signing(),
+        model,
+        SystemUnderTest(name="nearest text", kind="nearest text"),
+        SystemUnderTest(name="mean pose", kind="mean pose"),
+    ]
     ids = [clip.id for clip in clips]
     by_entry = {entry.name: columns(judge.rows(entry, clips), entry, ids) for entry in entries}
     results = [summarise(entry.name, entry.modality, by_entry[entry.name], by_entry["real signing"][0]) for entry in entries]

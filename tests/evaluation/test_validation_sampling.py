@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
 from ms2sl.evaluation.evaluator import chosen_clips
 from ms2sl.evaluation.objective import Quality
-from ms2sl.evaluation.validation_sampling import JudgedTask, Judging
+from ms2sl.evaluation.validation_sampling import SampleMetricsConfig, TaskWithSampleMetrics
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems.ms2sl.losses import LossWeights
 from ms2sl.systems.ms2sl.task import MS2SLTask
@@ -28,8 +28,8 @@ def dataset(tiny_dataset) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def judging(tiny_recogniser) -> Judging:
-    return Judging(reader=tiny_recogniser, clips=3, sampling=Sampling(steps=2))
+def judging(tiny_recogniser) -> SampleMetricsConfig:
+    return SampleMetricsConfig(reader=tiny_recogniser, clips=3, sampling=Sampling(steps=2))
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,14 @@ def plain(dataset, tiny_model) -> MS2SLTask:
 
 
 @pytest.fixture
-def judged(plain, quality, judging) -> JudgedTask:
-    return JudgedTask(plain, quality, judging.sampling)
+def judged(plain, quality, judging) -> TaskWithSampleMetrics:
+    return TaskWithSampleMetrics(plain, quality, judging.sampling)
 
 
 def trained(task, dataset: Dataset, folder: Path) -> list[dict]:
     every = {"validate_every": 2, "checkpoint_every": 2, "log_every": 2}
     config = TrainingConfig(steps=4, batch_size=4, precision="fp32", **every)
-    plan, reporter = Plan(dataset.shards("train"), 4, 0), LocalReporter(folder)
+    plan, reporter = EpochPlan(dataset.shards("train"), 4, 0), LocalReporter(folder)
     train(task, lambda step: local_batches(plan, task.collate, step), config, reporter)
     return reporter.history
 
@@ -61,7 +61,7 @@ def timeless(metrics: dict) -> dict:
 
 
 def test_it_is_the_task_that_it_wraps(plain, judged, dataset):
-    plan = Plan(dataset.shards("train"), 4, 0)
+    plan = EpochPlan(dataset.shards("train"), 4, 0)
     losses = []
     for task in (plain, judged):
         batch = next(local_batches(plan, task.collate, 0))
@@ -75,7 +75,9 @@ def test_judging_changes_nothing_of_training_and_hides_none_of_its_metrics(datas
     for name in ("plain", "judged"):
         torch.manual_seed(0)
         task = MS2SLTask(dataset, tiny_model, LossWeights(), ModelCard.of("ms2sl", tiny_model, dataset.card))
-        reported.append(trained(task if name == "plain" else JudgedTask(task, quality, judging.sampling), dataset, tmp_path / name))
+        reported.append(
+            trained(task if name == "plain" else TaskWithSampleMetrics(task, quality, judging.sampling), dataset, tmp_path / name)
+        )
     for without, with_judgement in zip(*reported, strict=True):
         assert timeless(without) == {name: value for name, value in timeless(with_judgement).items() if name in without}
         assert with_judgement.keys() - without.keys() == JUDGED
@@ -104,7 +106,7 @@ def test_the_very_weights_are_judged_that_would_be_kept(plain, judged, quality, 
 
 def test_it_is_sampled_as_was_said(plain, quality):
     weights = {name: value + 0.01 for name, value in plain.module.state_dict().items()}
-    found = [JudgedTask(plain, quality, Sampling(steps=steps)).validate(weights, 0, 1, CPU)["hand_dtw"] for steps in (1, 4)]
+    found = [TaskWithSampleMetrics(plain, quality, Sampling(steps=steps)).validate(weights, 0, 1, CPU)["hand_dtw"] for steps in (1, 4)]
     assert found[0] != found[1]
 
 
@@ -117,6 +119,6 @@ def test_judging_takes_so_many_clips_of_the_dev_split(dataset, judging, quality)
 
 def test_who_cannot_read_cannot_judge(dataset, tiny_checkpoint, tmp_path):
     with pytest.raises(InputError, match="a ms2sl model, not a recogniser or translator model"):
-        Judging(reader=tiny_checkpoint).quality(dataset)
+        SampleMetricsConfig(reader=tiny_checkpoint).quality(dataset)
     with pytest.raises(InputError, match="is no checkpoint"):
-        Judging(reader=tmp_path).quality(dataset)
+        SampleMetricsConfig(reader=tmp_path).quality(dataset)

@@ -1,14 +1,14 @@
 from ms2sl.data.types import Utterance
-from ms2sl.inference.numbering import Place, numbered
+from ms2sl.inference.numbering import ListPosition, numbered
 
 
 def given(texts: list[str], named: dict[str, str] | None = None) -> list[Utterance]:
-    places = [Utterance(Place(f"{i:06d}"), text=text) for i, text in enumerate(texts)]
+    places = [Utterance(ListPosition(f"{i:06d}"), text=text) for i, text in enumerate(texts)]
     return places + [Utterance(name, text=text) for name, text in (named or {}).items()]
 
 
 def ids(texts, made=(), named=None, unreadable=()) -> tuple[list[str], list[str]]:
-    utterances, reasons = numbered(given(texts, named), {Place(place): "unknown" for place in unreadable}, dict(made))
+    utterances, reasons = numbered(given(texts, named), {ListPosition(place): "unknown" for place in unreadable}, dict(made))
     assert [each.text for each in utterances] == [*texts, *(named or {}).values()]
     return [each.id for each in utterances], list(reasons)
 

@@ -23,9 +23,9 @@ from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.training.checkpoint import ModelCard
 from serve.model_replica import Sampler
-from serve.orchestrator import Samplers, sign
+from serve.orchestrator import SamplerPool, sign
 from serve.problems import Problem
-from serve.request_parsing import Ask
+from serve.request_parsing import SignRequest
 from tests.features import checkpoints
 
 SEED, RATE = 3, 16_000
@@ -145,13 +145,13 @@ async def served(model: Path) -> dict[str, Poses | str]:
     sampler = Sampler(torch.get_num_threads(), 16, "cpu", "fp32")
     await sampler.reconfigure({"model": str(model), "tracking": None})
     methods = ("open", "measure", "sample")
-    samplers = Samplers(SimpleNamespace(**{name: SimpleNamespace(remote=getattr(sampler, name)) for name in methods}), 16, 1)
+    samplers = SamplerPool(SimpleNamespace(**{name: SimpleNamespace(remote=getattr(sampler, name)) for name in methods}), 16, 1)
 
     async def serving():
         return sampler.served()
 
     async def one(utterance: Utterance) -> Poses | str:
-        ask = Ask(utterance, Sampling(steps=1), SEED, None)
+        ask = SignRequest(utterance, Sampling(steps=1), SEED, None)
         try:
             parts = [poses async for _, poses in sign(ask, serving, samplers)]
         except Problem as problem:

@@ -10,7 +10,7 @@ from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features
-from ms2sl.inference.segmentation import LONGEST_TEXT, MARGIN, PAUSE, cut, halve
+from ms2sl.inference.segmentation import LONGEST_TEXT, MARGIN, PAUSE, segment, split_in_two
 from ms2sl.text_normalization import normalise
 from ms2sl.training.checkpoint import ModelCard
 from tests.conftest import BYTES, LOG_MEL
@@ -28,11 +28,11 @@ LETTERS, SENTENCES = card(), card(text=Features(featurizer="clip", modality="tex
 
 
 def texts(text: str, model: ModelCard = SENTENCES) -> list[str]:
-    return [piece.text for piece in cut(Utterance("u", text=text), model)]
+    return [piece.text for piece in segment(Utterance("u", text=text), model)]
 
 
 def halves(text: str) -> list[str]:
-    return [half.text for half in halve(Utterance("u", text=text))]
+    return [half.text for half in split_in_two(Utterance("u", text=text))]
 
 
 def without_spaces(text: str) -> str:
@@ -95,7 +95,7 @@ def test_characters_beyond_the_basic_plane_stay_whole():
 
 
 def test_what_has_no_place_to_cut_is_left_whole():
-    assert halve(Utterance("u", text="a")) == ()
+    assert split_in_two(Utterance("u", text="a")) == ()
     assert texts("a" + "\u0301" * 300) == [normalise("a" + "\u0301" * 300)]
 
 
@@ -129,16 +129,16 @@ def test_a_model_of_letters_is_given_words(text, parts):
 )
 def test_letters_digits_and_symbols_that_a_model_of_letters_never_met_are_refused_before_the_first_piece(text, unknown):
     with pytest.raises(InputError, match=f"u: .*{unknown} in it"):
-        next(cut(Utterance("u", text=text), LETTERS))
+        next(segment(Utterance("u", text=text), LETTERS))
 
 
 @pytest.mark.parametrize("model", [LETTERS, SENTENCES])
 @pytest.mark.parametrize("character", ["\udcfc", "\ue000", "\u0378", "\0"])
 def test_what_is_no_text_is_refused_by_every_model_and_not_left_out(character, model):
     with pytest.raises(InputError, match=r"^u: the text has .* in it"):
-        next(cut(Utterance("u", text=f"gr{character}e"), model))
+        next(segment(Utterance("u", text=f"gr{character}e"), model))
     with pytest.raises(InputError, match=r"^u: the text has .* in it"):
-        next(cut(Utterance("u", text=f"gr{character}e", speech=talk(1.0)), model))
+        next(segment(Utterance("u", text=f"gr{character}e", speech=talk(1.0)), model))
 
 
 def test_texts_are_normalised():
@@ -153,15 +153,15 @@ def test_what_a_model_of_letters_can_read_does_not_part_words():
 @pytest.mark.parametrize("seconds", [None, 3.0])
 @pytest.mark.parametrize("text", ["", " \n", "..."])
 def test_empty_text_is_one_empty_piece_for_the_featurizer_to_refuse(text, seconds, model):
-    pieces = list(cut(Utterance("u", text=text, seconds=seconds), model))
+    pieces = list(segment(Utterance("u", text=text, seconds=seconds), model))
     assert [piece.text for piece in pieces] == ["..." if "." in text and model is SENTENCES else ""]
 
 
 @pytest.mark.parametrize("model", [LETTERS, SENTENCES])
 def test_seconds_are_shared_out_by_length_and_add_up(model):
-    assert [piece.seconds for piece in cut(Utterance("u", text="aaa bbbbbb", seconds=9.0), LETTERS)] == pytest.approx([3, 6])
+    assert [piece.seconds for piece in segment(Utterance("u", text="aaa bbbbbb", seconds=9.0), LETTERS)] == pytest.approx([3, 6])
     text = "some words, then. " * 90
-    pieces = list(cut(Utterance("u", text=text, seconds=77.7), model))
+    pieces = list(segment(Utterance("u", text=text, seconds=77.7), model))
     assert len(pieces) > 10
     assert sum(piece.seconds for piece in pieces) == pytest.approx(77.7)
     pace = [piece.seconds / len(piece.text) for piece in pieces]
@@ -170,21 +170,21 @@ def test_seconds_are_shared_out_by_length_and_add_up(model):
 
 
 def test_halves_share_the_seconds_or_have_none():
-    one, other = halve(Utterance("u", text="aaaa bb", seconds=6.0))
+    one, other = split_in_two(Utterance("u", text="aaaa bb", seconds=6.0))
     assert (one.seconds, other.seconds) == pytest.approx((4, 2))
-    assert [half.seconds for half in halve(Utterance("u", text="aaaa bb"))] == [None, None]
-    spoken = halve(Utterance("u", speech=talk(4.0), seconds=2.0))
+    assert [half.seconds for half in split_in_two(Utterance("u", text="aaaa bb"))] == [None, None]
+    spoken = split_in_two(Utterance("u", speech=talk(4.0), seconds=2.0))
     assert sum(half.seconds for half in spoken) == pytest.approx(2)
     assert [half.seconds for half in spoken] == pytest.approx([half.speech.seconds / 2 for half in spoken])
 
 
 def test_what_has_both_or_neither_is_left_whole():
     both = Utterance("u", text="some, words. " * 100, speech=talk(30.0, -2.0, 30.0), seconds=60.0)
-    (whole,) = cut(both, LETTERS)
+    (whole,) = segment(both, LETTERS)
     assert (whole.text, whole.speech, whole.seconds) == (normalise(both.text), both.speech, 60.0)
-    assert halve(both) == ()
+    assert split_in_two(both) == ()
     neither = Utterance("u")
-    assert list(cut(neither, LETTERS)) == [neither]
+    assert list(segment(neither, LETTERS)) == [neither]
 
 
 def talk(*parts: float, rate: int = RATE, noise: float = 0.0, seed: int = 0) -> Speech:
@@ -196,7 +196,7 @@ def talk(*parts: float, rate: int = RATE, noise: float = 0.0, seed: int = 0) -> 
 
 
 def spoken(speech: Speech, longest: float = 1000.0, **asked) -> list[Utterance]:
-    return list(cut(Utterance("u", speech=speech, **asked), card(longest=round(longest * 12.5))))
+    return list(segment(Utterance("u", speech=speech, **asked), card(longest=round(longest * 12.5))))
 
 
 def loud(*speeches: Speech) -> np.ndarray:
@@ -252,7 +252,7 @@ def test_what_is_quiet_in_a_recording_stays_quiet_in_its_piece_at_any_level_of_t
         pieces = spoken(replace(whole, waveform=gain * whole.waveform))
         levels = [frame_levels(piece.speech.at_level(-17.0).waveform, RATE).max() for piece in pieces]
         assert levels == pytest.approx([-17, -51, -17], abs=1)
-        halves = halve(pieces[0])
+        halves = split_in_two(pieces[0])
         assert [half.speech.level for half in halves] == [pieces[0].speech.level] * 2
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ms2sl.data.types import Poses, Utterance
-from ms2sl.inference.sliding_window import ASKED, BEFORE, BLEND, Signing, Window, sign_all
+from ms2sl.inference.sliding_window import ASKED, BEFORE, BLEND, Window, WindowedGenerator, sign_all
 
 FIRST = 0x4E00
 
@@ -57,14 +57,14 @@ def pieces(*sizes: int) -> Iterator[Utterance]:
 
 
 def signed(model: Imitation, sizes: Sequence[int], size: int, seed: int = 0) -> Poses:
-    return sign_all([Signing(pieces(*sizes), size, model.fps, seed)], model.measure, model.sample)[0]
+    return sign_all([WindowedGenerator(pieces(*sizes), size, model.fps, seed)], model.measure, model.sample)[0]
 
 
-def measured(signing: Signing, model: Imitation) -> Signing:
+def measured(signing: WindowedGenerator, model: Imitation) -> WindowedGenerator:
     """Ready for its next window."""
-    while asked := signing.unmeasured():
+    while asked := signing.pending_lengths():
         assert len(asked) <= ASKED
-        signing.measured(model.measure(asked))
+        signing.set_lengths(model.measure(asked))
     return signing
 
 
@@ -108,7 +108,7 @@ def test_a_window_holds_what_it_touches_and_is_no_longer_than_its_size(seed):
 @pytest.mark.parametrize("pace", [0.3, 1.7, 2.49, 1 / 3])
 def test_rounded_lengths_add_up_to_the_rounded_sum(pace):
     model = Imitation(pace)
-    signing = Signing(pieces(*[3] * 100), 1000, 12.5, 0)
+    signing = WindowedGenerator(pieces(*[3] * 100), 1000, 12.5, 0)
     window = measured(signing, model).window()
     assert sum(window.lengths) == round(300 * pace)
     assert all(abs(n - 3 * pace) <= 1 for n in window.lengths)
@@ -181,9 +181,9 @@ def test_signing_without_end_goes_on_and_forgets_what_it_finished():
             watched.append(weakref.ref(text))
             yield Utterance("u", text=text)
 
-    model, signing, finished = Imitation(2.5), Signing(endless(), 50, 12.5, 0), 0
+    model, signing, finished = Imitation(2.5), WindowedGenerator(endless(), 50, 12.5, 0), 0
     while finished < 10_000:
-        part = signing.made(model.poses(measured(signing, model).window()))
+        part = signing.commit(model.poses(measured(signing, model).window()))
         assert frames(part) == list(range(finished, finished + part.n_frames))
         finished += part.n_frames
         model.forget()
@@ -193,9 +193,9 @@ def test_signing_without_end_goes_on_and_forgets_what_it_finished():
 
 @pytest.mark.parametrize(("sizes", "windows"), [([100], 1), ([50, 50], 1), ([60, 41], 2), ([300], 4)])
 def test_the_end_is_known_as_soon_as_the_last_window_is_made(sizes, windows):
-    model, signing, ended = Imitation(1.0), Signing(pieces(*sizes), 100, 12.5, 0), []
+    model, signing, ended = Imitation(1.0), WindowedGenerator(pieces(*sizes), 100, 12.5, 0), []
     while (window := measured(signing, model).window()) is not None:
-        signing.made(model.poses(window))
+        signing.commit(model.poses(window))
         ended.append(signing.ended)
     assert ended == [False] * (len(ended) - 1) + [True]
     assert len(ended) == windows
@@ -203,10 +203,10 @@ def test_the_end_is_known_as_soon_as_the_last_window_is_made(sizes, windows):
 
 def test_nothing_is_asked_before_it_is_needed():
     taken = []
-    signing = Signing((taken.append(piece) or piece for piece in pieces(*[20] * 100)), 100, 12.5, 0)
+    signing = WindowedGenerator((taken.append(piece) or piece for piece in pieces(*[20] * 100)), 100, 12.5, 0)
     assert not taken
-    signing.unmeasured()
-    assert signing.unmeasured() == taken
+    signing.pending_lengths()
+    assert signing.pending_lengths() == taken
     assert len(taken) == ASKED
 
 
@@ -214,7 +214,7 @@ def test_signings_go_side_by_side_as_each_would_alone():
     rng = np.random.default_rng(0)
     everyone = [lengths(rng, most=60, longest=40) for _ in range(7)]
     model = Imitation(1.75)
-    together = sign_all([Signing(pieces(*sizes), 60, 12.5, 0) for sizes in everyone], model.measure, model.sample)
+    together = sign_all([WindowedGenerator(pieces(*sizes), 60, 12.5, 0) for sizes in everyone], model.measure, model.sample)
     alone = [Imitation(1.75) for _ in everyone]
     for poses, own, sizes in zip(together, alone, everyone, strict=True):
         assert frames(poses) == frames(signed(own, sizes, 60))
@@ -225,7 +225,7 @@ def test_signings_go_side_by_side_as_each_would_alone():
 
 def test_windows_know_the_seed_and_what_they_are_of():
     model = Imitation(2.0)
-    sign_all([Signing(pieces(70), 60, 12.5, seed) for seed in (5, 6)], model.measure, model.sample)
+    sign_all([WindowedGenerator(pieces(70), 60, 12.5, seed) for seed in (5, 6)], model.measure, model.sample)
     assert [window.seed for window in model.windows[:2]] == [5, 6]
 
 

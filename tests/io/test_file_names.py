@@ -16,14 +16,14 @@ from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
 from ms2sl.corpora.records import Record, RecordCorpus
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.ingest import import_rows, plan_shards
-from ms2sl.data.preprocessing import FitConfig
+from ms2sl.data.preprocessing import PreprocessConfig
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2, HOLISTIC_178X3
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.inference.batch_output import OutputFolder, Settings, read_utterances
 from ms2sl.io.atomic import write_files
 from ms2sl.io.file_names import LONGEST_BYTES, check_inside, check_name, file_name, split_name
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.systems.pose_folder import PoseFolder
 from tests.corpora import builders
@@ -101,7 +101,7 @@ def posed(folder: Path, **row: str) -> PoseFiles:
 def rejection(corpus: PoseFiles) -> None:
     """Of its second clip, or of a part of it, without which the first is used all the same."""
     (plan,) = plan_shards(corpus, 10)
-    rows, rejected = import_rows(corpus, plan, FitConfig())
+    rows, rejected = import_rows(corpus, plan, PreprocessConfig())
     (_, *remarks), (first, *rest) = ([row["remarks"] for row in rows], [row["id"] for row in rows])
     assert first == "a"
     assert [*rest, *(each.id for each in rejected)] == ["b"]
@@ -177,8 +177,8 @@ INSIDE = {
     "file in dataset.json": lambda folder, name, given: of_dataset(folder, name, given("tiny_dataset")).shards("train"),
     "path in a dictionary": lambda folder, name, given: of_dictionary(folder, f"{name}.pose"),
     "id of what others produced": lambda folder, name, given: PoseFolder(folder, HOLISTIC_49X2, 25).produce([Utterance(name)], seed=0),
-    "local folder": lambda folder, name, given: (Location(folder) / name).write(b"x"),
-    "folder of a bucket": lambda folder, name, given: Location("s3://bucket/folder") / name,
+    "local folder": lambda folder, name, given: (StoragePath(folder) / name).write(b"x"),
+    "folder of a bucket": lambda folder, name, given: StoragePath("s3://bucket/folder") / name,
 }
 
 

@@ -7,14 +7,14 @@ import pytest
 from pyarrow import fs
 
 from ms2sl.errors import InputError
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 
 
 @pytest.fixture(params=["local", "s3"])
-def folder(request, tmp_path) -> Location:
+def folder(request, tmp_path) -> StoragePath:
     if request.param == "local":
-        return Location(tmp_path / "new")
-    return Location(request.getfixturevalue("s3")) / f"{request.node.name}-{time.time_ns()}"
+        return StoragePath(tmp_path / "new")
+    return StoragePath(request.getfixturevalue("s3")) / f"{request.node.name}-{time.time_ns()}"
 
 
 def test_what_is_written_is_read(folder):
@@ -60,9 +60,9 @@ def test_names_and_stems(folder):
 
 def test_local_paths_are_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(Location("data") / "other") == str(tmp_path / "data" / "other")
-    assert str(Location("data").resolve("../other")) == str(tmp_path / "other")
-    assert str(Location("data").resolve("/other")) == "/other"
+    assert str(StoragePath("data") / "other") == str(tmp_path / "data" / "other")
+    assert str(StoragePath("data").resolve("../other")) == str(tmp_path / "other")
+    assert str(StoragePath("data").resolve("/other")) == "/other"
 
 
 def test_what_leads_out_of_a_folder_is_not_in_it(folder):
@@ -77,10 +77,10 @@ def test_what_leads_out_of_a_folder_is_not_in_it(folder):
 
 def test_text_may_have_a_byte_order_mark_and_must_be_utf8(tmp_path):
     (tmp_path / "a").write_bytes(b"\xef\xbb\xbfabc")
-    assert Location(tmp_path / "a").read_text() == "abc"
+    assert StoragePath(tmp_path / "a").read_text() == "abc"
     (tmp_path / "a").write_bytes("ü".encode("latin-1"))
     with pytest.raises(InputError, match=r"is not UTF-8 text \(byte 0\)"):
-        Location(tmp_path / "a").read_text()
+        StoragePath(tmp_path / "a").read_text()
 
 
 @pytest.mark.parametrize("name", ["with space", "größer", "100%", "a#b", "q?x=1", "[1]", "-fZc293MpJk_6-1-rgb_front.mp3"])
@@ -95,12 +95,12 @@ def test_any_name_will_do(folder, name):
 @pytest.mark.parametrize("uri", ["ftp://host/a", "s3://bucket/a?endpoint_override=127.0.0.1:9&scheme=http&retry=no"])
 def test_a_store_that_nobody_knows_or_reaches_is_said(uri):
     with pytest.raises(InputError, match=r"names no store that pyarrow knows|cannot be read|cannot be reached"):
-        Location(uri).read_bytes()
+        StoragePath(uri).read_bytes()
 
 
 @pytest.mark.parametrize("place", ["local", "s3"])
 def test_names_are_the_same_however_accents_are_encoded_and_junk_is_not_listed(place, request, tmp_path):
-    root = Location(tmp_path if place == "local" else request.getfixturevalue("s3"))
+    root = StoragePath(tmp_path if place == "local" else request.getfixturevalue("s3"))
     written = root / "bu\u0308cher" / "gr\u00fcn" / "a\u0308.txt"
     written.write(b"x")
     (root / "bu\u0308cher" / ".DS_Store").write(b"")
@@ -125,7 +125,7 @@ def listed(monkeypatch) -> list[str]:
 
 @pytest.mark.parametrize("place", ["local", "s3"])
 def test_a_folder_is_listed_once_for_many_names_in_another_normal_form(place, request, tmp_path, listed):
-    root = Location(tmp_path if place == "local" else request.getfixturevalue("s3")) / "gesten"
+    root = StoragePath(tmp_path if place == "local" else request.getfixturevalue("s3")) / "gesten"
     names = [f"geb\u00e4rde {i}.pose" for i in range(12)]
     for name in names:
         (root / unicodedata.normalize("NFD", name)).write(name.encode())
@@ -135,19 +135,19 @@ def test_a_folder_is_listed_once_for_many_names_in_another_normal_form(place, re
 
 
 def test_a_folder_is_listed_again_for_a_name_that_came_later(tmp_path, listed):
-    wanted = Location(tmp_path) / "gr\u00fcn.pose"
+    wanted = StoragePath(tmp_path) / "gr\u00fcn.pose"
     assert not wanted.exists()
     (tmp_path / "gru\u0308n.pose").write_bytes(b"x")
     assert wanted.read_bytes() == b"x"
     (tmp_path / "gru\u0308n.pose").rename(tmp_path / wanted.name)
     assert wanted.read_bytes() == b"x"
     os.utime(tmp_path, (1e9, 1e9))
-    assert not any((Location(tmp_path) / f"\u00e4{i}").exists() for i in range(9))
+    assert not any((StoragePath(tmp_path) / f"\u00e4{i}").exists() for i in range(9))
     assert len(listed) <= 3, "once more at most, as long as the folder is as it was"
 
 
 def test_names_that_are_not_utf8_are_listed_and_refused(tmp_path):
-    folder = Location(tmp_path)
+    folder = StoragePath(tmp_path)
     raw = os.fsencode(tmp_path)
     os.mkdir(raw + b"/B\xfccher")
     for name in (b"/a.pose", b"/caf\xe9.pose", b"/B\xfccher/b.pose"):
@@ -161,7 +161,7 @@ def test_names_that_are_not_utf8_are_listed_and_refused(tmp_path):
             (folder / name).read_bytes()
     with pytest.raises(InputError, match="its name is not UTF-8"):
         list((folder / r"B\xfccher").children())
-    named = Location(os.fsdecode(raw + b"/caf\xe9.pose"))
+    named = StoragePath(os.fsdecode(raw + b"/caf\xe9.pose"))
     assert named.local_path().read_bytes() == b"x"
     assert str(named).encode()
     with pytest.raises(InputError, match="its name is not UTF-8"):

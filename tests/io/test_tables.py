@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ms2sl.errors import InputError
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import BAR, kind_of, read_lines, read_table
 
 COLUMNS = {"id": ("id", "name"), "text": ("text",)}
@@ -20,7 +20,7 @@ def rows(path: Path, content: str | bytes | pa.Table | None = None, **options) -
         pq.write_table(content, path)
     elif content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return [(place.removeprefix(f"{path}, "), row) for place, row in read_table(Location(path), COLUMNS, **options)]
+    return [(place.removeprefix(f"{path}, "), row) for place, row in read_table(StoragePath(path), COLUMNS, **options)]
 
 
 def values(*arguments, **options) -> list[dict]:
@@ -62,7 +62,7 @@ def test_each_kind_is_read_as_what_it_is(tmp_path, name, content):
 @pytest.mark.parametrize("name", ["words.json", "words.xlsx", "words", "words.csv.gz", "words.doc"])
 def test_an_unknown_kind_is_refused(name):
     with pytest.raises(InputError, match=r"is of no kind that is read here: name it \.csv, \.tsv"):
-        kind_of(Location(f"/{name}"), texts=True)
+        kind_of(StoragePath(f"/{name}"), texts=True)
 
 
 def test_line_feeds_and_quotes_within_quotes_belong_to_the_text_and_lines_are_those_of_the_file(tmp_path):
@@ -81,7 +81,7 @@ def test_rows_end_at_line_feeds_alone(tmp_path, kind, space):
     delimiter = {"csv": ",", "tsv": "\t", "psv": "|"}.get(kind)
     if kind == "txt":
         path.write_text(f"{text}\nbye\n", encoding="utf-8")
-        assert list(read_lines(Location(path))) == [text, "bye"]
+        assert list(read_lines(StoragePath(path))) == [text, "bye"]
         return
     header = f"id{delimiter}text\n" if delimiter else ""
     each = f"a{delimiter}{text}\n" if delimiter else json.dumps({"id": "a", "text": text}, ensure_ascii=False) + "\n"
@@ -223,6 +223,6 @@ def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
 
 
 def test_tables_of_a_store_are_read_alike(s3):
-    place = Location(s3.replace("/folder", "/tables")) / "a.csv"
+    place = StoragePath(s3.replace("/folder", "/tables")) / "a.csv"
     place.write('\ufeffid,text\na,"good\nmorning"\n'.encode())
     assert [row for _, row in read_table(place, COLUMNS)] == [{"id": "a", "text": "good\nmorning"}]

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from ms2sl.errors import InputError
 from ms2sl.inference.batch_output import read_utterances
 from ms2sl.io.file_names import nfc
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import read_lines, read_table
 from ms2sl.text_normalization import normalise
 
@@ -99,7 +99,7 @@ def test_every_table_comes_out_as_it_was_written_or_is_refused(table):
     kind, content, expected = table
     with written(kind, content) as path:
         try:
-            found = [row for _, row in read_table(Location(path), {"id": ("id",), "text": ("text",)}, required=("text",))]
+            found = [row for _, row in read_table(StoragePath(path), {"id": ("id",), "text": ("text",)}, required=("text",))]
         except InputError as error:
             check_refused(kind, expected, str(error))
             return
@@ -152,7 +152,7 @@ def test_every_line_of_a_text_file_is_one_text(said, end, encoding):
     assume("\0" not in said[0][:4])  # which UTF-16 without a mark begins with
     with written("txt", "".join(text + end for text in said).encode(encoding, "surrogatepass")) as path:
         try:
-            found = list(read_lines(Location(path)))
+            found = list(read_lines(StoragePath(path)))
         except InputError as error:
             check_refused("txt", [tuple(said)], str(error))
             return
@@ -182,7 +182,7 @@ def test_what_pandas_writes_is_read(column, kind):
         else:
             frame.to_parquet(path)
         try:
-            found = [row.get("text") for _, row in read_table(Location(path), {"id": ("id",), "text": ("text",)}, required=("text",))]
+            found = [row.get("text") for _, row in read_table(StoragePath(path), {"id": ("id",), "text": ("text",)}, required=("text",))]
         except InputError as error:
             check_refused(kind, [tuple(map(str, column))], str(error))
             return

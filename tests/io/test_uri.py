@@ -5,8 +5,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from ms2sl.errors import InputError
-from ms2sl.io.storage import Location
-from ms2sl.io.uri import LocalPath, ModelPlace, PathOrName, Place, public
+from ms2sl.io.storage import StoragePath
+from ms2sl.io.uri import LocalPath, PathOrModelUri, PathOrName, PathOrUri, public
 
 PLAIN = "s3://bucket/a folder?endpoint_override=host:9000&scheme=http&region=us-east-1".replace(" ", "%20")
 
@@ -32,10 +32,10 @@ PLAIN = "s3://bucket/a folder?endpoint_override=host:9000&scheme=http&region=us-
     ],
 )
 def test_credentials_of_a_uri_are_not_shown(uri, shown):
-    assert public(uri) == str(Location(uri)) == shown
+    assert public(uri) == str(StoragePath(uri)) == shown
     assert public(f"no store at '{uri}', says pyarrow") in (f"no store at '{shown}', says pyarrow", f"no store at '{shown} says pyarrow")
-    assert "SECRET" not in repr(Location(uri)) + str(InputError(f"{uri} is not there"))
-    assert TypeAdapter(Place).dump_python(uri, mode="json") == shown
+    assert "SECRET" not in repr(StoragePath(uri)) + str(InputError(f"{uri} is not there"))
+    assert TypeAdapter(PathOrUri).dump_python(uri, mode="json") == shown
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def test_what_is_no_secret_is_shown(text):
 
 
 def test_a_worker_gets_the_whole_uri():
-    where = Location("s3://AKIA:SECRET@bucket/a?session_token=TOKEN") / "b c"
+    where = StoragePath("s3://AKIA:SECRET@bucket/a?session_token=TOKEN") / "b c"
     assert pickle.loads(pickle.dumps(where)).uri == where.uri == "s3://AKIA:SECRET@bucket/a/b%20c?session_token=TOKEN"
-    assert Location(where) == where != Location(str(where))
-    assert TypeAdapter(Place).validate_python(where) == where.uri
+    assert StoragePath(where) == where != StoragePath(str(where))
+    assert TypeAdapter(PathOrUri).validate_python(where) == where.uri
 
 
 @pytest.mark.parametrize("value", ["s3://bucket/a", "s3:/bucket/a", Path("s3://bucket/a"), "gs://bucket", "http://host/a", "file://host/a"])
@@ -67,7 +67,7 @@ def test_local_paths_are_taken_as_they_are():
 
 
 def test_a_model_is_a_path_or_a_registered_model():
-    for kind in (ModelPlace, ModelPlace | None):
+    for kind in (PathOrModelUri, PathOrModelUri | None):
         take = TypeAdapter(kind).validate_python
         assert take("runs/a") == take(Path("runs/a")) == Path("runs/a")
         assert take("file:///data/my%20model") == Path("/data/my model")
@@ -75,11 +75,11 @@ def test_a_model_is_a_path_or_a_registered_model():
             assert take(model) == take(take(model)) == model
     for wrong in ("models:/ms2sl", "models:/ms2sl/latest", "models://ms2sl@champion", "models:/a/b@c"):
         with pytest.raises(ValidationError, match=r"write models:/name@alias or models:/name/version"):
-            TypeAdapter(ModelPlace).validate_python(wrong)
+            TypeAdapter(PathOrModelUri).validate_python(wrong)
     with pytest.raises(ValidationError, match=r"s3://bucket/a is a URI, but only a path is taken here: .* models:/name@alias"):
-        TypeAdapter(ModelPlace).validate_python("s3://key:SECRET@bucket/a")
+        TypeAdapter(PathOrModelUri).validate_python("s3://key:SECRET@bucket/a")
 
 
 def test_a_uri_that_lacks_a_slash_is_no_place():
     with pytest.raises(ValidationError, match="two slashes"):
-        TypeAdapter(Place).validate_python("s3:/bucket/a")
+        TypeAdapter(PathOrUri).validate_python("s3:/bucket/a")

@@ -13,7 +13,7 @@ from pyarrow import fs
 
 from jobs.train import TrainCommand, run
 from ms2sl.errors import InputError
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from tests.jobs.test_train import TINY
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
@@ -47,7 +47,7 @@ def leaks(where: str, content: bytes) -> list[str]:
 
 
 def test_keys_in_a_uri_are_left_nowhere(s3, tmp_path):
-    bare = str(Location(s3) / f"keys-{tmp_path.name}")
+    bare = str(StoragePath(s3) / f"keys-{tmp_path.name}")
     data, rotated = with_keys(bare, SECRETS[1]), with_keys(bare, SECRETS[2])
     runs, tracking = tmp_path / "runs", f"http://user:{SECRETS[3]}@127.0.0.1:9"
     training = ["--training.batch-size=4", "--training.validate-every=4", "--training.checkpoint-every=2", "--training.log-every=2"]
@@ -92,7 +92,7 @@ def test_keys_in_a_uri_are_left_nowhere(s3, tmp_path):
     for path in [*files, *(path for path in logs.rglob("*") if path.is_file())]:
         found += leaks(str(path), path.read_bytes())
     store, folder = fs.FileSystem.from_uri(bare)
-    shards = Location(bare)
+    shards = StoragePath(bare)
     for name in shards.files():
         found += leaks(name, (shards / name).read_bytes())
         if name.endswith(".parquet"):  # whose pages are compressed

@@ -9,11 +9,11 @@ from jobs.evaluate import EvaluateCommand, compared, run
 from ms2sl.corpora.letters import LEXICON
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.modality_masking import HideConfig
+from ms2sl.data.modality_masking import MaskConfig
 from ms2sl.data.pose_format_io import to_bytes
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import summarise
-from ms2sl.evaluation.evaluator import Entry, Judge, chosen_clips, columns, real_signing
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
 from ms2sl.systems import back_translation
 from ms2sl.systems.ms2sl.losses import LossWeights
 from ms2sl.systems.ms2sl.task import MS2SLTask
@@ -74,8 +74,8 @@ def test_everybody_stands_side_by_side_and_two_workers_measure_what_one_process_
     assert found["theirs"]["scores"]["hand_dtw"]["value"] < found["mean pose"]["scores"]["hand_dtw"]["value"]
     assert "theirs: 1 clips could not be produced" in (options.out / "results.md").read_text()
 
-    judge = Judge(dataset, back_translation.load(options.reader))
-    model = Entry(name="ms2sl", kind="ms2sl", modality="speech", source=str(tiny_checkpoint), steps=1, seeds=(0, 1))
+    judge = Evaluator(dataset, back_translation.load(options.reader))
+    model = SystemUnderTest(name="ms2sl", kind="ms2sl", modality="speech", source=str(tiny_checkpoint), steps=1, seeds=(0, 1))
     ids = [clip.id for clip in clips]
     (real,), own = (columns(judge.rows(entry, clips), entry, ids) for entry in (real_signing(), model))
     for name, score in summarise("ms2sl", "speech", own, real).scores.items():
@@ -84,7 +84,7 @@ def test_everybody_stands_side_by_side_and_two_workers_measure_what_one_process_
 
 
 def test_a_model_is_not_asked_for_what_it_never_heard(options, tiny_dataset, tiny_model, tmp_path):
-    dataset, hide = Dataset(tiny_dataset), HideConfig(speech=1.0)
+    dataset, hide = Dataset(tiny_dataset), MaskConfig(speech=1.0)
     card = ModelCard.of("ms2sl", tiny_model, dataset.card, recipe={"hide": hide.model_dump()})
     assert card.learned == ("text",)
     task = MS2SLTask(dataset, tiny_model, LossWeights(), card, hide)

@@ -12,7 +12,7 @@ from ms2sl.data.shards import read_shard
 from ms2sl.errors import InputError
 from ms2sl.features import same_featurizer
 from ms2sl.features.base import TextConfig
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from tests.corpora import builders
 from tests.features import checkpoints
 
@@ -80,7 +80,7 @@ def test_a_dataset_of_another_corpus_is_not_overwritten(options, tmp_path, card)
     source = builders.pose_files(tmp_path / "corpus")
     with pytest.raises(InputError, match="holds a dataset of fingerspelling: choose another --out"):
         prepare(PrepareCommand(corpus="posefiles", posefiles={"source": str(source)}, out=options.out))
-    assert PrepareCommand(corpus="how2sign").folder == Location("data/how2sign")
+    assert PrepareCommand(corpus="how2sign").folder == StoragePath("data/how2sign")
 
 
 def test_more_workers_than_the_cluster_has_is_an_error_and_no_hang(options, tmp_path, card):
@@ -96,11 +96,11 @@ def test_an_unknown_featurizer_is_named(options, tmp_path):
 
 def test_a_corpus_in_a_bucket_becomes_a_dataset_in_a_bucket(s3, tmp_path, ray_cluster):
     """Another file system than the local one, from the first file to the last; ids that a URI must quote."""
-    root = Location(s3) / "corpus"
+    root = StoragePath(s3) / "corpus"
     builders.pose_files(tmp_path)
     for file in sorted(path for path in tmp_path.rglob("*") if path.is_file()):
         (root / file.relative_to(tmp_path).as_posix()).write(file.read_bytes())
-    out = str(Location(s3) / "data set")
+    out = str(StoragePath(s3) / "data set")
     options = PrepareCommand(corpus="posefiles", posefiles={"source": str(root), "table": "clips.csv"}, out=out, shard_size=2)
     card = prepare(options)
     assert {split: counts.clips for split, counts in card.splits.items()} == {"train": 3, "dev": 1}

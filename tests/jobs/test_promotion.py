@@ -12,7 +12,7 @@ from jobs.train import TrainCommand
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.errors import InputError
-from ms2sl.model_uri import pin
+from ms2sl.model_uri import resolve_model
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.tracking.mlflow_server import connect
 from ms2sl.tracking.tracker import Tracker, default_uri
@@ -52,7 +52,7 @@ def test_the_first_is_promoted_a_worse_one_is_not_and_an_equal_one_is(options, t
     assert "models:/ms2sl@champion is now version 1: there was no champion\n" in capsys.readouterr().out
     assert aliases(uri) == {"candidate": "1", "champion": "1"}
     assert tags(uri, "1")["promotion"] == "promoted"
-    with pin("models:/ms2sl@champion", uri).folder() as folder:
+    with resolve_model("models:/ms2sl@champion", uri).folder() as folder:
         assert fingerprint(folder) == fingerprint(tiny_checkpoint)
 
     results = run(options.model_copy(update={"model": worse}))

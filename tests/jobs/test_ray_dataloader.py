@@ -7,10 +7,10 @@ import torch
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from jobs.ray_dataloader import stream
-from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.collate import Collate
 from ms2sl.data.dataset import Dataset
-from ms2sl.io.storage import Location
+from ms2sl.io.storage import StoragePath
 from ms2sl.training.local import local_batches
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -29,7 +29,7 @@ def collate(dataset) -> Collate:
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("start", [0, 5])
 def test_ray_streams_the_very_batches_that_are_read_without_it(dataset, collate, rank, start):
-    plan = Plan(dataset.shards("train"), 4, seed=3, rank=rank, world_size=2)
+    plan = EpochPlan(dataset.shards("train"), 4, seed=3, rank=rank, world_size=2)
     streamed = list(stream(plan, collate, start, 12))
     local = local_batches(plan, collate, start)
     assert len(streamed) >= 12 - start
@@ -41,7 +41,7 @@ def test_ray_streams_the_very_batches_that_are_read_without_it(dataset, collate,
 
 
 def test_a_broken_shard_stops_the_stream_with_its_name(dataset, collate, tmp_path):
-    plan = Plan([(Location(tmp_path / "train-00000.parquet"), 8)], 4, seed=0)
+    plan = EpochPlan([(StoragePath(tmp_path / "train-00000.parquet"), 8)], 4, seed=0)
     with pytest.raises(Exception, match=r"train-00000\.parquet is missing"):
         next(stream(plan, collate, 0, 2))
 
@@ -57,6 +57,6 @@ def no_cpu_left():
 
 @pytest.mark.usefixtures("no_cpu_left")
 def test_reading_needs_no_cpu_that_training_took(dataset, collate):
-    plan, read = Plan(dataset.shards("train"), 4, seed=3), queue.Queue()
+    plan, read = EpochPlan(dataset.shards("train"), 4, seed=3), queue.Queue()
     threading.Thread(target=lambda: read.put(list(stream(plan, collate, 0, 12))), daemon=True).start()
     assert len(read.get(timeout=120)) >= 12

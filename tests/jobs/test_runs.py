@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from jobs import runs, train
-from jobs.runs import claim, held, read_recipe
+from jobs.runs import check_run_identity, held, read_recipe
 from jobs.sweep.command import TuneCommand
 from jobs.train import TrainCommand
 from ms2sl.data.dataset import Dataset
@@ -99,8 +99,8 @@ def test_a_lock_that_cannot_be_opened_is_an_error_that_says_what_to_do(begun, tm
 
 
 def test_a_run_of_an_earlier_version_goes_on_with_the_same_command(begun, dataset, capsys):
-    claim(begun(), dataset)
-    claim(begun(), dataset)
+    check_run_identity(begun(), dataset)
+    check_run_identity(begun(), dataset)
     assert capsys.readouterr().out == ""
     assert read_recipe(begun().folder)["training"] == begun().training.model_dump()
     assert read_recipe(begun().folder)["changes"] == []
@@ -120,7 +120,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_same_command(begun, datase
 )
 def test_what_does_not_decide_what_is_learned_may_change_and_is_recorded(begun, dataset, capsys, change, name, before, remark):
     come_to(begun().folder, 500)
-    claim(begun(**change), dataset)
+    check_run_identity(begun(**change), dataset)
     said = capsys.readouterr().out
     assert f"old goes on with {name} " in said
     assert f"({before} before)" in said
@@ -129,7 +129,7 @@ def test_what_does_not_decide_what_is_learned_may_change_and_is_recorded(begun, 
     (recorded,) = recipe["changes"]
     assert (recorded["step"], recorded["from"]) == (500, {name: before})
     assert {key: recipe[key] for key in OLD} == begun(**change).learns
-    claim(begun(**change), dataset)
+    check_run_identity(begun(**change), dataset)
     assert capsys.readouterr().out == ""
     assert read_recipe(begun().folder) == recipe
 
@@ -150,30 +150,30 @@ def test_what_does_not_decide_what_is_learned_may_change_and_is_recorded(begun, 
 def test_what_decides_what_is_learned_may_not_change(begun, dataset, change, said):
     before = (begun().folder / "recipe.json").read_bytes()
     with pytest.raises(InputError, match=f"holds a run with other settings .*{said}"):
-        claim(begun(**change, workers=2), dataset)
+        check_run_identity(begun(**change, workers=2), dataset)
     assert (begun().folder / "recipe.json").read_bytes() == before
 
 
 def test_an_option_that_is_gone_counts_where_it_was_not_at_its_default(begun, dataset):
     path = begun().folder / "recipe.json"
-    claim(begun(losses={"cycle": 0.7}, workers=2).model_copy(update={"name": "new"}), dataset)
+    check_run_identity(begun(losses={"cycle": 0.7}, workers=2).model_copy(update={"name": "new"}), dataset)
     recipe = read_recipe(begun().runs / "new")
     assert recipe["chosen"] == ["dataset", "losses.cycle", "training.batch_size", "workers"]
     recipe["losses"]["flow"] = 3.0  # an option of a version that had it at this default
     path.write_text(json.dumps(recipe))
-    claim(begun(losses={"cycle": 0.7}, workers=2), dataset)
+    check_run_identity(begun(losses={"cycle": 0.7}, workers=2), dataset)
     recipe["chosen"].append("losses.flow")
     path.write_text(json.dumps(recipe))
     with pytest.raises(InputError, match=r"losses\.flow 3\.0 there, and unknown here"):
-        claim(begun(losses={"cycle": 0.7}, workers=2), dataset)
+        check_run_identity(begun(losses={"cycle": 0.7}, workers=2), dataset)
 
 
 @pytest.mark.parametrize("steps", [400, 500])
 def test_a_run_cannot_end_before_the_step_that_it_has_come_to(begun, dataset, steps):
     come_to(begun().folder, 500)
     with pytest.raises(InputError, match=f"has come to step 500 already: .* to stop at {steps}"):
-        claim(begun(training={"steps": steps}), dataset)
-    claim(begun(training={"steps": 501}), dataset)
+        check_run_identity(begun(training={"steps": steps}), dataset)
+    check_run_identity(begun(training={"steps": 501}), dataset)
     assert read_recipe(begun().folder)["training"]["steps"] == 501
 
 
@@ -192,16 +192,16 @@ def test_the_trials_of_a_sweep_are_compared_at_the_same_step(dataset, tmp_path):
     def command(**training) -> TuneCommand:
         return TuneCommand(data=str(dataset.folder), runs=tmp_path, training=training).settled(load_space("loss_weights"))
 
-    claim(command(), dataset)
-    claim(command(log_every=3), dataset)
+    check_run_identity(command(), dataset)
+    check_run_identity(command(log_every=3), dataset)
     with pytest.raises(InputError, match=r"training\.steps 1500 there, 3000 here"):
-        claim(command(steps=3000), dataset)
+        check_run_identity(command(steps=3000), dataset)
 
 
 def test_a_recipe_that_is_damaged_is_told_in_one_line(begun, dataset):
     (begun().folder / "recipe.json").write_text('{"task": ')
     with pytest.raises(InputError, match=r"recipe\.json cannot be read .*: restore it, or delete"):
-        claim(begun(), dataset)
+        check_run_identity(begun(), dataset)
 
 
 def test_a_recipe_is_there_whole_or_not_at_all(dataset, tmp_path, monkeypatch):
@@ -213,9 +213,9 @@ def test_a_recipe_is_there_whole_or_not_at_all(dataset, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", crash)
         with pytest.raises(KeyboardInterrupt):
-            claim(options, dataset)
+            check_run_identity(options, dataset)
     assert list(options.folder.iterdir()) == []
-    claim(options, dataset)
+    check_run_identity(options, dataset)
 
 
 def test_two_commands_do_not_work_on_one_run(begun):

@@ -17,7 +17,7 @@ from jobs.sweep.report import conclude
 from jobs.tune import run
 from ms2sl.errors import InputError
 from ms2sl.evaluation.objective import QUALITY
-from ms2sl.sweep.trial_store import Ledger, Trial
+from ms2sl.sweep.trial_store import Trial, TrialStore
 from ms2sl.tracking.tracker import Tracker
 from ms2sl.training.checkpoint import read_card
 from tune_spaces import load_space
@@ -45,7 +45,7 @@ def space_file(folder: Path, content: dict) -> str:
 
 
 def trials(options: TuneCommand) -> list[Trial]:
-    return Ledger(options.folder / "trials").trials()
+    return TrialStore(options.folder / "trials").trials()
 
 
 def runs(options: TuneCommand) -> tuple[list, list]:
@@ -156,7 +156,7 @@ def test_trials_of_several_workers_give_all_they_took_back(options, ray_cluster)
     sweep = options(workers_per_trial=2, trials=5, name="together")
     perfect = [Trial(number=n, recipe={}, outcome="stopped", history=({"step": 2, QUALITY: 0.0},)) for n in (2, 3, 4)]
     for trial in perfect:  # beside which nobody else may go on
-        Ledger(sweep.folder / "trials").write(trial)
+        TrialStore(sweep.folder / "trials").write(trial)
     run(sweep)
     own, other = trials(sweep)[:2]
     assert (own.outcome, own.step) == ("finished", 6)

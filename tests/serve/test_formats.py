@@ -12,7 +12,7 @@ from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.data.types import Poses
 from ms2sl.training.checkpoint import read_card
-from serve.formats import DRAWN, FORMATS, POSE, accepted, describe, head
+from serve.formats import DRAWN, FORMATS, POSE, head, model_description, negotiate_media_type
 
 JSON, GIF, MP4 = "application/json", "image/gif", "video/mp4"
 
@@ -53,19 +53,19 @@ def poses() -> Poses:
     ],
 )
 def test_the_format_that_is_liked_best_is_made(accept, kind):
-    assert accepted(accept) == kind
+    assert negotiate_media_type(accept) == kind
 
 
 @pytest.mark.parametrize(
     "accept", ["text/html", "*/*;q=0", "image/png", "application/pose;q=0", "nonsense", ",", ";", "application/", "image/gif;q=no"]
 )
 def test_there_may_be_no_format_that_is_accepted(accept):
-    assert accepted(accept) is None
+    assert negotiate_media_type(accept) is None
 
 
 @pytest.mark.parametrize("weight", ["²", "٣", ".", "", "1e9", "nan", "inf", "-1", "0x1", "1" * 5000])
 def test_a_weight_that_is_no_number_breaks_nothing(weight):
-    assert accepted(f"image/gif;q={weight}, application/json;q=0.001") in (JSON, GIF)
+    assert negotiate_media_type(f"image/gif;q={weight}, application/json;q=0.001") in (JSON, GIF)
 
 
 def test_json_has_all_that_it_takes_to_draw(poses):
@@ -100,7 +100,7 @@ def test_pictures_are_pictures(poses):
 
 def test_a_model_is_described_by_its_card(tiny_checkpoint):
     card = read_card(tiny_checkpoint, "ms2sl")
-    described = describe(card, "7")
+    described = model_description(card, "7")
     assert (described["version"], described["fps"], described["modalities"]) == ("7", card.fps, ("text", "speech"))
     assert described["skeleton"]["name"] == "holistic-49x2"
     assert described["skeleton"]["joints"] == HOLISTIC_49X2.joints
@@ -114,5 +114,5 @@ def test_a_model_of_letters_tells_which_and_any_other_none(tiny_checkpoint):
     lettered, other = (
         SimpleNamespace(**{name: getattr(card, name) for name in type(card).model_fields} | {"text": text}) for text in letters
     )
-    assert describe(lettered, "1")["characters"] == card.characters != ""
-    assert describe(other, "1")["characters"] == ""
+    assert model_description(lettered, "1")["characters"] == card.characters != ""
+    assert model_description(other, "1")["characters"] == ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ms2sl.model_uri import pin
+from ms2sl.model_uri import resolve_model
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.training import checkpoint
 from ms2sl.training.checkpoint import WEIGHTS, read_card
@@ -72,7 +72,7 @@ def deployed(models: list[Path], loads: Loads) -> Sampler:
 
 
 def fingerprint(model: Path) -> str:
-    return pin(str(model)).version
+    return resolve_model(str(model)).version
 
 
 def test_models_are_loaded_one_at_a_time_and_the_newest_is_served(models, loads):

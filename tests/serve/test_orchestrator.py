@@ -10,7 +10,7 @@ from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledErr
 
 from serve import orchestrator
 from serve.batcher import Abandoned
-from serve.orchestrator import again_if_lost
+from serve.orchestrator import retry_on_actor_death
 from serve.problems import Problem
 
 LOST = [
@@ -42,7 +42,7 @@ def asked(*answers: BaseException | int) -> tuple[int, int]:
             raise answer
         return answer
 
-    return asyncio.run(asyncio.wait_for(again_if_lost(call), 10)), calls
+    return asyncio.run(asyncio.wait_for(retry_on_actor_death(call), 10)), calls
 
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
@@ -73,7 +73,7 @@ def test_a_caller_that_leaves_does_not_ask_again():
         await asyncio.sleep(60)
 
     async def ask():
-        task = asyncio.create_task(again_if_lost(call))
+        task = asyncio.create_task(retry_on_actor_death(call))
         while not calls:
             await asyncio.sleep(0)
         task.cancel()

@@ -14,14 +14,14 @@ from starlette.requests import Request
 
 from ms2sl.inference.sampling_config import Sampling
 from serve.problems import Problem
-from serve.request_parsing import Ask, read
+from serve.request_parsing import SignRequest, read
 from serve.settings import Limits
 
 FORM = "multipart/form-data; boundary=cut"
 DEFAULTS = Sampling(steps=5, guidance=2.0)
 
 
-def asked(body: bytes | Sequence[bytes], kind: str = "application/json", limits: Limits | None = None, **headers: str) -> Ask:
+def asked(body: bytes | Sequence[bytes], kind: str = "application/json", limits: Limits | None = None, **headers: str) -> SignRequest:
     """What is read of a request, whose body may come in parts."""
     parts = [body] if isinstance(body, bytes) else list(body)
     coming = [{"type": "http.request", "body": part, "more_body": i + 1 < len(parts)} for i, part in enumerate(parts)]
@@ -65,7 +65,7 @@ def recording(seconds: float = 0.5, rate: int = 16_000, channels: int = 1, **for
     return encoded.getvalue()
 
 
-def spoken(encoded: bytes, *fields: bytes, limits: Limits | None = None) -> Ask:
+def spoken(encoded: bytes, *fields: bytes, limits: Limits | None = None) -> SignRequest:
     return asked(form(*fields, field("speech", encoded, "a.wav")), FORM, limits)
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from ms2sl.errors import InputError
-from ms2sl.sweep.trial_store import Ledger, Trial
+from ms2sl.sweep.trial_store import Trial, TrialStore
 
 FULL = Trial(
     number=3,
@@ -19,8 +19,8 @@ FULL = Trial(
 
 
 @pytest.fixture
-def ledger(tmp_path) -> Ledger:
-    return Ledger(tmp_path / "new" / "ledger")
+def ledger(tmp_path) -> TrialStore:
+    return TrialStore(tmp_path / "new" / "ledger")
 
 
 def test_there_is_nothing_before_the_first(ledger):

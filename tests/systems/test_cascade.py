@@ -17,7 +17,7 @@ from ms2sl.errors import InputError
 from ms2sl.features import featurizer
 from ms2sl.features.base import TextConfig
 from ms2sl.systems.baselines import NearestText, Training
-from ms2sl.systems.cascade import OWN, Cascade, OwnEar, PretrainedEar, open_ear
+from ms2sl.systems.cascade import OWN, Cascade, OwnSpeechRecognizer, PretrainedSpeechRecognizer, open_ear
 from ms2sl.systems.ms2sl.model import MS2SL
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from tests.features import checkpoints
@@ -96,7 +96,7 @@ def greedy(scores: np.ndarray, blank: int) -> list[int]:
 
 @pytest.mark.parametrize("kind", ["own", "pretrained"])
 def test_it_signs_what_is_signed_of_the_text_that_was_heard(kind, producer, recogniser, speech):
-    ear = OwnEar(producer) if kind == "own" else PretrainedEar(str(recogniser))
+    ear = OwnSpeechRecognizer(producer) if kind == "own" else PretrainedSpeechRecognizer(str(recogniser))
     signer = producer if kind == "own" else NearestText(Training.of_clips(known_clips(), producer.skeleton))
     heard = ear(speech)
     assert len(set(heard)) > 1
@@ -120,13 +120,13 @@ def test_each_utterance_gets_what_was_heard_in_it(producer, speech):
 
 def test_the_text_of_the_utterance_is_not_read(producer, speech):
     with_text = [Utterance("u", text="deaf", speech=speech[0])]
-    assert same(Cascade(OwnEar(producer), producer).produce(with_text, seed=0), heard_of(producer, speech[0]))
+    assert same(Cascade(OwnSpeechRecognizer(producer), producer).produce(with_text, seed=0), heard_of(producer, speech[0]))
     other_text = [Utterance("u", text="bad", speech=speech[0])]
-    assert same(Cascade(OwnEar(producer), producer).produce(other_text, seed=0), heard_of(producer, speech[0]))
+    assert same(Cascade(OwnSpeechRecognizer(producer), producer).produce(other_text, seed=0), heard_of(producer, speech[0]))
 
 
 def heard_of(producer: MS2SLProducer, speech: Speech):
-    return producer.produce([Utterance("u", text=OwnEar(producer)([speech])[0])], seed=0)
+    return producer.produce([Utterance("u", text=OwnSpeechRecognizer(producer)([speech])[0])], seed=0)
 
 
 def test_the_length_asked_for_is_the_length_made(producer, speech):
@@ -137,7 +137,7 @@ def test_the_length_asked_for_is_the_length_made(producer, speech):
 def test_it_needs_speech(producer, speech):
     mixed = [*spoken(speech[:1]), Utterance("deaf", text="cab")]
     with pytest.raises(InputError, match="deaf: a cascade needs speech"):
-        Cascade(OwnEar(producer), producer).produce(mixed, seed=0)
+        Cascade(OwnSpeechRecognizer(producer), producer).produce(mixed, seed=0)
 
 
 def test_what_is_heard_and_cannot_be_signed_is_explained(producer, speech):
@@ -154,7 +154,7 @@ def test_of_what_was_heard_only_the_characters_that_can_be_signed_are(producer, 
 
 
 def test_nobody_says_nothing(producer):
-    assert Cascade(OwnEar(producer), producer).produce([], seed=0) == []
+    assert Cascade(OwnSpeechRecognizer(producer), producer).produce([], seed=0) == []
 
 
 @torch.no_grad()
@@ -162,15 +162,15 @@ def test_its_own_ear_takes_the_best_path(producer, speech):
     ctc = producer.model.ctc
     scores = [(tokens_of(producer, each) @ ctc.weight.T + ctc.bias).numpy() for each in speech]
     expected = [bytes(greedy(each, blank=256)).decode() for each in scores]
-    assert OwnEar(producer)(speech) == expected
-    assert [OwnEar(producer)([each])[0] for each in speech] == expected, "padding is not heard"
+    assert OwnSpeechRecognizer(producer)(speech) == expected
+    assert [OwnSpeechRecognizer(producer)([each])[0] for each in speech] == expected, "padding is not heard"
     assert len(set(expected)) == len(expected)
 
 
 def test_bytes_that_are_no_text_are_marked(tiny_checkpoint, speech):
     producer = MS2SLProducer.load(tiny_checkpoint, steps=2)
     torch.nn.init.constant_(producer.model.ctc.bias[0xFF], 1e4)
-    assert OwnEar(producer)(speech[:2]) == ["\N{REPLACEMENT CHARACTER}"] * 2
+    assert OwnSpeechRecognizer(producer)(speech[:2]) == ["\N{REPLACEMENT CHARACTER}"] * 2
 
 
 def test_a_model_without_an_ear_is_explained(producer, tiny_model, tmp_path):
@@ -191,19 +191,19 @@ def test_a_pretrained_ear_hears_what_its_model_decodes_greedily(recogniser, spee
         waveform = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
         scores = model(torch.tensor(waveform[None], dtype=torch.float32)).logits[0].numpy()
         expected.append("".join(letters[i] for i in greedy(scores, blank=0)).replace("|", " ").strip())
-    assert PretrainedEar(str(recogniser))(speech) == expected
+    assert PretrainedSpeechRecognizer(str(recogniser))(speech) == expected
     assert len(set(expected)) > 1
     assert all(expected)
 
 
 def test_a_pretrained_ear_hears_at_its_own_rate(recogniser, speech):
-    ear, telephone = PretrainedEar(str(recogniser)), [each.resampled(8000) for each in speech]
+    ear, telephone = PretrainedSpeechRecognizer(str(recogniser)), [each.resampled(8000) for each in speech]
     assert ear(telephone) == ear([each.resampled(16000) for each in telephone])
 
 
 def test_the_name_decides_whose_ear_it_is(producer, recogniser):
-    assert isinstance(open_ear(OWN, producer), OwnEar)
-    assert isinstance(open_ear(str(recogniser), producer), PretrainedEar)
+    assert isinstance(open_ear(OWN, producer), OwnSpeechRecognizer)
+    assert isinstance(open_ear(str(recogniser), producer), PretrainedSpeechRecognizer)
 
 
 @pytest.mark.parametrize("name", ["nobody/has-this", "/nowhere/at/all", "not a name!", "empty", "text encoder"])
@@ -212,17 +212,17 @@ def test_a_name_of_no_recogniser_is_explained_at_once(name, tmp_path, offline):
     wanted = str(folders[name]()) if name in folders else name
     start = time.perf_counter()
     with pytest.raises(InputError, match="is no recogniser of speech that transformers can load") as error:
-        PretrainedEar(wanted)
+        PretrainedSpeechRecognizer(wanted)
     assert time.perf_counter() - start < 5
     assert "\n" not in str(error.value)
 
 
 def test_an_encoder_of_speech_that_cannot_write_is_explained(tmp_path, offline):
     with pytest.raises(InputError, match="is no recogniser of speech"):
-        PretrainedEar(str(checkpoints.speech_encoder(tmp_path, "wav2vec2")))
+        PretrainedSpeechRecognizer(str(checkpoints.speech_encoder(tmp_path, "wav2vec2")))
 
 
 @pytest.mark.parametrize("samples", [1, 300])
 def test_speech_that_is_too_short_for_the_ear_is_explained(recogniser, samples):
     with pytest.raises(InputError, match="record at least one word"):
-        PretrainedEar(str(recogniser))([Speech(np.zeros(samples, np.float32), 16000)])
+        PretrainedSpeechRecognizer(str(recogniser))([Speech(np.zeros(samples, np.float32), 16000)])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.collate import Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
@@ -83,7 +83,7 @@ def test_it_learns_to_read_real_clips(tiny_dataset, tmp_path):
     torch.manual_seed(0)
     dataset, config = Dataset(tiny_dataset), RecogniserConfig(width=48, layers=1)
     task = RecogniserTask(dataset, config, ModelCard.of("recogniser", config, dataset.card))
-    plan, reporter = Plan(dataset.shards("train"), 16, seed=0), LocalReporter(tmp_path)
+    plan, reporter = EpochPlan(dataset.shards("train"), 16, seed=0), LocalReporter(tmp_path)
     training = TrainingConfig(steps=160, learning_rate=5e-3, batch_size=16, validate_every=160, checkpoint_every=160, precision="fp32")
     train(task, lambda step: local_batches(plan, task.collate, step), training, reporter)
     clips = [clip for clip in dataset.clips("train") if clip.text]

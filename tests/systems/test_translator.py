@@ -5,7 +5,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ms2sl.data.batch_sampler import Plan, split_batches
+from ms2sl.data.batch_sampler import EpochPlan, split_batches
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
 from ms2sl.metrics.text import letter_error_rate
@@ -85,7 +85,7 @@ def test_it_learns_to_read_and_finds_the_true_text_likelier_than_another(dataset
     config = TranslatorConfig(vocabulary="characters", width=64, heads=2, layers=1, noise=0.0, dropout=0.0, smoothing=0.0, longest=12)
     task = make(dataset, config)
     training = TrainingConfig(steps=220, batch_size=40, warmup=20, ema=0.9, learning_rate=4e-3, validate_every=220, checkpoint_every=220)
-    plan, reporter = Plan(dataset.shards("train"), 32, seed=0), LocalReporter(tmp_path)
+    plan, reporter = EpochPlan(dataset.shards("train"), 32, seed=0), LocalReporter(tmp_path)
     train(task, lambda step: local_batches(plan, task.collate, step), training, reporter)
     losses = [report["loss"] for report in reporter.history]
     assert losses[-1] < losses[0] / 10

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.systems.ms2sl.losses import LossWeights
 from ms2sl.systems.ms2sl.task import MS2SLTask
@@ -25,7 +25,7 @@ def run(tiny_dataset, tiny_model):
         )
         torch.manual_seed(config.seed)
         task = MS2SLTask(dataset, tiny_model, weights or LossWeights(), ModelCard.of("ms2sl", tiny_model, dataset.card))
-        plan, reporter = Plan(dataset.shards("train"), 4, config.seed), LocalReporter(folder)
+        plan, reporter = EpochPlan(dataset.shards("train"), 4, config.seed), LocalReporter(folder)
 
         def batches(step):
             for number, batch in enumerate(local_batches(plan, task.collate, step), step):

@@ -28,7 +28,7 @@ SaidFeatures = tuple[np.ndarray | None, np.ndarray | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Heard:
+class EncodedUtterance:
     """One utterance: a Condition of one row by modality, its features as bytes, and the frames that its signing takes."""
 
     conditions: Mapping[str, Condition]
@@ -46,13 +46,13 @@ class Heard:
         return int.from_bytes(digest.digest(), "little")
 
 
-class Hearing:
+class ConditionEncoderCache:
     """Hears utterances by the featurizers and encoders of a model, and remembers what it heard last."""
 
     def __init__(self, model: MS2SL, card: ModelCard, device: torch.device):
         self.model, self.card, self.device = model, card, device
         self.collate = Collate(card.skeleton, card.text, card.speech)
-        self._known: LRUCache[bytes, Heard] = LRUCache(REMEMBERED, getsizeof=lambda heard: heard.size)
+        self._known: LRUCache[bytes, EncodedUtterance] = LRUCache(REMEMBERED, getsizeof=lambda heard: heard.size)
 
     def features(self, utterance: Utterance) -> SaidFeatures:
         """Features of its text and of its speech; None for what it lacks.
@@ -72,7 +72,7 @@ class Hearing:
         return same_featurizer(self.card.text, str(self.device))([text])[0]
 
     @torch.no_grad()
-    def __call__(self, utterances: Sequence[Utterance]) -> list[Heard]:
+    def __call__(self, utterances: Sequence[Utterance]) -> list[EncodedUtterance]:
         """Raises InputError as ``features`` does."""
         keys = [_key(utterance) for utterance in utterances]
         found = {key: self._known[key] for key in keys if key in self._known}
@@ -89,12 +89,12 @@ class Hearing:
                 self._known[key] = found[key]
         return [found[key] for key in keys]
 
-    def _encode(self, said: Sequence[SaidFeatures], given: tuple[str, ...]) -> list[Heard]:
+    def _encode(self, said: Sequence[SaidFeatures], given: tuple[str, ...]) -> list[EncodedUtterance]:
         encoded = self.model.conditions(self.collate.batch([None] * len(said), *zip(*said, strict=True)).to(self.device))
         rows = [{modality: _row(encoded[modality], i) for modality in given} for i in range(len(said))]
         frames = expected_frames([encoded[modality] for modality in given]).tolist()
         content = [b"".join(each.tobytes() for each in features if each is not None) for features in said]
-        return [Heard(*each) for each in zip(rows, content, frames, strict=True)]
+        return [EncodedUtterance(*each) for each in zip(rows, content, frames, strict=True)]
 
 
 def one_after_another(sayings: Sequence[Sequence[Condition]], lengths: Sequence[Sequence[int]]) -> Condition:

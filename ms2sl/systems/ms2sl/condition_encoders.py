@@ -81,7 +81,7 @@ class ConditionEncoder(nn.Module):
         return Condition(tokens, mask, self.duration(tokens)[..., 0].float(), self.pool(tokens, mask), self.log_deviation)
 
 
-class Aligner(nn.Module):
+class GaussianUpsampler(nn.Module):
     """Condition tokens laid out along the frames of the signing.
 
     Each token gets a share of the length in proportion to its duration, in the order of speech, and frames gather
@@ -116,7 +116,7 @@ class Aligner(nn.Module):
         return x + one + one * other
 
 
-class Prior(nn.Module):
+class CrossModalMapper(nn.Module):
     """Maps condition features of one modality to those that the other would have: pseudo-features for a missing modality."""
 
     def __init__(self, width: int):

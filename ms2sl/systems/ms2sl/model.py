@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from ms2sl.config import Config
 from ms2sl.data.collate import Batch
-from ms2sl.data.normalization import PoseSpace
+from ms2sl.data.normalization import PoseNormalizer
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.features.base import Features
 from ms2sl.nn.diffusion import SCHEDULES, ObjectiveName, SamplerName, ScheduleName, diffuse, sample
 from ms2sl.nn.losses import cosine_distance, ctc_loss, info_nce, masked_mean
 from ms2sl.nn.transformer import check_heads, length_mask
-from ms2sl.systems.ms2sl.condition_encoders import Aligner, Condition, ConditionEncoder, Prior
+from ms2sl.systems.ms2sl.condition_encoders import Condition, ConditionEncoder, CrossModalMapper, GaussianUpsampler
 from ms2sl.systems.ms2sl.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
 from ms2sl.systems.ms2sl.losses import LossWeights, agreement_loss, bone_loss, denoise_loss, position_loss, velocity_loss
 
@@ -57,7 +57,7 @@ class ModelConfig(Config):
 
 
 @dataclass(slots=True)
-class Part:
+class InpaintingWindow:
     """A window of frames of a longer signing, of which some are made already (diffusion models complete what is given of a sample:
     Lugmayr et al. 2022, RePaint; Tevet et al. 2023, MDM).
 
@@ -78,15 +78,15 @@ class MS2SL(nn.Module):
         super().__init__()
         self.config, self.skeleton = config, skeleton
         self.schedule = SCHEDULES[config.schedule]
-        self.space = PoseSpace(skeleton)
+        self.space = PoseNormalizer(skeleton)
         features = skeleton.n_joints * skeleton.dims
         shape = {"width": config.width, "heads": config.heads, "dropout": config.dropout}
         encoder = shape | {"layers": config.encoder_layers, "embedding": config.embedding}
         self.text = ConditionEncoder(text, **encoder, speech_rate=config.speech_rate)
         self.speech = ConditionEncoder(speech, **encoder, speech_rate=config.speech_rate)
         self.sign = SignEncoder(features, patch=config.patch, **encoder)
-        self.aligner = Aligner(config.width)
-        self.text_to_speech, self.speech_to_text = Prior(config.width), Prior(config.width)
+        self.aligner = GaussianUpsampler(config.width)
+        self.text_to_speech, self.speech_to_text = CrossModalMapper(config.width), CrossModalMapper(config.width)
         self.ctc = nn.Linear(config.width, text.vocabulary + 1) if text.vocabulary else None
         self.log_scale = nn.Parameter(torch.tensor(2.7))
         self.null = nn.Parameter(torch.zeros(config.width))
@@ -199,7 +199,7 @@ class MS2SL(nn.Module):
         steps: int,
         guidance: float = 1.0,
         sampler: SamplerName = "ddim",
-        part: Part | None = None,
+        part: InpaintingWindow | None = None,
     ) -> torch.Tensor:
         """Normalised poses ``(B, F, joints, dims)`` from noise ``(B, F, joints * dims)``; F is a multiple of 4, rows end at ``n_frames``.
 

@@ -11,12 +11,12 @@ from ms2sl.data.collate import FRAME_MULTIPLE
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.inference.sampling_config import Sampling
-from ms2sl.inference.sliding_window import SHORTEST, Signing, Window, check_duration, sign_all
+from ms2sl.inference.sliding_window import SHORTEST, Window, WindowedGenerator, check_duration, sign_all
 from ms2sl.nn.diffusion import SAMPLERS, SamplerName
 from ms2sl.precision import Precision, uses_bf16
 from ms2sl.systems.ms2sl import task
-from ms2sl.systems.ms2sl.condition_cache import BATCH, Heard, Hearing, SaidFeatures, one_after_another
-from ms2sl.systems.ms2sl.model import MS2SL, Part
+from ms2sl.systems.ms2sl.condition_cache import BATCH, ConditionEncoderCache, EncodedUtterance, SaidFeatures, one_after_another
+from ms2sl.systems.ms2sl.model import MS2SL, InpaintingWindow
 from ms2sl.training.checkpoint import ModelCard
 
 
@@ -49,7 +49,7 @@ class MS2SLProducer:
         self.model, self.card, self.device = model.to(device), card, torch.device(device)
         self.steps, self.guidance, self.sampler = steps, guidance, sampler
         self.bf16 = uses_bf16(precision, self.device)
-        self.hearing = Hearing(self.model, card, self.device)
+        self.hearing = ConditionEncoderCache(self.model, card, self.device)
         self.collate = self.hearing.collate
         self.seen = model.space.seen.cpu().numpy()
 
@@ -80,7 +80,7 @@ class MS2SLProducer:
     def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
         """Normalised poses at the model's fps, in the order of the utterances. Raises InputError as ``features`` does."""
         sampling = Sampling(steps=self.steps, guidance=self.guidance, sampler=self.sampler)
-        signings = [Signing.of(utterance, self.card, seed) for utterance in utterances]
+        signings = [WindowedGenerator.of(utterance, self.card, seed) for utterance in utterances]
         return sign_all(signings, self.measure, lambda windows: self.sample(windows, sampling))
 
     @torch.no_grad()
@@ -97,7 +97,7 @@ class MS2SLProducer:
                     results[i] = poses
         return results
 
-    def _batch(self, windows: Sequence[Window], heard: Sequence[Sequence[Heard]], sampling: Sampling) -> list[Poses]:
+    def _batch(self, windows: Sequence[Window], heard: Sequence[Sequence[EncodedUtterance]], sampling: Sampling) -> list[Poses]:
         conditions = [
             one_after_another([[each.conditions[modality] for each in pieces] for pieces in heard], [window.lengths for window in windows])
             for modality in heard[0][0].conditions
@@ -113,7 +113,7 @@ class MS2SLProducer:
             for row, n in zip(made.cpu().numpy(), n_frames.tolist(), strict=True)
         ]
 
-    def _part(self, windows: Sequence[Window], size: int) -> Part:
+    def _part(self, windows: Sequence[Window], size: int) -> InpaintingWindow:
         known = torch.zeros(len(windows), size, self.skeleton.n_joints, self.skeleton.dims)
         weight = torch.zeros(len(windows), size)
         for i, window in enumerate(windows):
@@ -122,9 +122,9 @@ class MS2SLProducer:
                 weight[i, : len(window.known)] = torch.tensor(window.weight)
         first = torch.tensor([window.first for window in windows], device=self.device)
         whole = torch.tensor([sum(window.lengths) for window in windows], device=self.device)
-        return Part(first, whole, known.to(self.device), weight.to(self.device))
+        return InpaintingWindow(first, whole, known.to(self.device), weight.to(self.device))
 
-    def _noise(self, window: Window, heard: Sequence[Heard]) -> torch.Tensor:
+    def _noise(self, window: Window, heard: Sequence[EncodedUtterance]) -> torch.Tensor:
         """That of its frames ``(frames, joints * dims)``: each piece has its own, so that it is the same in all windows that touch it."""
         features = self.skeleton.n_joints * self.skeleton.dims
         pieces = [

@@ -9,7 +9,7 @@ from torch import nn
 from ms2sl.data.batch_sampler import split_batches
 from ms2sl.data.collate import Batch, Collate
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.modality_masking import HideConfig, HidingCollate
+from ms2sl.data.modality_masking import MaskConfig, MaskingCollate
 from ms2sl.data.types import Poses
 from ms2sl.metrics.motion import movement
 from ms2sl.systems.ms2sl.condition_encoders import expected_frames
@@ -19,7 +19,7 @@ from ms2sl.training import checkpoint
 from ms2sl.training.distributed import all_sum
 
 KIND = "ms2sl"
-NOTHING_HIDDEN = HideConfig()
+NOTHING_HIDDEN = MaskConfig()
 VALIDATION_BATCH, SAMPLING_STEPS = 64, 8
 
 
@@ -27,12 +27,12 @@ class MS2SLTask:
     """Trains MS2SL on a prepared dataset."""
 
     def __init__(
-        self, dataset: Dataset, model: ModelConfig, weights: LossWeights, card: checkpoint.ModelCard, hide: HideConfig = NOTHING_HIDDEN
+        self, dataset: Dataset, model: ModelConfig, weights: LossWeights, card: checkpoint.ModelCard, hide: MaskConfig = NOTHING_HIDDEN
     ):
         self.dataset, self.weights, self.card = dataset, weights, card
         described = dataset.card
         self.whole = Collate(described.skeleton, described.text, described.speech)
-        self.collate = HidingCollate(self.whole, hide)
+        self.collate = MaskingCollate(self.whole, hide)
         self.module = MS2SL(model, described.skeleton, described.text, described.speech)
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()

@@ -1,0 +1,1 @@
+"""The back-translator of sentences: poses → text by an encoder–decoder."""

@@ -14,7 +14,7 @@ from torch import nn
 
 from ms2sl.config import Config
 from ms2sl.data.collate import Batch, Collate
-from ms2sl.data.normalization import PoseSpace
+from ms2sl.data.normalization import PoseNormalizer
 from ms2sl.data.types import Poses
 from ms2sl.nn.transformer import check_heads, length_mask
 from ms2sl.nn.vocabulary import END, PAD, Vocabulary, VocabularyKind
@@ -60,7 +60,7 @@ class Translator(nn.Module):
 
         super().__init__()
         self.config, self.collate, self.vocabulary = config, collate, vocabulary
-        self.space = PoseSpace(collate.skeleton)
+        self.space = PoseNormalizer(collate.skeleton)
         features = collate.skeleton.n_joints * collate.skeleton.dims
         self.embed = nn.Conv1d(features, config.width, 2 * config.stride + 1, stride=config.stride, padding=config.stride)
         # Relative positions: what was learned on short sentences holds on longer ones.

@@ -3,9 +3,9 @@
 import pytest
 from ray import cloudpickle, tune
 
-from jobs.sweep.callbacks import Bookkeeper
+from jobs.sweep.callbacks import TrialRecorder
 from jobs.sweep.search import pending, scheduler, searcher
-from ms2sl.sweep.trial_store import Ledger
+from ms2sl.sweep.trial_store import TrialStore
 from ms2sl.tracking.tracker import Tracker
 from tests.jobs.sweep.examples import CYCLE, settled
 
@@ -25,7 +25,7 @@ def test_keys_in_uris_are_not_pickled(search, kind, tmp_path):
     todo, stopping = pending(options, CYCLE, []), scheduler(options, CYCLE, [])
     algorithm, _, _ = searcher(options, CYCLE, [], todo)
     parent = Tracker(options.tracking, "0123")
-    books = Bookkeeper(options, Ledger(tmp_path / "trials"), parent, stopping, [], todo)
+    books = TrialRecorder(options, TrialStore(tmp_path / "trials"), parent, stopping, [], todo)
     books.trackers["a"] = Tracker(options.tracking, "4567")
     tune.Tuner(
         lambda config: None,

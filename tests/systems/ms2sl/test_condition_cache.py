@@ -7,9 +7,9 @@ from ms2sl.audio.speech import Speech
 from ms2sl.data.collate import TEXT_MULTIPLE
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
-from ms2sl.inference.segmentation import cut
+from ms2sl.inference.segmentation import segment
 from ms2sl.systems.ms2sl import task
-from ms2sl.systems.ms2sl.condition_cache import BATCH, Heard, Hearing, one_after_another
+from ms2sl.systems.ms2sl.condition_cache import BATCH, ConditionEncoderCache, EncodedUtterance, one_after_another
 from ms2sl.systems.ms2sl.condition_encoders import Condition
 
 
@@ -19,8 +19,8 @@ def model(tiny_checkpoint):
 
 
 @pytest.fixture
-def hearing(model) -> Hearing:
-    return Hearing(*model, torch.device("cpu"))
+def hearing(model) -> ConditionEncoderCache:
+    return ConditionEncoderCache(*model, torch.device("cpu"))
 
 
 def word(text: str) -> Utterance:
@@ -32,7 +32,7 @@ def speech(corpus) -> Speech:
     return next(clip.speech for clip in map(corpus.clip, range(40)) if clip.speech is not None)
 
 
-def same(one: Heard, other: Heard) -> bool:
+def same(one: EncodedUtterance, other: EncodedUtterance) -> bool:
     def alike(a: Condition, b: Condition) -> bool:
         return all(
             x.shape == y.shape and torch.allclose(x, y, atol=1e-5)
@@ -45,11 +45,11 @@ def same(one: Heard, other: Heard) -> bool:
     )
 
 
-def heard_anew(model, utterance: Utterance) -> Heard:
-    return Hearing(*model, torch.device("cpu"))([utterance])[0]
+def heard_anew(model, utterance: Utterance) -> EncodedUtterance:
+    return ConditionEncoderCache(*model, torch.device("cpu"))([utterance])[0]
 
 
-def encodings(hearing: Hearing, monkeypatch) -> list[int]:
+def encodings(hearing: ConditionEncoderCache, monkeypatch) -> list[int]:
     """How many utterances each call of the encoders is given."""
     calls, encode = [], hearing._encode
     monkeypatch.setattr(hearing, "_encode", lambda said, given: calls.append(len(said)) or encode(said, given))
@@ -145,7 +145,7 @@ def test_a_condition_holds_no_padding(hearing, speech):
 @pytest.mark.parametrize(("text", "unknown"), [("go 7🙂!", "'7', '🙂'"), ("naïve", "'ï'"), ("a+b", r"'\+'")])
 def test_what_cutting_leaves_for_the_model_to_refuse_is_refused_by_name(hearing, text, unknown):
     with pytest.raises(InputError, match=f"u: .* has {unknown} in it; the model learned only"):
-        hearing(list(cut(Utterance("u", text=text), hearing.card)))
+        hearing(list(segment(Utterance("u", text=text), hearing.card)))
 
 
 def test_what_was_refused_is_not_remembered(hearing):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ms2sl.systems.ms2sl.condition_encoders import NEAR, Aligner, Condition, ConditionEncoder, expected_frames
+from ms2sl.systems.ms2sl.condition_encoders import NEAR, Condition, ConditionEncoder, GaussianUpsampler, expected_frames
 from tests.conftest import BYTES, LOG_MEL
 
 
@@ -43,7 +43,7 @@ def test_a_masked_token_takes_no_time():
 
 def test_tokens_lie_along_the_frames_in_proportion_to_their_durations():
     """Tokens of 10 and 30 frames, shown in 80: the first holds frames 0–20, the second 20–80."""
-    aligner = Aligner(16)
+    aligner = GaussianUpsampler(16)
     torch.nn.init.eye_(aligner.value.weight)
     torch.nn.init.zeros_(aligner.value.bias)
     torch.nn.init.zeros_(aligner.offset.weight)
@@ -86,7 +86,7 @@ def test_a_clip_without_the_modality_gives_one_finite_token():
 
 def test_each_of_equally_long_tokens_lies_in_the_middle_of_its_share():
     """Token i of 4 in 80 frames has its centre at 80 (i + ½) / 4, where its mark is strongest."""
-    aligner = Aligner(16)
+    aligner = GaussianUpsampler(16)
     torch.nn.init.eye_(aligner.value.weight)
     for unused in (aligner.value.bias, aligner.offset.weight, aligner.offset.bias, aligner.near.weight, aligner.near.bias):
         torch.nn.init.zeros_(unused)
@@ -99,7 +99,7 @@ def test_each_of_equally_long_tokens_lies_in_the_middle_of_its_share():
 
 def test_padding_of_condition_and_frames_does_not_move_the_alignment():
     torch.manual_seed(0)
-    aligner, tokens = Aligner(16), torch.randn(1, 3, 16)
+    aligner, tokens = GaussianUpsampler(16), torch.randn(1, 3, 16)
     own = condition([4.0, 9.0, 7.0], tokens=tokens)
     padded = condition([4.0, 9.0, 7.0, 50.0, 2.0], tokens=torch.cat([tokens, torch.randn(1, 2, 16)], dim=1))
     padded.mask[0, 3:] = False
@@ -109,7 +109,7 @@ def test_padding_of_condition_and_frames_does_not_move_the_alignment():
 
 def test_each_row_may_have_frames_of_its_own():
     torch.manual_seed(0)
-    aligner, tokens = Aligner(16), torch.randn(1, 3, 16)
+    aligner, tokens = GaussianUpsampler(16), torch.randn(1, 3, 16)
     one, n = condition([4.0, 9.0, 7.0], tokens=tokens), torch.tensor([15, 90, 60])
     three = Condition(
         one.tokens.expand(3, -1, -1), one.mask.expand(3, -1), one.log_durations.expand(3, -1), one.embedding, one.log_deviation
@@ -125,7 +125,7 @@ def test_each_row_may_have_frames_of_its_own():
 def test_a_part_of_the_frames_is_laid_out_as_in_the_whole(first):
     """But for its edges, where it cannot be compared with what is said just outside of it."""
     torch.manual_seed(0)
-    aligner, own, n = Aligner(16), condition([4.0, 9.0, 7.0], tokens=torch.randn(1, 3, 16)), torch.tensor([60])
+    aligner, own, n = GaussianUpsampler(16), condition([4.0, 9.0, 7.0], tokens=torch.randn(1, 3, 16)), torch.tensor([60])
     whole = aligner(own, n, torch.arange(64) + 0.5)
     part = aligner(own, n, (torch.arange(34) + 0.5 + first)[None])
     edge = NEAR // 2

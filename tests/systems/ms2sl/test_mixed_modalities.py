@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
-from ms2sl.data.batch_sampler import Plan
+from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.systems.ms2sl.losses import LossWeights
 from ms2sl.systems.ms2sl.task import MS2SLTask
@@ -45,7 +45,7 @@ def test_it_trains(each, tiny_model, tmp_path):
     task = MS2SLTask(dataset, tiny_model, LossWeights(), ModelCard.of("ms2sl", tiny_model, dataset.card))
     reporter = LocalReporter(tmp_path / "run")
     training = TrainingConfig(steps=12, batch_size=4, warmup=2, log_every=4, validate_every=12, checkpoint_every=12, precision="fp32")
-    plan = Plan(dataset.shards("train"), 4, seed=0)
+    plan = EpochPlan(dataset.shards("train"), 4, seed=0)
     train(task, lambda step: local_batches(plan, task.collate, step), training, reporter)
     last = {key: value for each in reporter.history for key, value in each.items()}
     assert all(math.isfinite(value) for value in last.values()), last

@@ -12,7 +12,7 @@ from ms2sl.metrics.motion import hand_dtw, movement
 from ms2sl.nn.diffusion import SAMPLERS, SCHEDULES
 from ms2sl.systems.baselines import MeanPose, Training
 from ms2sl.systems.ms2sl.losses import LossWeights
-from ms2sl.systems.ms2sl.model import BOTH, MS2SL, ModelConfig, Part
+from ms2sl.systems.ms2sl.model import BOTH, MS2SL, InpaintingWindow, ModelConfig
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.training.checkpoint import ModelCard
@@ -174,11 +174,11 @@ def test_guidance_of_one_is_plain_and_more_goes_farther_from_the_unconditional(m
     assert not torch.allclose(plain, free, atol=1e-3)
 
 
-def part_of(batch, frames: int, weight: torch.Tensor | float = 0.0, whole: int | None = None, first: int = 0) -> Part:
+def part_of(batch, frames: int, weight: torch.Tensor | float = 0.0, whole: int | None = None, first: int = 0) -> InpaintingWindow:
     """Of it, real poses are known, as far as ``weight`` says, frame by frame."""
     firsts = torch.full((len(batch),), first)
     known = batch.poses[:, torch.arange(frames) % batch.poses.shape[1]]
-    return Part(firsts, torch.full_like(firsts, whole or frames), known, torch.zeros(len(batch), frames) + weight)
+    return InpaintingWindow(firsts, torch.full_like(firsts, whole or frames), known, torch.zeros(len(batch), frames) + weight)
 
 
 @pytest.mark.parametrize(("sampler", "guidance"), [("ddim", 1.0), ("dpm++", 1.5)])

@@ -5,8 +5,8 @@ import torch
 from ms2sl.audio.speech import Speech
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
-from ms2sl.inference.segmentation import cut
-from ms2sl.inference.sliding_window import Signing, Window, sign_all
+from ms2sl.inference.segmentation import segment
+from ms2sl.inference.sliding_window import Window, WindowedGenerator, sign_all
 from ms2sl.systems.ms2sl.producer import BATCH, MS2SLProducer
 
 
@@ -152,7 +152,7 @@ def test_what_fits_is_signed_as_the_model_alone_would(producer):
 
 def test_long_text_and_speech_take_as_long_as_their_pieces(producer, corpus):
     for utterance, error in ((LONG, 0), (long_speech(corpus), 0.05)):  # of speech, pieces may be halved
-        pieces = list(cut(utterance, producer.card))
+        pieces = list(segment(utterance, producer.card))
         (poses,) = producer.produce([utterance], seed=0)
         assert len(pieces) > 3
         assert poses.n_frames > 2 * producer.card.longest
@@ -165,7 +165,7 @@ def frames_made(producer, text: str, *seconds: float) -> list[int]:
     def still(windows):
         return [Poses(np.zeros((window.frames, 1, 1), np.float32), np.zeros((window.frames, 1), np.float32), 12.5) for window in windows]
 
-    signings = [Signing.of(Utterance("u", text=text, seconds=each), producer.card, seed=0) for each in seconds]
+    signings = [WindowedGenerator.of(Utterance("u", text=text, seconds=each), producer.card, seed=0) for each in seconds]
     return [poses.n_frames for poses in sign_all(signings, producer.measure, still)]
 
 
@@ -229,18 +229,18 @@ def test_the_model_is_told_which_part_of_the_whole_each_window_is(producer):
 
 
 def test_a_frame_has_the_same_noise_in_all_windows(producer):
-    signing = Signing(words("cab", "deaf", "bead"), 40, 12.5, seed=5)
+    signing = WindowedGenerator(words("cab", "deaf", "bead"), 40, 12.5, seed=5)
     found: dict[int, torch.Tensor] = {}
     finished, again = 0, 0
     while not signing.ended:
-        while asked := signing.unmeasured():
-            signing.measured([25.0] * len(asked))
+        while asked := signing.pending_lengths():
+            signing.set_lengths([25.0] * len(asked))
         window = signing.window()
         begin = ["cab", "deaf", "bead"].index(window.pieces[0].text) * 25 + window.first
         for frame, noise in enumerate(producer._noise(window, producer.hearing(window.pieces)), begin):
             again += frame in found
             assert torch.equal(found.setdefault(frame, noise), noise)
         empty = np.zeros((window.frames, 49, 2), np.float32)
-        finished += signing.made(Poses(empty, empty[..., 0], 12.5)).n_frames
+        finished += signing.commit(Poses(empty, empty[..., 0], 12.5)).n_frames
     assert finished == len(found) == len({tuple(noise.tolist()) for noise in found.values()}) == 75
     assert again >= 20
