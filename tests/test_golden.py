@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ms2sl import backtranslation
-from ms2sl.clip import Utterance
-from ms2sl.dataset import Dataset
-from ms2sl.producers.ms2sl import MS2SLProducer
+from ms2sl.data.dataset import Dataset
+from ms2sl.data.types import Utterance
+from ms2sl.systems import back_translation
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 ARCHIVES = sorted((Path(__file__).parent / "golden").glob("*.tar.xz"))
 CHECKPOINT = "runs/golden/train/step-00000004"
@@ -86,6 +86,6 @@ def test_the_model_gives_the_same_poses(golden, expected, clips):
 def test_readers_read_the_same(golden, expected, clips, kind):
     written = [clip for clip in clips if clip.poses and clip.text]
     poses, texts = [clip.poses for clip in written], [clip.text for clip in written]
-    reader = backtranslation.load(golden / kind)
+    reader = back_translation.load(golden / kind)
     assert reader.read(poses) == expected["readers"][kind]["read"]
     assert reader.likelihoods(poses, texts) == pytest.approx(expected["readers"][kind]["likelihoods"], abs=1e-4)

@@ -24,21 +24,21 @@ import mlflow
 import numpy as np
 import torch
 import yaml
-
-from ms2sl import __version__, backtranslation, checkpoint
 from ms2sl.backtranslation.recogniser import RecogniserConfig, RecogniserTask
 from ms2sl.backtranslation.translation_task import TranslationTask
 from ms2sl.backtranslation.translator import TranslatorConfig
 from ms2sl.checkpoint import ModelCard
 from ms2sl.clip import Clip, Placement, Poses, Speech, Utterance
 from ms2sl.dataset import Dataset, describe
-from ms2sl.features import featurizer
-from ms2sl.features.base import SpeechConfig, TextConfig
 from ms2sl.fitting import FitConfig
 from ms2sl.preparing import featurize, import_rows, plan_shards
 from ms2sl.producers.ms2sl import MS2SLProducer
 from ms2sl.shards import ShardHeader, write_shard
 from ms2sl.skeletons import HOLISTIC_49X2
+
+from ms2sl import __version__, backtranslation, checkpoint
+from ms2sl.features import featurizer
+from ms2sl.features.base import SpeechConfig, TextConfig
 
 FPS = 12.5
 # Of each clip: split, text, seconds of speech, frames of poses; 0 and None are what it lacks.
