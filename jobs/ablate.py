@@ -144,7 +144,7 @@ def trained(options: AblateCommand, name: str, seed: int) -> Path:
             experiment=options.experiment,
             candidate=False,
             **recipe,
-            hide=changed.get("hide", {}),
+            mask=changed.get("hide", {}),
         )
     )
 

@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 from ms2sl.config import explain, read_yaml
+from ms2sl.deprecated_names import both_given, current_name, hint, rename_deprecated
 from ms2sl.errors import InputError
 from ms2sl.io.uri import LocalPath, public
 
@@ -40,11 +41,12 @@ class Command(BaseSettings):
         """Raises InputError for a recipe or a value that is wrong; prints usage and exits for an unknown flag."""
         for argument in arguments:
             _check_utf8(argument)
-        arguments = [part for argument in arguments for part in _in_parts(argument)]
+        arguments = [part for argument in _under_current_names(arguments, cls) for part in _in_parts(argument)]
         recipe, complaint = _recipe(arguments), io.StringIO()
+        values = _read_recipe(recipe, cls) if recipe else {}
         try:
             with redirect_stderr(complaint):  # argparse repeats what it does not know, which may hold a key
-                return CliApp.run(cls, cli_args=arguments, **(read_yaml(recipe) if recipe else {}))
+                return CliApp.run(cls, cli_args=arguments, **values)
         except ValidationError as error:
             raise InputError(explain(error, cls)) from None
         except SettingsError as error:
@@ -82,6 +84,44 @@ def _in_parts(argument: str) -> list[str]:
     """``--name=value`` as two arguments where a line feed is in the value: pydantic-settings would cut it there."""
     name, _, value = argument.partition("=")
     return [name, value] if argument.startswith("--") and "\n" in value else [argument]
+
+
+def _under_current_names(arguments: list[str], command: type[Command]) -> list[str]:
+    """The arguments with today's names of flags; tells on stderr which were former ones.
+
+    Raises InputError if an option is given under both.
+    """
+    renamed, given, former = [], set(), {}
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if not flag.startswith("--"):
+            renamed.append(argument)
+            continue
+        no, option = "", flag.removeprefix("--").replace("-", "_")
+        name = current_name(option, command)
+        if name == option and option.startswith("no_"):  # of a switch
+            no, option = "no-", option.removeprefix("no_")
+            name = current_name(option, command)
+        if name == option:
+            given.add(name)
+            renamed.append(argument)
+        else:
+            today = f"--{no}{name.replace('_', '-')}"
+            former[flag] = today, name
+            renamed.append(f"{today}{equals}{value}")
+    for flag, (today, name) in former.items():
+        if name in given:
+            raise both_given(flag, today)
+        print(hint(flag, today), file=sys.stderr)
+    return renamed
+
+
+def _read_recipe(path: Path, command: type[Command]) -> dict:
+    """Under today's names of options; tells on stderr which were former ones."""
+    values, former = rename_deprecated(read_yaml(path), command)
+    for name, today in former.items():
+        print(f"{path}: {hint(name, today)}", file=sys.stderr)
+    return values
 
 
 def _recipe(arguments: list[str]) -> Path | None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import ray.train
 import torch
-from pydantic import AliasChoices, Field
+from pydantic import Field
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 
@@ -25,6 +25,7 @@ from ms2sl.config import CHANGEABLE, changeable
 from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.modality_masking import MaskConfig
+from ms2sl.deprecated_names import formerly
 from ms2sl.errors import InputError
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig, TaskWithSampleMetrics
 from ms2sl.io.atomic import write_files
@@ -58,7 +59,7 @@ class TrainCommand(Command):
     fresh: bool = Field(False, description="forget an earlier run of this name")
     model: ModelConfig = ModelConfig()
     losses: LossWeights = LossWeights()
-    hide: MaskConfig = MaskConfig()
+    mask: MaskConfig = Field(MaskConfig(), json_schema_extra=formerly("hide"))
     recogniser: RecogniserConfig = RecogniserConfig()
     translator: TranslatorConfig = TranslatorConfig()
     training: TrainingConfig = TrainingConfig()
@@ -69,7 +70,7 @@ class TrainCommand(Command):
     experiment: str = Field("ms2sl", description="MLflow experiment")
     candidate: bool = Field(
         True,
-        validation_alias=AliasChoices("candidate", "champion"),  # the second is its former name
+        json_schema_extra=formerly("champion"),
         description="register the finished model in MLflow as models:/ms2sl@candidate, which jobs.evaluate --promote makes the champion",
     )
 
@@ -80,7 +81,7 @@ class TrainCommand(Command):
     @property
     def learns(self) -> dict:
         """The options to record: a run can be resumed only with the same, but for those in ``changeable``."""
-        shape = {"model", "losses", "hide"} if self.task == "ms2sl" else {self.task}
+        shape = {"model", "losses", "mask"} if self.task == "ms2sl" else {self.task}
         return self.model_dump(mode="json", include={"task", "training", "workers"} | shape)
 
     @property
@@ -93,7 +94,7 @@ class TrainCommand(Command):
         model = self.model if self.task == "ms2sl" else getattr(self, self.task)
         card = ModelCard.of(self.task, model, dataset.card, recipe=self.learns, commit=commit)
         if self.task == "ms2sl":
-            return MS2SLTask(dataset, self.model, self.losses, card, self.hide)
+            return MS2SLTask(dataset, self.model, self.losses, card, self.mask)
         return (RecogniserTask if self.task == "recogniser" else TranslationTask)(dataset, model, card)
 
 

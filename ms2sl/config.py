@@ -25,14 +25,20 @@ class Config(BaseModel):
 CHANGEABLE = {"identity": False}  # ``json_schema_extra`` of a field that may change within a run, since it does not decide what is learned
 
 
+def group(config: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The configuration that a field holds; None for a field of another kind, or no field."""
+    annotation = config.model_fields[name].annotation if name in config.model_fields else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
 def changeable(config: type[BaseModel]) -> set[str]:
     """Dotted names of the fields that are marked so, those of nested configurations too."""
     names = set()
     for name, field in config.model_fields.items():
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.items() >= CHANGEABLE.items():
             names.add(name)
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names |= {f"{name}.{nested}" for nested in changeable(field.annotation)}
+        elif inside := group(config, name):
+            names |= {f"{name}.{nested}" for nested in changeable(inside)}
     return names
 
 
@@ -66,11 +72,10 @@ def explain(error: ValidationError, config: type[BaseModel]) -> str:
 
 def _siblings(config: type[BaseModel], location: tuple) -> Iterator[str]:
     for part in location[:-1]:
-        field = config.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        inside = group(config, str(part))
+        if inside is None:
             return iter(())
-        config = annotation
+        config = inside
     return iter(config.model_fields)
 
 

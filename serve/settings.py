@@ -1,10 +1,12 @@
 """What an operator can choose. Limits stand between the service and whoever sends it something."""
 
+import sys
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ms2sl.config import Config, explain
+from ms2sl.deprecated_names import hint, rename_deprecated
 from ms2sl.errors import InputError
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.inference.sliding_window import LONGEST_SECONDS
@@ -79,8 +81,11 @@ class Service(Config):
                 if not isinstance(place, dict):
                     raise InputError(f"{parent} is given twice, as a whole and as {key}")
             place[name] = dict(value) if isinstance(value, dict) else value
+        values, former = rename_deprecated(nested, cls)
+        for name, today in former.items():
+            print(hint(name, today), file=sys.stderr)
         try:
-            return cls.model_validate(nested)
+            return cls.model_validate(values)
         except ValidationError as error:
             raise InputError(explain(error, cls)) from None
 

@@ -202,7 +202,7 @@ class TuneCommand(Command):
             data=self.data,
             model=self.model,
             losses=self.losses,
-            hide=self.hide,
+            mask=self.hide,
             training=self.training.model_copy(update=every),
             workers=self.workers_per_trial,
             gpu=self.gpus_per_trial > 0,

@@ -22,6 +22,7 @@ from ms2sl.config import Config, explain
 from ms2sl.data.dataset import DatasetCard
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Placement
+from ms2sl.deprecated_names import rename_deprecated
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features
 
@@ -59,7 +60,7 @@ class ModelCard(Config):
     @classmethod
     def of(cls, kind: str, model: Config, dataset: DatasetCard, **extra) -> "ModelCard":
         """The card of a model that is trained on ``dataset``."""
-        train, hidden = dataset.splits["train"], extra.get("recipe", {}).get("hide", {})
+        train, hidden = dataset.splits["train"], extra.get("recipe", {}).get("mask", {})
         there = {"text": train.with_text, "speech": train.with_speech}
         return cls(
             kind=kind,
@@ -89,10 +90,11 @@ def save(folder: Path, card: ModelCard, weights: dict[str, torch.Tensor]) -> Non
 def read_card(folder: Path, *kinds: str) -> ModelCard:
     """Raises InputError if the folder is no checkpoint, or one of another kind of model."""
     try:
-        card = ModelCard.model_validate_json((folder / CONFIG).read_text(encoding="utf-8"))
+        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        card = ModelCard.model_validate(rename_deprecated(values, ModelCard)[0] if isinstance(values, dict) else values)
     except OSError:
         raise InputError(f"{folder} is no checkpoint: it has no {CONFIG}; a trained model is in runs/<name>/model") from None
-    except (ValidationError, UnicodeDecodeError):
+    except ValueError:  # of Unicode, JSON or pydantic
         raise InputError(f"{folder / CONFIG} is damaged or of another version") from None
     if card.kind not in kinds:
         raise InputError(f"{folder} holds a {card.kind} model, not a {' or '.join(kinds)} model")
@@ -110,7 +112,7 @@ def fingerprint(folder: Path) -> str:
 def model_config(card: ModelCard, kind: type[ConfigType], folder: Path) -> ConfigType:
     """The model's configuration. Raises InputError if this version does not know it."""
     try:
-        return kind.model_validate(card.model)
+        return kind.model_validate(rename_deprecated(card.model, kind)[0])
     except ValidationError as error:
         raise InputError(f"{folder / CONFIG} describes a model that this version does not know: {explain(error, kind)}") from None
 

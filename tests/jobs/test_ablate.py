@@ -32,9 +32,9 @@ def test_what_is_changed_is_in_the_recipe_and_what_is_found_in_a_table(options, 
     labels = [result.label for result in results]
     assert labels == ["full from text", "full from speech", "full from both", "text only from text"]
     recipes = {folder.parent.name: json.loads(folder.read_text()) for folder in options.runs.glob("*/recipe.json")}
-    assert recipes["text-only-0"]["hide"]["speech"] == 1
+    assert recipes["text-only-0"]["mask"]["speech"] == 1
     assert recipes["text-only-0"]["model"] == recipes["full-0"]["model"]
-    assert recipes["full-0"]["hide"] == {"text": 0, "speech": 0}
+    assert recipes["full-0"]["mask"] == {"text": 0, "speech": 0}
     table = (options.runs / "ablations.md").read_text()
     assert all(name in table for name in ("text only", "minus full", "| 2     | text"))
     assert (options.runs / "steps.png").read_bytes().startswith(b"\x89PNG")

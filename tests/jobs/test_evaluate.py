@@ -85,7 +85,7 @@ def test_everybody_stands_side_by_side_and_two_workers_measure_what_one_process_
 
 def test_a_model_is_not_asked_for_what_it_never_heard(options, tiny_dataset, tiny_model, tmp_path):
     dataset, hide = Dataset(tiny_dataset), MaskConfig(speech=1.0)
-    card = ModelCard.of("ms2sl", tiny_model, dataset.card, recipe={"hide": hide.model_dump()})
+    card = ModelCard.of("ms2sl", tiny_model, dataset.card, recipe={"mask": hide.model_dump()})
     assert card.learned == ("text",)
     task = MS2SLTask(dataset, tiny_model, LossWeights(), card, hide)
     task.save(tmp_path / "model", task.module.state_dict())

@@ -228,7 +228,7 @@ def test_the_training_of_a_trial_is_judged_checkpointed_and_reported_at_the_same
     said = command.training
     assert (said.validate_every, said.checkpoint_every, said.log_every) == (10, 10, 10)
     assert (said.steps, said.batch_size, said.seed) == (90, 3, 5)
-    assert (command.task, command.losses.cycle, command.model.width, command.hide.text) == ("ms2sl", 0.75, 48, 0.5)
+    assert (command.task, command.losses.cycle, command.model.width, command.mask.text) == ("ms2sl", 0.75, 48, 0.5)
     assert (command.data, command.workers, command.gpu) == ("d", 2, False)
     assert settle(CYCLE, gpus_per_trial=0.5).training_command().gpu
 

@@ -1,0 +1,95 @@
+"""Options under the names that they had: what a user typed yesterday works, with a line that says what to type now."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from jobs.runs import check_run_identity, read_recipe
+from jobs.train import TrainCommand
+from ms2sl.data.dataset import Dataset
+from ms2sl.errors import InputError
+
+UNTIL = "; the former name works until version 0.3\n"
+
+
+@pytest.mark.parametrize("arguments", [["--hide.speech", "0.5"], ["--hide.speech=0.5"], ['--hide={"speech": 0.5}']])
+def test_a_flag_of_a_group(arguments, capsys):
+    assert TrainCommand.parse(arguments).mask.speech == 0.5
+    former = arguments[0].partition("=")[0]
+    assert capsys.readouterr().err == f"{former} is now {former.replace('hide', 'mask')}{UNTIL}"
+
+
+@pytest.mark.parametrize(
+    ("flag", "today", "value"),
+    [("--champion", "--candidate", True), ("--no-champion", "--no-candidate", False)],
+)
+def test_a_switch(flag, today, value, capsys):
+    assert TrainCommand.parse([flag]).candidate is value
+    assert capsys.readouterr().err == f"{flag} is now {today}{UNTIL}"
+
+
+def test_a_recipe_over_which_flags_win_under_either_name(tmp_path, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("hide: {speech: 0.5, text: 0.25}\nchampion: false\n")
+    options = TrainCommand.parse(["--recipe", str(recipe), "--mask.speech", "0.75"])
+    assert (options.mask.speech, options.mask.text, options.candidate) == (0.75, 0.25, False)
+    assert capsys.readouterr().err == f"{recipe}: hide is now mask{UNTIL}{recipe}: champion is now candidate{UNTIL}"
+    recipe.write_text("mask: {speech: 0.5}\n")
+    assert TrainCommand.parse(["--recipe", str(recipe), "--hide.speech", "0.75"]).mask.speech == 0.75
+
+
+def test_todays_names_are_not_remarked_on(tmp_path, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("mask: {speech: 0.5}\ncandidate: false\n")
+    TrainCommand.parse(["--recipe", str(recipe), "--mask.text=0.5", "--no-candidate", "--name", "hide"])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--hide.speech", "0.5", "--mask.speech", "0.5"],
+            r"^--hide\.speech is now --mask\.speech, and both are given: leave out --hide",
+        ),
+        (["--mask.speech=0.5", "--hide.speech=0.5"], r"^--hide\.speech is now --mask\.speech, and both are given"),
+        (["--no-champion", "--candidate"], "^--no-champion is now --no-candidate, and both are given"),
+    ],
+)
+def test_both_names_among_the_flags_are_an_error(arguments, said):
+    with pytest.raises(InputError, match=said):
+        TrainCommand.parse(arguments)
+
+
+def test_both_names_in_a_recipe_are_an_error(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("hide: {speech: 0.5}\nmask: {text: 0.5}\n")
+    with pytest.raises(InputError, match="hide is now mask, and both are given: leave out hide"):
+        TrainCommand.parse(["--recipe", str(recipe)])
+
+
+def test_help_tells_todays_names_alone():
+    told = subprocess.run([sys.executable, "-m", "jobs.train", "--help"], capture_output=True, text=True, check=True).stdout
+    assert "--mask.speech" in told
+    assert "--candidate" in told
+    assert "--hide" not in told
+    assert "--champion" not in told
+
+
+def test_a_run_that_was_begun_under_deprecated_names_goes_on(tiny_dataset, tmp_path, capsys):
+    dataset = Dataset(tiny_dataset)
+
+    def command(speech: float) -> TrainCommand:
+        return TrainCommand(data=str(tiny_dataset), runs=tmp_path, name="begun", mask={"speech": speech})
+
+    check_run_identity(command(0.5), dataset)
+    written = read_recipe(command(0.5).folder)
+    former = {"hide" if key == "mask" else key: value for key, value in written.items()}
+    (command(0.5).folder / "recipe.json").write_text(json.dumps(former | {"chosen": ["hide.speech"]}))
+    with pytest.raises(InputError, match=r"other settings \(mask\.speech 0\.5 there, 0\.25 here\)"):
+        check_run_identity(command(0.25), dataset)
+    check_run_identity(command(0.5), dataset)
+    assert capsys.readouterr().out == "", "nothing changed"
+    assert read_recipe(command(0.5).folder) == written, "and it is recorded under the names of today"
