@@ -4,10 +4,14 @@ import json
 import tarfile
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from jobs.train import TrainCommand, run
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Utterance
 from ms2sl.systems import back_translation
@@ -89,3 +93,20 @@ def test_readers_read_the_same(golden, expected, clips, kind):
     reader = back_translation.load(golden / kind)
     assert reader.read(poses) == expected["readers"][kind]["read"]
     assert reader.likelihoods(poses, texts) == pytest.approx(expected["readers"][kind]["likelihoods"], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on(golden, expected, ray_cluster):
+    """With the very batch at which it stopped: the first loss is what the run would have had without the interruption."""
+    data, runs = golden / "data", golden / "runs"
+    options = TrainCommand.parse(["--recipe", str(golden / "train.yaml"), "--data", str(data), "--runs", str(runs)])
+    first = load_file(golden / CHECKPOINT / "model.safetensors")
+    model = run(options)
+    client = mlflow.MlflowClient(f"sqlite:///{runs}/mlflow.db")
+    losses = client.get_metric_history((options.folder / "mlflow_run_id").read_text(), "loss")
+    assert [metric.step for metric in losses] == [5, 6, 7, 8]
+    assert losses[0].value == pytest.approx(expected["losses"][4], rel=1e-4)
+    last = load_file(model / "model.safetensors")
+    assert last.keys() == first.keys()
+    assert all(tensor.isfinite().all() for tensor in last.values())
+    assert not torch.equal(last["denoiser.head.weight"], first["denoiser.head.weight"])
