@@ -10,14 +10,17 @@ import threading
 import time
 from collections.abc import Iterator
 from itertools import groupby, islice
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import ray
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from ms2sl.data.batch_sampler import EpochPlan, Rows, length_bucketed_batches
-from ms2sl.data.collate import Batch, Collate
 from ms2sl.io.storage import StoragePath
+
+if TYPE_CHECKING:  # what reads for the workers needs no torch
+    from ms2sl.data.collate import Batch, Collate
 
 SHARDS_PER_TASK = 4
 READERS = 2
@@ -43,7 +46,7 @@ def read(batch: dict) -> Iterator[pa.Table]:
         yield table.append_column("epoch", pa.array([epoch] * len(table), pa.int64()))
 
 
-def stream(plan: EpochPlan, collate: Collate, start: int, steps: int) -> Iterator[Batch]:
+def stream(plan: EpochPlan, collate: "Collate", start: int, steps: int) -> Iterator["Batch"]:
     """The batches of steps ``start`` to ``steps`` of this rank."""
     first, last = start // plan.steps_per_epoch, (steps - 1) // plan.steps_per_epoch
     items = [rows._asdict() | {"shard": rows.shard.uri, "epoch": epoch} for epoch in range(first, last + 1) for rows in plan.epoch(epoch)]
@@ -83,7 +86,7 @@ def blocks_by_epoch(blocks: Iterator[pa.Table]) -> Iterator[pa.Table]:
             yield block.slice(start, stop - start)
 
 
-def prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
+def prefetch(batches: Iterator["Batch"]) -> Iterator["Batch"]:
     """Prepares the next batches in a thread while the current one is learned from."""
     ready: queue.Queue = queue.Queue(READY_BATCHES)
     stopped = threading.Event()

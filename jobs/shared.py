@@ -15,7 +15,6 @@ from ms2sl.data.dataset import CARD
 from ms2sl.errors import InputError
 from ms2sl.io.atomic import atomic_write
 from ms2sl.io.storage import StoragePath
-from ms2sl.training.checkpoint import CONFIG
 
 LOOKED_AT = 2**20  # bytes of a file
 LAG = 5.0  # seconds after which a node should see what another one has written
@@ -63,6 +62,8 @@ def _local(folders: Mapping[str, Path | str | None]) -> Iterator[tuple[str, Path
 
 def _proof(folder: Path) -> Path | None:
     """The file by which a dataset or a model is known, or any file of another folder."""
+    from ms2sl.training.checkpoint import CONFIG  # which loads torch, and who prepares data needs none
+
     known = [folder / name for name in (CARD, CONFIG) if (folder / name).exists()]
     return known[0] if known else next((path for path in folder.rglob("*") if path.is_file()), None)
 

@@ -103,3 +103,8 @@ def test_commands_start_without_what_only_some_of_them_need():
     code = "import sys, jobs.ablate, jobs.evaluate, jobs.prepare, jobs.produce, jobs.tune, serve.app\n"
     code += "assert not {'matplotlib', 'mlflow', 'scipy', 'sklearn', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_data_are_prepared_and_read_without_torch():
+    code = "import sys, jobs.prepare, jobs.ray_dataloader\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

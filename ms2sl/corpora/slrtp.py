@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from ms2sl.config import Config
@@ -23,7 +22,6 @@ from ms2sl.io.atomic import atomic_write
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import PathOrUri
 
-UNSAFE = torch.serialization.pickle.UnpicklingError  # what torch raises for what is not weights only
 SPLITS = ("train", "dev", "test")
 BODY = "RIGHT_SHOULDER RIGHT_ELBOW RIGHT_WRIST LEFT_SHOULDER LEFT_ELBOW LEFT_WRIST RIGHT_HIP LEFT_HIP".split()  # noqa: SIM905
 PARTS = ("right_hand", "left_hand", "face")  # after the body
@@ -63,6 +61,8 @@ class Slrtp(RecordCorpus):
         return self._file(record.split).stamp()
 
     def read(self, record: Record) -> RawPoses:
+        import torch
+
         entry = self._entries(record.split)[record.poses]
         if not isinstance(entry, dict) or "poses_3d" not in entry:
             raise InputError("it has no poses_3d")
@@ -96,6 +96,8 @@ def _record(name: str, split: str, entry: dict) -> Record:
 
 def load(where: StoragePath) -> dict[str, dict]:
     """The content of a ``.pt`` file, its tensors memory-mapped. Raises InputError if it is none, or would run code."""
+    import torch  # takes long to load
+
     try:
         if where.is_local:
             content = torch.load(where.local_path(), map_location="cpu", weights_only=True, mmap=True)
@@ -104,7 +106,7 @@ def load(where: StoragePath) -> dict[str, dict]:
                 shutil.copyfileobj(remote, local)
                 local.flush()
                 content = torch.load(local.name, map_location="cpu", weights_only=True, mmap=True)
-    except UNSAFE:
+    except torch.serialization.pickle.UnpicklingError:  # what torch raises for what is not weights only
         raise InputError(f"{where} is refused: it holds Python objects that would run code, and not tensors and texts alone") from None
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise InputError(f"{where} is damaged or no file of torch: {str(error).splitlines()[0]}") from None
@@ -116,6 +118,8 @@ def load(where: StoragePath) -> dict[str, dict]:
 def export(where: Path, clips: Iterable[Clip], placement: Placement) -> int:
     """Writes clips whose poses are of ``holistic-178x3`` as the challenge reads them, in the coordinates of its own clips, since it
     neither centres nor scales; returns how many."""
+    import torch
+
     entries, origin = {}, np.array(placement.origin, np.float32)
     for clip in clips:
         poses = torch.from_numpy((clip.poses.joints[:, joint_order()] * placement.unit + origin).astype(np.float32))

@@ -8,17 +8,19 @@ are then shuffled. No row is copied on the way: a batch is made of slices of the
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ms2sl.data.collate import Batch, Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.shards import read_shard
 from ms2sl.errors import InputError
 from ms2sl.io.storage import StoragePath
+
+if TYPE_CHECKING:  # who only reads shards needs no torch
+    from ms2sl.data.collate import Batch, Collate
 
 COLUMNS = ["id", "text", "n_frames", "poses", "confidence", "n_text", "text_features", "n_speech", "speech_features"]
 POOL_BATCHES = 32
@@ -146,7 +148,7 @@ def _sorted_batches(pool: list[pa.Table], rng: np.random.Generator) -> Iterator[
         yield pa.concat_tables(rows[row] for row in order[ends[i] : ends[i + 1]])
 
 
-def split_batches(dataset: Dataset, split: str, collate: Collate, size: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
+def split_batches(dataset: Dataset, split: str, collate: "Collate", size: int, rank: int = 0, world_size: int = 1) -> Iterator["Batch"]:
     """The whole split once, in its own order; rank r gets batches r, r + world_size, … of the same list."""
     index = 0
     for table in dataset.tables(split, COLUMNS):

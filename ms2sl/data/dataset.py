@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from ms2sl.config import Config
 from ms2sl.data.clip_counts import Counts
-from ms2sl.data.normalization import PoseStatistics
+from ms2sl.data.pose_statistics import PoseStatistics
 from ms2sl.data.shards import Rejection, read_header, read_shard, to_clip, write_parquet
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import PARTS, Clip, Placement, left_out

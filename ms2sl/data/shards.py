@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from ms2sl.audio.speech import Speech
 from ms2sl.config import Config
-from ms2sl.data.normalization import PoseSums
+from ms2sl.data.pose_statistics import PoseSums
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Clip, Placement, Poses
 from ms2sl.errors import InputError

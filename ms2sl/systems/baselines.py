@@ -8,7 +8,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.normalization import PoseStatistics, PoseSums, anchors
+from ms2sl.data.pose_statistics import PoseStatistics, PoseSums, anchors
 from ms2sl.data.resampling import stretch
 from ms2sl.data.shards import decode_poses, read_shard
 from ms2sl.data.skeleton import Skeleton

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.normalization import SMALLEST_DEVIATION, PoseNormalizer, PoseSums, anchors
+from ms2sl.data.normalization import SMALLEST_DEVIATION, PoseNormalizer
+from ms2sl.data.pose_statistics import PoseSums, anchors
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
 from ms2sl.data.types import Poses
 
