@@ -110,7 +110,7 @@ def run(options: AblateCommand) -> list[Result]:
 
 def modalities(name: str) -> list[str]:
     """From which what an ablation makes is judged: what is not hidden from it, and from both the full model alone."""
-    hidden = ABLATIONS[name].get("hide", {})
+    hidden = ABLATIONS[name].get("mask", {})
     learned = [modality for modality in ("text", "speech") if hidden.get(modality, 0) < 1]
     return [*learned, "both"] if name == FULL else learned
 
@@ -144,7 +144,7 @@ def trained(options: AblateCommand, name: str, seed: int) -> Path:
             experiment=options.experiment,
             candidate=False,
             **recipe,
-            mask=changed.get("hide", {}),
+            mask=changed.get("mask", {}),
         )
     )
 

@@ -54,6 +54,11 @@ class Command(BaseSettings):
         finally:
             sys.stderr.write(public(complaint.getvalue()))
 
+    @classmethod
+    def under_current_names(cls, recorded: dict) -> dict:
+        """What a run recorded of its options, under today's names. Raises InputError if one is there under both."""
+        return rename_deprecated(recorded, cls)[0]
+
     def cli_cmd(self) -> None:
         """Parsing alone does nothing."""
 

@@ -18,7 +18,6 @@ from jobs.cli import Command
 from jobs.fresh import forget
 from ms2sl.config import flatten
 from ms2sl.data.dataset import Dataset
-from ms2sl.deprecated_names import rename_deprecated
 from ms2sl.errors import InputError
 from ms2sl.io.atomic import write_files
 from ms2sl.tracking.tracker import git_commit
@@ -77,7 +76,7 @@ def check_run_identity(options: Command, dataset: Dataset) -> None:
     values, defaults = dict(flatten(now)), dict(flatten(type(options).model_construct().model_dump(mode="json")))
     changes = []
     if before is not None:
-        before, _ = rename_deprecated(before, type(options))
+        before = options.under_current_names(before)
         changes, changed = before.get(CHANGES, []), differences(before, values, defaults)
         refuse_other(options, {name: pair for name, pair in changed.items() if name not in options.changeable})
         if STEPS in changed:

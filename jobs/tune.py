@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ from jobs.models import with_folders
 from jobs.runs import check_run_identity, held
 from jobs.shared import check_shared
 from jobs.sweep.callbacks import TrialRecorder, settle
-from jobs.sweep.command import TuneCommand
+from jobs.sweep.command import TuneCommand, open_space
 from jobs.sweep.report import conclude
 from jobs.sweep.resources import concurrency, needs
 from jobs.sweep.search import Pending, key, pending, scheduler, searcher
@@ -28,13 +29,14 @@ from jobs.sweep.trainables import trainable
 from jobs.train import open_tracker
 from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
+from ms2sl.deprecated_names import hint
 from ms2sl.evaluation.objective import usual_score
 from ms2sl.io.storage import StoragePath
 from ms2sl.sweep.trial_store import TrialStore
 from ms2sl.systems import back_translation
 from ms2sl.tracking.tracker import Tracker
 from ms2sl.training.checkpoint import check_skeleton, read_card
-from tune_spaces import Space, load_space
+from tune_spaces import Space
 
 ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger and MLflow keep all that is reported
@@ -45,13 +47,15 @@ ENVIRONMENT = {
 
 
 def run(options: TuneCommand) -> None:
-    space = load_space(options.space)
+    space, former = open_space(options.space)
+    for name, today in former.items():
+        print(f"space '{space.name}': {hint(name, today)}", file=sys.stderr)
     options = options.model_copy(update={"data": StoragePath(options.data).uri}).settled(space)
     options = with_folders(options, "reader", "trained", within=options.runs, runs=options.runs)
     dataset = Dataset(options.data)
     check(options, dataset)
     options = options.model_copy(update={"score": options.score or usual_score(back_translation.load(options.reader))})
-    ledger = TrialStore(options.folder / "trials")
+    ledger = TrialStore(options.folder / "trials", TuneCommand)
     together = room(options) if pending(options, space, [] if options.fresh else ledger.trials()) else 0
     with held(options):
         check_run_identity(options, dataset)

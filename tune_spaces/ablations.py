@@ -6,16 +6,16 @@ FULL = "full"
 SPACE = {
     "variants": {
         FULL: {},
-        "text only": {"hide": {"speech": 1.0}},
-        "speech only": {"hide": {"text": 1.0}},
+        "text only": {"mask": {"speech": 1.0}},
+        "speech only": {"mask": {"text": 1.0}},
         "without diffusion": {"model": {"schedule": "none", "objective": "clean"}},
         "cosine diffusion": {"model": {"schedule": "cosine"}},
         "without ECL": WITHOUT_ECL,
         "without cycle": {"losses": {"cycle": 0.0}},
         "without contrastive": {"losses": {"contrastive": 0.0}},
-        "half lack speech": {"hide": {"speech": 0.5}},
-        "half lack speech without ECL": {"hide": {"speech": 0.5}} | WITHOUT_ECL,
-        "80 % lack speech": {"hide": {"speech": 0.8}},
-        "80 % lack speech without ECL": {"hide": {"speech": 0.8}} | WITHOUT_ECL,
+        "half lack speech": {"mask": {"speech": 0.5}},
+        "half lack speech without ECL": {"mask": {"speech": 0.5}} | WITHOUT_ECL,
+        "80 % lack speech": {"mask": {"speech": 0.8}},
+        "80 % lack speech without ECL": {"mask": {"speech": 0.8}} | WITHOUT_ECL,
     }
 }

@@ -10,6 +10,7 @@ from jobs.cli import Command
 from jobs.train import TrainCommand
 from ms2sl.config import changeable, explain, flatten
 from ms2sl.data.modality_masking import MaskConfig
+from ms2sl.deprecated_names import formerly, rename_deprecated
 from ms2sl.errors import InputError
 from ms2sl.evaluation.objective import LATENCY, QUALITY, ScoreName
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig
@@ -19,9 +20,9 @@ from ms2sl.io.uri import LocalPath, PathOrModelUri, PathOrName, PathOrUri, Uri
 from ms2sl.systems.ms2sl.losses import LossWeights
 from ms2sl.systems.ms2sl.model import ModelConfig
 from ms2sl.training.loop import TrainingConfig
-from tune_spaces import Space, load_space, nested
+from tune_spaces import Space, load_space, nested, parse
 
-RECIPE = ("model", "losses", "hide", "training", "sampling")  # what a space can vary
+RECIPE = ("model", "losses", "mask", "training", "sampling")  # what a space can vary
 FIXED = ("training.steps", "training.log_every", "training.validate_every", "training.checkpoint_every")  # the same for all trials
 PERTURBED = ("losses.", "training.learning_rate", "training.weight_decay", "training.clip_norm")  # what may change in mid-training
 METRICS = {"quality": QUALITY, "latency": LATENCY}
@@ -59,7 +60,7 @@ class TuneCommand(Command):
     )
     model: ModelConfig = ModelConfig()
     losses: LossWeights = LossWeights()
-    hide: MaskConfig = MaskConfig()
+    mask: MaskConfig = Field(MaskConfig(), json_schema_extra=formerly("hide"))
     training: TrainingConfig = TrainingConfig()
     sampling: Sampling = Sampling()
     cpus_per_trial: int = Field(1, gt=0, description="CPU threads of a trial, or of each of its workers")
@@ -87,7 +88,12 @@ class TuneCommand(Command):
         """What decides what is tried and how it is judged: a sweep can go on only with the same, but for what is ``changeable``."""
         decisive = {"search", "scheduler", "objectives", "judgements", "reader", "score", "clips", "trained", "seed", "workers_per_trial"}
         decisive |= {"cpus_per_trial", "gpus_per_trial"} if "latency" in self.objectives else set()
-        return self.model_dump(mode="json", include={*RECIPE, *decisive}) | {"space": load_space(self.space).content}
+        return self.model_dump(mode="json", include={*RECIPE, *decisive}) | {"space": open_space(self.space)[0].content}
+
+    @classmethod
+    def under_current_names(cls, recorded: dict) -> dict:
+        recorded = super().under_current_names(recorded)
+        return recorded | ({"space": _renamed(recorded["space"])[0]} if "space" in recorded else {})
 
     @property
     def changeable(self) -> set[str]:
@@ -202,9 +208,25 @@ class TuneCommand(Command):
             data=self.data,
             model=self.model,
             losses=self.losses,
-            mask=self.hide,
+            mask=self.mask,
             training=self.training.model_copy(update=every),
             workers=self.workers_per_trial,
             gpu=self.gpus_per_trial > 0,
             max_failures=self.max_failures,
         )
+
+
+def open_space(name: str) -> tuple[Space, dict[str, str]]:
+    """The search space under today's names of settings, and of each former name in it today's. Raises InputError as ``load_space`` does."""
+    space = load_space(name)
+    content, former = _renamed(space.content)
+    return parse(space.name, content), former
+
+
+def _renamed(space: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    content, former = rename_deprecated({key: value for key, value in space.items() if key != "variants"}, TuneCommand)
+    variants = {}
+    for name, recipe in space.get("variants", {}).items():
+        variants[name], found = rename_deprecated(recipe, TuneCommand)
+        former |= found
+    return content | ({"variants": variants} if variants else {}), former

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ms2sl.config import Config, flatten
+from ms2sl.deprecated_names import rename_deprecated
 from ms2sl.errors import InputError
 from ms2sl.io.atomic import write_files
 from ms2sl.io.file_names import is_junk
@@ -58,13 +59,17 @@ class Trial(Config):
 class TrialStore:
     """The trials of a sweep, in a folder of their own."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, options: type[BaseModel] | None = None):
+        """options: those of which recipes are parts; what was recorded under their former names is read under today's."""
+        self.folder, self.options = folder, options
 
     def trials(self) -> list[Trial]:
         """In the order of their numbers. Raises InputError if one cannot be read."""
         found = (path for path in self.folder.glob("*.json") if not is_junk(path.name))
-        return sorted(map(_read, found), key=lambda trial: trial.number)
+        trials = sorted(map(_read, found), key=lambda trial: trial.number)
+        if self.options is None:
+            return trials
+        return [trial.model_copy(update={"recipe": rename_deprecated(trial.recipe, self.options)[0]}) for trial in trials]
 
     def write(self, trial: Trial) -> None:
         write_files(self.folder, {f"{trial.number:05d}.json": trial.model_dump_json(indent=1).encode()})

@@ -6,10 +6,13 @@ import sys
 
 import pytest
 
+from jobs import tune
 from jobs.runs import check_run_identity, read_recipe
+from jobs.sweep.command import TuneCommand, open_space
 from jobs.train import TrainCommand
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
+from ms2sl.sweep.trial_store import Trial, TrialStore
 
 UNTIL = "; the former name works until version 0.3\n"
 
@@ -93,3 +96,31 @@ def test_a_run_that_was_begun_under_deprecated_names_goes_on(tiny_dataset, tmp_p
     check_run_identity(command(0.5), dataset)
     assert capsys.readouterr().out == "", "nothing changed"
     assert read_recipe(command(0.5).folder) == written, "and it is recorded under the names of today"
+
+
+def test_a_space_and_the_sweep_that_was_begun_with_it(tiny_dataset, tmp_path, capsys):
+    """The file of the space still has the former names, and what the sweep recorded has them too."""
+    dataset, space = Dataset(tiny_dataset), tmp_path / "mine.yaml"
+    space.write_text("hide: {speech: {choice: [0.0, 0.5]}}\nvariants: {full: {}, half: {hide: {text: 0.5}}}\n")
+    opened, former = open_space(str(space))
+    assert (set(opened.leaves), opened.variants["half"]) == ({"mask.speech"}, {"mask": {"text": 0.5}})
+    assert former == {"hide": "mask"}
+    with pytest.raises(InputError, match="holds no dataset"):
+        tune.run(TuneCommand(data=str(tmp_path), space=str(space)))
+    assert capsys.readouterr().err == f"space 'mine': hide is now mask{UNTIL}"
+    options = TuneCommand(data=str(tiny_dataset), runs=tmp_path, name="begun", space=str(space)).settled(opened)
+    check_run_identity(options, dataset)
+    written = read_recipe(options.folder)
+    record = {"hide" if key == "mask" else key: value for key, value in written.items()}
+    record["space"] = {"hide": written["space"]["mask"], "variants": {"full": {}, "half": {"hide": {"text": 0.5}}}}
+    (options.folder / "recipe.json").write_text(json.dumps(record))
+    check_run_identity(options, dataset)
+    assert capsys.readouterr().out == "", "nothing changed"
+    assert read_recipe(options.folder) == written
+
+
+def test_a_trial_that_was_recorded_under_former_names(tmp_path):
+    TrialStore(tmp_path).write(Trial(number=0, recipe={"hide": {"speech": 0.5}, "losses": {"cycle": 1}}))
+    (trial,) = TrialStore(tmp_path, TuneCommand).trials()
+    assert trial.recipe == {"mask": {"speech": 0.5}, "losses": {"cycle": 1}}
+    assert TuneCommand().with_recipe(trial.recipe).training_command().mask.speech == 0.5

@@ -30,14 +30,14 @@ def changed(one: TuneCommand, other: TuneCommand) -> dict:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ({"loses": {"cycle": {"uniform": [0, 1]}}}, "unknown key 'loses'; a space can vary: model, losses, hide, training, sampling$"),
+        ({"loses": {"cycle": {"uniform": [0, 1]}}}, "unknown key 'loses'; a space can vary: model, losses, mask, training, sampling$"),
         ({"seed": {"choice": [0, 1]}}, "unknown key 'seed'; a space can vary"),
         ({"variants": {"x": {"loses": {}}}}, "unknown key 'loses'; a space can vary"),
         ({"variants": {"x": {"losses.cycle": 0.0}}}, r"unknown key 'losses\.cycle'; a space can vary"),
         ({"variants": {"x": {"name": {}}}}, "unknown key 'name'; a space can vary"),
         ({"losses": {"cycles": {"uniform": [0, 1]}}}, r"unknown key 'losses\.cycles'; allowed here: denoise, .*cycle, .*ctc$"),
         ({"losses": {"cycle": {"uniform": [-1, 1]}}}, r"losses\.cycle: .*greater than or equal to 0 \(got -1\)"),
-        ({"hide": {"speech": {"uniform": [0.5, 1.5]}}}, r"hide\.speech: .*less than or equal to 1 \(got 1\.5\)"),
+        ({"mask": {"speech": {"uniform": [0.5, 1.5]}}}, r"mask\.speech: .*less than or equal to 1 \(got 1\.5\)"),
         ({"model": {"width": {"choice": [48, 50]}}}, r"model\.width: .*multiple of 8 \(got 50\)"),
         ({"model": {"heads": {"uniform": [1.5, 4]}}}, r"model\.heads: .*integer.*\(got 1\.5\)"),
         ({"model": {"schedule": {"choice": ["linear", "sigmoid"]}}}, r"model\.schedule: .*'cosine' or 'none' \(got 'sigmoid'\)"),
@@ -99,7 +99,7 @@ def test_stopping_early_needs_one_objective_and_trainings(scheduler):
     [
         (CYCLE | {"model": {"width": {"choice": [48, 96]}}}, r"model\.width"),
         ({"training": {"seed": {"choice": [1, 2]}}}, r"training\.seed"),
-        ({"hide": {"speech": {"uniform": [0, 1]}}}, r"hide\.speech"),
+        ({"mask": {"speech": {"uniform": [0, 1]}}}, r"mask\.speech"),
         ({"variants": {"full": {}, "half": {"losses": {"cycle": 0.0}}}}, "variants"),
     ],
 )
@@ -223,7 +223,7 @@ def test_a_trained_model_is_judged_once():
 
 def test_the_training_of_a_trial_is_judged_checkpointed_and_reported_at_the_same_steps():
     training = {"steps": 90, "batch_size": 3, "seed": 5, "log_every": 1, "validate_every": 2, "checkpoint_every": 3}
-    options = settle(CYCLE, training=training, judgements=9, model={"width": 48}, hide={"text": 0.5}, data="d", workers_per_trial=2)
+    options = settle(CYCLE, training=training, judgements=9, model={"width": 48}, mask={"text": 0.5}, data="d", workers_per_trial=2)
     command = options.with_recipe({"losses": {"cycle": 0.75}}).training_command()
     said = command.training
     assert (said.validate_every, said.checkpoint_every, said.log_every) == (10, 10, 10)
@@ -261,7 +261,7 @@ def test_how_long_and_where_a_sweep_runs_does_not_decide_what_it_finds():
         {"workers_per_trial": 2},
         {"losses": {"bone": 0.2}},
         {"model": {"width": 48}},
-        {"hide": {"text": 0.5}},
+        {"mask": {"text": 0.5}},
         {"training": {"steps": 90}},
         {"sampling": {"steps": 3}},
         {"space": "architecture"},

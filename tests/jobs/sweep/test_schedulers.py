@@ -63,7 +63,7 @@ def test_asha_never_stops_the_recipes_own_settings():
 def test_asha_spares_the_variant_that_changes_nothing_wherever_it_stands():
     space = parse("mine", {"variants": {"no cycle": {"losses": {"cycle": 0.0}}, "full": {}}})
     made = scheduler(settled(space, scheduler="asha", training={"steps": 90}, judgements=9), space, [])
-    assert not told(made, added(made, "good", {"hide": {"text": 0.5}}), 10, 1.0)
+    assert not told(made, added(made, "good", {"mask": {"text": 0.5}}), 10, 1.0)
     assert told(made, added(made, "no cycle", {"losses": {"cycle": 0.0}}), 10, 99.0)
     assert not told(made, added(made, "full", {}), 10, 99.0)
 

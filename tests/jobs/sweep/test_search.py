@@ -56,7 +56,7 @@ def test_a_grid_has_every_combination_and_the_default_once(guidance):
 
 
 def test_every_variant_is_tried_by_its_name():
-    variants = {"full": {}, "cosine": {"model": {"schedule": "cosine"}}, "half": {"hide": {"speech": 0.5}}}
+    variants = {"full": {}, "cosine": {"model": {"schedule": "cosine"}}, "half": {"mask": {"speech": 0.5}}}
     space = parse("variants", {"variants": variants})
     trials = listed(settled(space, trials=1), space)
     assert {trial.name: trial.recipe for trial in trials} == variants
