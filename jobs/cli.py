@@ -117,7 +117,7 @@ def _under_current_names(arguments: list[str], command: type[Command]) -> list[s
     for flag, (today, name) in former.items():
         if name in given:
             raise both_given(flag, today)
-        print(hint(flag, today), file=sys.stderr)
+        print(public(hint(flag, today)), file=sys.stderr)
     return renamed
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from pydantic import Field
 from ray.serve.schema import ServeDeploySchema
 
 import serve.app
+from ms2sl.deprecated_names import formerly
 from ms2sl.errors import InputError
 from serve.app import build, replicas
 from serve.settings import Limits, Service
@@ -87,6 +89,14 @@ def test_an_impossible_value_is_refused_by_name(key, value):
 )
 def test_nonsense_is_refused_in_words_too(arguments):
     assert refusal(arguments)
+
+
+def test_a_key_under_its_former_name_is_taken_and_told(capsys):
+    class Renamed(Service):
+        greeting: str = Field("", json_schema_extra=formerly("welcome"))
+
+    assert Renamed.parse({"welcome": "hello"}).greeting == "hello"
+    assert capsys.readouterr().err == "welcome is now greeting; the former name works until version 0.3\n"
 
 
 def test_origins_can_be_given_on_the_command_line():
