@@ -12,7 +12,6 @@ import torch
 from ms2sl.data.pose_format_io import to_bytes
 from ms2sl.data.types import Utterance
 from ms2sl.inference.sampling_config import Sampling
-from ms2sl.inference.sliding_window import WindowedGenerator, sign_all
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from serve.warmup import warm_up
 
@@ -23,16 +22,15 @@ class Signs(litserve.LitAPI):
     def setup(self, device: str) -> None:
         torch.set_num_threads(1)
         self.producer = MS2SLProducer.load(Path(sys.argv[1]), precision="auto")
-        warm_up(self.producer, self.max_batch_size)
+        warm_up(self.producer.card, self.producer, self.max_batch_size)
 
     def decode_request(self, request: dict) -> dict:
         return request
 
     def predict(self, requests):
         several = requests if isinstance(requests, list) else [requests]
-        signings = [WindowedGenerator.of(Utterance("text", text=each["text"]), self.producer.card, 0) for each in several]
-        sampling = Sampling(steps=several[0]["steps"])
-        made = sign_all(signings, self.producer.measure, lambda windows: self.producer.sample(windows, sampling))
+        utterances = [Utterance("text", text=each["text"]) for each in several]
+        made = self.producer.produce(utterances, Sampling(steps=several[0]["steps"]), seed=0)
         return made if isinstance(requests, list) else made[0]
 
     def encode_response(self, poses):

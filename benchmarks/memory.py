@@ -12,7 +12,7 @@ import time
 import torch
 
 from benchmarks.common import machine, save
-from ms2sl.data.collate import Collate
+from ms2sl.data.collate import FRAME_MULTIPLE, Batch, BatchField
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
@@ -29,14 +29,18 @@ def step(clips: int, seconds: float, max_frames: int) -> tuple[float, float]:
     torch.manual_seed(0)
     torch.set_num_threads(2)
     text, speech = featurizer(TextConfig(), "text").features, featurizer(SpeechConfig(), "speech").features
-    collate, model = Collate(HOLISTIC_178X3, text, speech), MS2SL(ModelConfig(), HOLISTIC_178X3, text, speech)
-    batch = collate.batch([None] * clips, [None] * clips, [None] * clips)
+    model = MS2SL(ModelConfig(), HOLISTIC_178X3, text, speech)
     frames, letters = round(seconds * FPS), round(seconds * LETTERS_PER_SECOND)
     spoken = round(seconds * speech.rate)
-    batch.poses = torch.randn(clips, frames, HOLISTIC_178X3.n_joints, HOLISTIC_178X3.dims)
-    batch.seen = torch.ones(batch.poses.shape[:3], dtype=torch.bool)
-    batch.text, batch.speech = torch.randint(97, 122, (clips, letters)), torch.randn(clips, spoken, *speech.shape)
-    batch.n_frames, batch.n_text, batch.n_speech = (torch.full((clips,), n) for n in (frames, letters, spoken))
+    poses = torch.randn(clips, frames, HOLISTIC_178X3.n_joints, HOLISTIC_178X3.dims)
+    lengths = (torch.full((clips,), n) for n in (frames, letters, spoken))
+    batch = Batch(
+        {
+            "poses": BatchField(poses, next(lengths), torch.ones(poses.shape[:3], dtype=torch.bool), FRAME_MULTIPLE),
+            "text": BatchField(torch.randint(97, 122, (clips, letters)), next(lengths)),
+            "speech": BatchField(torch.randn(clips, spoken, *speech.shape), next(lengths)),
+        }
+    )
 
     class Task:
         def loss(self, module, batch, generator):

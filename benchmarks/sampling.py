@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.common import machine, save
 from ms2sl.data.dataset import Dataset
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 STEPS, BATCHES = (1, 4, 8, 50), (1, 16)
@@ -42,7 +43,7 @@ def main() -> None:
     clips = list(dataset.clips("test"))[: arguments.clips]
     rows = [("steps", "from", *(f"ms a sequence, batch {batch}" for batch in BATCHES))]
     for steps in STEPS:
-        producer = MS2SLProducer.load(arguments.model, steps=steps)
+        producer = MS2SLProducer.load(arguments.model, options=Sampling(steps=steps))
         for modality in ("text", "speech"):
             utterances = [clip.utterance(modality) for clip in clips]
             speeds = (f"{milliseconds(producer, utterances, batch, arguments.repeats):.1f}" for batch in BATCHES)

@@ -24,6 +24,7 @@ import torch
 from benchmarks.common import machine, save
 from benchmarks.service import HAPROXY, reserved_port, running, until_ready
 from ms2sl.data.types import Utterance
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 CLIENTS, BATCH = (1, 8, 32), 16
@@ -39,7 +40,8 @@ def load(url: str, clients: int, seconds: int, seed: int, steps: int) -> dict:
 def direct(model: Path, batch: int, steps: int, seconds: float) -> float:
     """Signings a second of the sampler alone, in one thread."""
     torch.set_num_threads(1)
-    producer, rng, signed, began = MS2SLProducer.load(model, steps=steps, precision="auto"), np.random.default_rng(0), 0, None
+    producer = MS2SLProducer.load(model, options=Sampling(steps=steps), precision="auto")
+    rng, signed, began = np.random.default_rng(0), 0, None
     while began is None or time.perf_counter() < began + seconds:
         words = ["".join(chr(97 + letter) for letter in rng.integers(0, 26, rng.integers(3, 6))) for _ in range(batch)]
         producer.produce([Utterance("text", text=word) for word in words], seed=0)

@@ -23,6 +23,7 @@ from benchmarks.common import machine, save
 from ms2sl.audio.speech import Speech
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip, Utterance
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems import back_translation
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
@@ -83,7 +84,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    producer, reader = MS2SLProducer.load(options.model, steps=8), back_translation.load(options.reader)
+    producer, reader = MS2SLProducer.load(options.model, options=Sampling(steps=8)), back_translation.load(options.reader)
     usable = (clip for clip in Dataset(options.data).clips(options.split) if clip.speech and clip.text)
     clips = list(islice(usable, options.clips))
     letters = np.array([len(clip.text) for clip in clips])

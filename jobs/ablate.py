@@ -27,15 +27,16 @@ from ms2sl.io.atomic import write_files
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import LocalPath, PathOrModelUri, PathOrUri, Uri
 from ms2sl.systems import back_translation
-from ms2sl.systems.ms2sl.losses import LossWeights
-from ms2sl.systems.ms2sl.model import ModelConfig
+from ms2sl.systems.options import with_sections_of
+from ms2sl.systems.registry import system
 from ms2sl.tracking.tracker import Tracker, default_uri
 from ms2sl.training.loop import TrainingConfig
-from tune_spaces.ablations import FULL, SPACE
+from tune_spaces.ablations import FULL, KIND, SPACE
 
 ABLATIONS = SPACE["variants"]
 
 
+@with_sections_of(KIND)
 class AblateCommand(Command):
     """Trains MS2SL again and again, each time with one part changed, and compares."""
 
@@ -51,8 +52,6 @@ class AblateCommand(Command):
     only: tuple[str, ...] = Field(tuple(ABLATIONS), description=f"which of: {', '.join(ABLATIONS)}")
     seeds: int = Field(1, gt=0, description="trainings of each; one says nothing of how much is chance")
     sweep: tuple[evaluate.Steps, ...] = Field((1, 2, 4, 8, 16, 50), description="sampling steps of the first full model to compare")
-    model: ModelConfig = ModelConfig()
-    losses: LossWeights = LossWeights()
     training: TrainingConfig = TrainingConfig()
     workers: int = Field(1, gt=0, description="DDP workers of a training")
     gpu: bool = Field(False, description="one GPU a worker")
@@ -79,7 +78,7 @@ def run(options: AblateCommand) -> list[Result]:
         for name in names
         for modality in modalities(name)
     }
-    swept = [entries[FULL, "text"][0].model_copy(update={"steps": steps}) for steps in sorted(set(options.sweep))]
+    swept = [evaluate.with_steps(entries[FULL, "text"][0], steps) for steps in sorted(set(options.sweep))]
     judging = evaluate.EvaluateCommand(
         data=options.data,
         split=options.split,
@@ -116,7 +115,7 @@ def modalities(name: str) -> list[str]:
 
 
 def own(name: str, modality: str, folder: Path) -> SystemUnderTest:
-    return SystemUnderTest(name=name, kind="ms2sl", modality=modality, source=str(folder))
+    return SystemUnderTest(name=name, kind=KIND, modality=modality, source=str(folder), options=system(KIND).Options())
 
 
 def found_signing(judge: Evaluator, entry: SystemUnderTest, clips: list[Clip]) -> float:
@@ -130,7 +129,7 @@ def found_signing(judge: Evaluator, entry: SystemUnderTest, clips: list[Clip]) -
 def trained(options: AblateCommand, name: str, seed: int) -> Path:
     """The folder of a model; it is trained if it is not there yet."""
     folder, changed = re.sub(r"\W+", "-", name), ABLATIONS[name]
-    recipe = {key: getattr(options, key).model_dump() | changed.get(key, {}) for key in ("model", "losses")}
+    recipe = {key: getattr(options, key).model_dump() | changed.get(key, {}) for key in system(KIND).sections}
     training = options.training.model_copy(update={"seed": options.training.seed + seed, "validate_every": options.training.steps})
     return train.run(
         train.TrainCommand(
@@ -144,7 +143,6 @@ def trained(options: AblateCommand, name: str, seed: int) -> Path:
             experiment=options.experiment,
             candidate=False,
             **recipe,
-            mask=changed.get("mask", {}),
         )
     )
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 import ray
@@ -27,17 +27,7 @@ from ms2sl.data.shards import write_parquet
 from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result, summarise
-from ms2sl.evaluation.evaluator import (
-    BASELINES,
-    DRAWN,
-    BaselineName,
-    Evaluator,
-    Modality,
-    SystemUnderTest,
-    chosen_clips,
-    columns,
-    real_signing,
-)
+from ms2sl.evaluation.evaluator import GROUND_TRUTH, Evaluator, Modality, SystemUnderTest, chosen_clips, columns, real_signing
 from ms2sl.evaluation.gallery_selection import regenerate, worst_median_best
 from ms2sl.evaluation.objective import usual_score
 from ms2sl.evaluation.promotion import MARGINS
@@ -48,15 +38,17 @@ from ms2sl.io.atomic import atomic_write, write_files
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import LocalPath, PathOrModelUri, PathOrName, PathOrUri, Uri
 from ms2sl.model_uri import CHAMPION
-from ms2sl.nn.diffusion import SamplerName
 from ms2sl.rendering import strips
 from ms2sl.systems import back_translation
 from ms2sl.systems.cascade import OWN
+from ms2sl.systems.options import applicable, with_call_options
+from ms2sl.systems.registry import read_producer_card, read_reader_card, system, systems
 from ms2sl.tracking.tracker import Tracker, default_uri
-from ms2sl.training.checkpoint import check_skeleton, read_card
+from ms2sl.training.checkpoint import check_skeleton
 
 CHUNK = 64  # clips that an actor judges at a time
-MS2SL = "ms2sl"
+BASELINES = tuple(each.kind for each in systems("poses") if each.baseline)
+BaselineName = Literal[BASELINES]
 Steps = Annotated[int, Field(gt=0, le=1000)]
 INTRO = (
     "{about}. Shown are the worst, median and best ones of {model} by {order}. Each is shown as a person signed it, as MS2SL signs it, and "
@@ -64,6 +56,7 @@ INTRO = (
 )
 
 
+@with_call_options
 class EvaluateCommand(Command):
     """Scores models on held-out clips and draws a gallery."""
 
@@ -83,12 +76,9 @@ class EvaluateCommand(Command):
     out: LocalPath = Field(Path("runs/quickstart/evaluation"), description="folder for results.md, results.json and gallery.html")
     clips: int = Field(200, gt=1, description="clips to judge on, the first of the split")
     shown: int = Field(12, ge=0, description="clips in the gallery: worst, median and best ones")
-    steps: Steps = Field(8, description="sampling steps")
-    guidance: float = Field(1.0, ge=0, description="how strongly to follow the condition")
-    sampler: SamplerName = Field("ddim", description="ddim (first order) or dpm++ (second order)")
     seeds: int = Field(3, gt=0, description="samples of each utterance")
     modalities: tuple[Modality, ...] | None = Field(None, description="of text, speech and both; by default all that model and data know")
-    baselines: tuple[BaselineName, ...] = Field(tuple(BASELINES), description="trivial producers to compare with")
+    baselines: tuple[BaselineName, ...] = Field(BASELINES, description="trivial producers to compare with")
     dictionary: PathOrName | None = Field(
         None, description="dictionary of spoken-to-signed to stitch signs from: a folder, or 'fingerspelling' for letters alone"
     )
@@ -144,7 +134,8 @@ def promoted(options: EvaluateCommand) -> list[Result]:
     with promotion.champion(Dataset(options.data).skeleton, options.out) as champion:
         rival = {CHAMPION: champion} if champion else {}
         results = evaluated(options.model_copy(update={"others": options.others | rival}))
-    model, other = ([result for result in results if result.name == name] for name in (MS2SL, CHAMPION))
+    own = read_producer_card(options.model).kind
+    model, other = ([result for result in results if result.name == name] for name in (own, CHAMPION))
     print(promotion.decide(model, other, score, MARGINS[score] if options.margin is None else options.margin))
     return results
 
@@ -165,18 +156,19 @@ def evaluated(options: EvaluateCommand) -> list[Result]:
     swept = steps_swept(options, entries)
     everyone = list(dict.fromkeys([*entries, *swept]))
     for entry in entries:
-        if entry.kind != "real":
+        if entry.kind != GROUND_TRUTH:
             judge.producer(entry)  # what cannot be made is an error here, not in the actors
 
     measured = measures(options, everyone, clips)
     order = [clip.id for clip in clips]
     real = columns(measured, entries[0], order)
     results = {entry: summarise(entry.name, entry.modality, columns(measured, entry, order), real[0]) for entry in everyone}
-    own = [entry for entry in entries if entry.name == MS2SL]
+    kind = read_producer_card(options.model).kind
+    own = [entry for entry in entries if entry.name == kind]
     modalities = [modality for modality in ("text", "speech") if any(entry.modality in (modality, "both") for entry in own)]
     report = Report(
         title=f"MS2SL: {dataset.card.name}, {options.split}",
-        about=f"{len(clips)} clips of {options.split}, {options.steps} steps, {options.seeds} seeds; model: {options.model}",
+        about=about(options, own[0], len(clips)),
         results=[results[entry] for entry in entries],
         retrieval=retrieval(judge.producer(own[0]), clips, modalities),
         points=[
@@ -192,6 +184,12 @@ def evaluated(options: EvaluateCommand) -> list[Result]:
     return report.results
 
 
+def about(options: EvaluateCommand, model: SystemUnderTest, clips: int) -> str:
+    """On what it was judged, in a line."""
+    steps = [f"{model.steps} steps"] if model.steps else []
+    return f"{', '.join([f'{clips} clips of {options.split}', *steps, f'{options.seeds} seeds'])}; model: {options.model}"
+
+
 def check_made(results: list[Result], clips: int) -> None:
     """Raises InputError if the model could produce none of so many clips, so that all of its rows are of the mean pose."""
     if all(len(result.failed) == clips for result in results):
@@ -201,10 +199,10 @@ def check_made(results: list[Result], clips: int) -> None:
 def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[SystemUnderTest]:
     """The ceiling, the models with each modality, and who else is to be compared."""
     seeds = tuple(range(options.seeds))
-    sampled = {"kind": "ms2sl", "seeds": seeds} | options.model_dump(include={"steps", "guidance", "sampler"})
-    entries = [real_signing()]
-    for name, folder in [(MS2SL, options.model), *options.others.items()]:
-        card = read_card(folder, "ms2sl")
+    entries, own = [real_signing()], read_producer_card(options.model)
+    cards = {own.kind: own} | {name: read_producer_card(folder) for name, folder in options.others.items()}
+    called = applicable([system(kind) for kind in dict.fromkeys(card.kind for card in cards.values())], options)
+    for (name, card), folder in zip(cards.items(), [options.model, *options.others.values()], strict=True):
         check_skeleton(card, dataset.skeleton, folder)
         known = [modality for modality in card.learned if spoken or modality == "text"]
         known += ["both"] if len(known) == 2 else []
@@ -212,22 +210,29 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[S
         if not chosen:
             asked = options.modalities or card.learned
             raise InputError(f"{folder} can be judged from {' or '.join(known) or 'nothing'} here, not from {' or '.join(asked)}")
-        entries += [SystemUnderTest(name=name, modality=modality, source=str(Path(folder).absolute()), **sampled) for modality in chosen]
+        given = {"kind": card.kind, "seeds": seeds, "options": called[card.kind]}
+        entries += [SystemUnderTest(name=name, modality=modality, source=str(Path(folder).absolute()), **given) for modality in chosen]
     entries += [SystemUnderTest(name=name, kind="folder", source=place(str(folder))) for name, folder in options.produced.items()]
     if options.ear:
         if not spoken:
             raise InputError("a cascade needs clips with speech, and there are none")
         entries.append(
             SystemUnderTest(
-                name="cascade", modality="speech", source=str(options.model), ear=place(options.ear), **sampled | {"kind": "cascade"}
+                name="cascade",
+                kind="cascade",
+                modality="speech",
+                source=str(options.model),
+                asr=place(options.ear),
+                seeds=seeds,
+                options=called[own.kind],
             )
         )
     if options.dictionary:
         entries.append(SystemUnderTest(name="dictionary", kind="dictionary", modality="text", source=place(options.dictionary)))
     for name in options.baselines:
-        hears = {"modality": "text"} if name == "nearest text" else {}
+        hears = {"modality": "text"} if "text" in system(name).inputs else {}
         if not hears or dataset.card.splits["train"].with_text:
-            entries.append(SystemUnderTest(name=name, kind=name, seeds=seeds if name in DRAWN else (0,), **hears))
+            entries.append(SystemUnderTest(name=name, kind=name, seeds=seeds if system(name).seeded else (0,), **hears))
     labels = [entry.label for entry in entries] + [name for name in options.produced if name in options.others]
     if twice := [label for label in labels if labels.count(label) > 1]:
         raise InputError(f"'{twice[0]}' would stand in the tables twice: choose another name, and name nothing twice")
@@ -236,7 +241,7 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[S
 
 def check_reader(folder: Path, dataset: Dataset) -> None:
     """Raises InputError if it learned to read another skeleton, or at another frame rate."""
-    card = read_card(folder, "recogniser", "translator")
+    card = read_reader_card(folder)
     check_skeleton(card, dataset.skeleton, folder)
     if card.fps != dataset.card.fps:
         raise InputError(f"{folder} reads {card.fps:g} frames a second, but the data have {dataset.card.fps:g}: train it on these data")
@@ -249,8 +254,14 @@ def place(name: str) -> str:
 
 def steps_swept(options: EvaluateCommand, entries: list[SystemUnderTest]) -> list[SystemUnderTest]:
     """The model from its first modality with each number of steps."""
-    first = next(entry for entry in entries if entry.name == MS2SL)
-    return [first.model_copy(update={"steps": steps}) for steps in sorted(set(options.sweep))]
+    first = entries[1]
+    if options.sweep and not first.steps:
+        raise InputError(f"--sweep plots numbers of sampling steps, and a {first.kind} model has none: leave it out")
+    return [with_steps(first, steps) for steps in sorted(set(options.sweep))]
+
+
+def with_steps(entry: SystemUnderTest, steps: int) -> SystemUnderTest:
+    return entry.model_copy(update={"options": entry.options.model_copy(update={"steps": steps})})
 
 
 def measures(options: EvaluateCommand, entries: list[SystemUnderTest], clips: list[Clip]) -> list[dict]:

@@ -26,18 +26,19 @@ from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.inference.batch_output import OutputFolder, Settings, counted, read_utterances
+from ms2sl.inference.producer import Producer
 from ms2sl.inference.recordings import hidden, read_speech
 from ms2sl.io.atomic import atomic_write
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import LocalPath, PathOrModelUri, Uri
-from ms2sl.nn.diffusion import SamplerName
 from ms2sl.rendering import gif
-from ms2sl.systems.ms2sl import task
-from ms2sl.systems.ms2sl.producer import MS2SLProducer
+from ms2sl.systems.options import chosen, with_call_options
+from ms2sl.systems.registry import Context, load_producer, read_producer_card, system
 
 SHOWN = 10  # remarks, and reasons of those that failed
 
 
+@with_call_options
 class ProduceCommand(Command):
     """Signs what is written or spoken: one --text or --speech, or a file or folder of --utterances."""
 
@@ -46,9 +47,6 @@ class ProduceCommand(Command):
     speech: LocalPath | None = Field(None, description="one recording to sign (wav, flac, mp3, ogg, m4a, webm, …)")
     utterances: LocalPath | None = Field(None, description="a .csv, .tsv, .jsonl, .parquet or .txt of texts, or a folder of recordings")
     out: LocalPath = Field(Path("produced"), description="folder for .pose files, Parquet and GIF")
-    steps: int = Field(8, gt=0, le=1000, description="sampling steps: more is finer and slower")
-    guidance: float = Field(1.0, ge=0, description="how strongly to follow the condition; 1 is plain")
-    sampler: SamplerName = Field("ddim", description="ddim (first order) or dpm++ (second order)")
     seed: int = Field(0, description="the same seed gives the same signing")
     duration: float | None = Field(None, gt=0, description="length in seconds; by default the model decides")
     workers: int = Field(1, gt=0, description="actors that sample")
@@ -77,9 +75,11 @@ class Produce:
         return {name: [value] for name, value in outcome._asdict().items()}
 
 
-def load(options: ProduceCommand) -> MS2SLProducer:
-    device = "cuda" if options.gpus_per_worker else "cpu"
-    return MS2SLProducer.load(options.model, **options.model_dump(include={"steps", "guidance", "sampler"}), device=device)
+def load(options: ProduceCommand) -> Producer:
+    """The producer, with the options of its calls."""
+    producer = load_producer(options.model, Context("cuda" if options.gpus_per_worker else "cpu"))
+    producer.options = chosen(system(read_producer_card(options.model).kind), options)
+    return producer
 
 
 def run(options: ProduceCommand) -> int:
@@ -123,13 +123,13 @@ def print_remarks(remarks: Sequence[str]) -> None:
 
 def produce_many(options: ProduceCommand) -> int:
     folder = OutputFolder(options.out)
-    card = task.load(options.model)[1]  # a wrong model is an error here, not in the actors
+    card, producer = read_producer_card(options.model), load(options)  # a wrong model is an error here, not in the actors
     if options.slrtp and card.skeleton != HOLISTIC_178X3:
         raise InputError(f"--slrtp needs a model of skeleton {HOLISTIC_178X3.name}, and this one is of {card.skeleton.name}")
     if options.slrtp and card.placement is None:
         raise InputError("--slrtp needs a model that knows where its corpus stands: prepare the data again, and train")
     given = read_utterances(options.utterances, options.duration)
-    folder.claim(Settings.of(options.model, **options.model_dump(include={"steps", "guidance", "sampler", "seed", "duration"})))
+    folder.claim(Settings.of(options.model, producer.options, seed=options.seed, duration=options.duration))
     utterances, unreadable, others = folder.numbered(given)
     missing = folder.missing(utterances)
     made, failed, remarks = 0, dict(unreadable), []

@@ -1,4 +1,4 @@
-"""Trains MS2SL, or a reader that judges its signing, on Ray Train: any number of workers, on CPUs or GPUs.
+"""Trains a system, or a reader that judges signing, on Ray Train: any number of workers, on CPUs or GPUs.
 
 The same command after an interruption goes on from the last checkpoint.
 """
@@ -24,7 +24,6 @@ from jobs.shared import check_shared
 from ms2sl.config import CHANGEABLE, changeable
 from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.modality_masking import MaskConfig
 from ms2sl.deprecated_names import formerly
 from ms2sl.errors import InputError
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig, TaskWithSampleMetrics
@@ -32,36 +31,28 @@ from ms2sl.io.atomic import write_files
 from ms2sl.io.file_names import Name
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import LocalPath, PathOrUri, Uri, public
-from ms2sl.model_uri import CANDIDATE, NAME
-from ms2sl.systems.ms2sl.losses import LossWeights
-from ms2sl.systems.ms2sl.model import ModelConfig
-from ms2sl.systems.ms2sl.task import MS2SLTask
-from ms2sl.systems.recogniser import RecogniserConfig, RecogniserTask
-from ms2sl.systems.translator.model import TranslatorConfig
-from ms2sl.systems.translator.task import TranslationTask
+from ms2sl.model_uri import CANDIDATE
+from ms2sl.systems.options import with_sections
+from ms2sl.systems.registry import System, system, trainable
 from ms2sl.tracking.tracker import Tracker, default_uri, git_commit
 from ms2sl.training.checkpoint import ModelCard, publish
 from ms2sl.training.divergence import Diverged
+from ms2sl.training.loop import Task as TrainingTask
 from ms2sl.training.loop import TrainingConfig, train
 
+Task = Literal[tuple(each.kind for each in trainable())]
 OUTBOX = "mlflow.jsonl"  # in the folder of a run: what MLflow is still to be told
 
 
+@with_sections
 class TrainCommand(Command):
     """Trains a model on a prepared dataset."""
 
     data: PathOrUri = Field("data/fingerspelling", description="folder of a prepared dataset, local or a URI")
-    task: Literal["ms2sl", "recogniser", "translator"] = Field(
-        "ms2sl", description="the model, or a judge of signing: of letters, of sentences"
-    )
+    task: Task = Field("ms2sl", description="the system to train")
     name: Name = Field("ms2sl", description="name of the run; the same name goes on with it")
     runs: LocalPath = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
     fresh: bool = Field(False, description="forget an earlier run of this name")
-    model: ModelConfig = ModelConfig()
-    losses: LossWeights = LossWeights()
-    mask: MaskConfig = Field(MaskConfig(), json_schema_extra=formerly("hide"))
-    recogniser: RecogniserConfig = RecogniserConfig()
-    translator: TranslatorConfig = TranslatorConfig()
     training: TrainingConfig = TrainingConfig()
     workers: int = Field(1, gt=0, description="DDP workers", json_schema_extra=CHANGEABLE)
     gpu: bool = Field(False, description="one GPU a worker")
@@ -71,7 +62,7 @@ class TrainCommand(Command):
     candidate: bool = Field(
         True,
         json_schema_extra=formerly("champion"),
-        description="register the finished model in MLflow as models:/ms2sl@candidate, which jobs.evaluate --promote makes the champion",
+        description="register the finished model in MLflow as models:/<task>@candidate, which jobs.evaluate --promote makes the champion",
     )
 
     @property
@@ -79,23 +70,31 @@ class TrainCommand(Command):
         return self.runs.absolute() / self.name
 
     @property
+    def system(self) -> System:
+        return system(self.task)
+
+    @property
+    def tag(self) -> str:
+        """Of its run in MLflow."""
+        return self.task
+
+    @property
     def learns(self) -> dict:
         """The options to record: a run can be resumed only with the same, but for those in ``changeable``."""
-        shape = {"model", "losses", "mask"} if self.task == "ms2sl" else {self.task}
-        return self.model_dump(mode="json", include={"task", "training", "workers"} | shape)
+        return self.model_dump(mode="json", include={"task", "training", "workers", *self.system.sections})
 
     @property
     def changeable(self) -> set[str]:
         """Names of the options that may change within a run."""
         return changeable(type(self))
 
-    def make_task(self, dataset: Dataset, commit: str | None) -> MS2SLTask | RecogniserTask | TranslationTask:
+    def make_task(self, dataset: Dataset, commit: str | None) -> TrainingTask:
         torch.manual_seed(self.training.seed)  # the same first weights in every run of these options
-        model = self.model if self.task == "ms2sl" else getattr(self, self.task)
-        card = ModelCard.of(self.task, model, dataset.card, recipe=self.learns, commit=commit)
-        if self.task == "ms2sl":
-            return MS2SLTask(dataset, self.model, self.losses, card, self.mask)
-        return (RecogniserTask if self.task == "recogniser" else TranslationTask)(dataset, model, card)
+        sections = {name: getattr(self, name) for name in self.system.sections}
+        card = ModelCard.of(self.task, next(iter(sections.values())), dataset.card, recipe=self.learns, commit=commit)
+        if self.system.output == "poses":
+            card = card.model_copy(update={"learned": tuple(each for each in card.learned if each in self.system.inputs)})
+        return self.system.task(dataset, sections, card)
 
 
 def train_worker(config: dict) -> dict:
@@ -222,7 +221,7 @@ def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:
         options.name,
         run_id=known.read_text() if known.exists() else None,
         params=options.options(),
-        tags={"git_commit": git_commit(), "dataset": dataset.card.fingerprint, "task": options.task},
+        tags={"git_commit": git_commit(), "dataset": dataset.card.fingerprint, "task": options.tag},
         outbox=options.folder / OUTBOX,
         on_start=lambda run_id: write_files(options.folder, {known.name: run_id.encode()}),
     )
@@ -234,8 +233,8 @@ def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:
 def hand_over(options: TrainCommand, tracker: Tracker, finished: Path) -> None:
     """Gives the finished model to MLflow. If that is away, the outbox stays, and the same command tries it again."""
     tracker.artifact(finished, "checkpoint")
-    registers = options.task == "ms2sl" and options.candidate
-    registered = not registers or tracker.register(finished, NAME, CANDIDATE) is not None
+    registers = options.system.output == "poses" and options.candidate
+    registered = not registers or tracker.register(finished, options.task, CANDIDATE) is not None
     if not registered:
         print(f"MLflow has no version of {finished} yet, because it did not answer or refused it: the same command registers it")
     if tracker.finish("FINISHED") and registered:

@@ -34,8 +34,9 @@ from ms2sl.evaluation.objective import usual_score
 from ms2sl.io.storage import StoragePath
 from ms2sl.sweep.trial_store import TrialStore
 from ms2sl.systems import back_translation
+from ms2sl.systems.registry import read_producer_card
 from ms2sl.tracking.tracker import Tracker
-from ms2sl.training.checkpoint import check_skeleton, read_card
+from ms2sl.training.checkpoint import check_skeleton
 from tune_spaces import Space
 
 ENVIRONMENT = {
@@ -50,8 +51,10 @@ def run(options: TuneCommand) -> None:
     space, former = open_space(options.space)
     for name, today in former.items():
         print(f"space '{space.name}': {hint(name, today)}", file=sys.stderr)
-    options = options.model_copy(update={"data": StoragePath(options.data).uri}).settled(space)
+    options = options.model_copy(update={"data": StoragePath(options.data).uri, "runs": options.runs.absolute()})
     options = with_folders(options, "reader", "trained", within=options.runs, runs=options.runs)
+    task = read_producer_card(options.trained).kind if options.trained else options.task
+    options = options.model_copy(update={"task": task}).settled(space)
     dataset = Dataset(options.data)
     check(options, dataset)
     options = options.model_copy(update={"score": options.score or usual_score(back_translation.load(options.reader))})
@@ -99,7 +102,7 @@ def check(options: TuneCommand, dataset: Dataset) -> None:
     """Raises InputError for what would fail in every trial."""
     check_reader(options.reader, dataset)
     if options.trained:
-        check_skeleton(read_card(options.trained, "ms2sl"), dataset.skeleton, options.trained)
+        check_skeleton(read_producer_card(options.trained), dataset.skeleton, options.trained)
     else:
         EpochPlan(dataset.shards("train"), options.training.batch_size, options.training.seed, 0, options.workers_per_trial)
     dataset.shards(dataset.validation)

@@ -7,7 +7,7 @@ model.predict(["hello"], params={"steps": 20, "seed": 1})
 import functools
 import importlib.metadata
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +22,21 @@ from ms2sl.errors import InputError
 from ms2sl.io.tables import as_text
 from ms2sl.training.checkpoint import publish
 
-PARAMS = {"steps": 8, "guidance": 1.0, "sampler": "ddim", "seed": 0}  # of ``predict``, with their defaults
+SEED = "seed"  # a parameter of every model of ours
 REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "transformers", "safetensors", "pydantic", "pydantic-settings")
 REQUIREMENTS += ("PyYAML", "av", "soundfile", "soxr", "pose-format", "cachetools")  # of the package, as far as it produces poses; no Ray
 
 
 class SignModel(mlflow.pyfunc.PythonModel):
-    """MS2SL behind MLflow's interface for models."""
+    """A model that signs, of whichever system, behind MLflow's interface for models."""
 
     def load_context(self, context: Any) -> None:
+        from ms2sl.systems.registry import load_producer, read_producer_card, system
+
         _refuse_unknown_params()
-        self.checkpoint = Path(context.artifacts["checkpoint"])
-        self.settings = None
-        self.producer(PARAMS["steps"], PARAMS["guidance"], PARAMS["sampler"])
-
-    def producer(self, steps: int, guidance: float, sampler: str) -> Any:
-        """The producer with these settings; the latest one is kept."""
-        from ms2sl.systems.ms2sl.producer import MS2SLProducer
-
-        if self.settings != (steps, guidance, sampler):
-            self.loaded = MS2SLProducer.load(self.checkpoint, steps=steps, guidance=guidance, sampler=sampler)
-            self.settings = (steps, guidance, sampler)
-        return self.loaded
+        checkpoint = Path(context.artifacts["checkpoint"])
+        self.system = system(read_producer_card(checkpoint).kind)
+        self.producer = load_producer(checkpoint)
 
     # With the hint list[str], MLflow would take the first column of any table for the texts.
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None):
@@ -51,13 +44,16 @@ class SignModel(mlflow.pyfunc.PythonModel):
 
         Returns a dict for each: ``text``, ``fps``, ``n_frames``, ``joints`` (frames, joints, dims) and ``confidence`` (frames, joints).
 
-        params: ``steps`` of the ``sampler``, strength of the ``guidance``, and the ``seed``: the same seed gives the same poses.
+        params: the options of the system (``steps``, ``guidance`` and ``sampler`` of MS2SL), and the ``seed``: the same seed gives the same
+        poses.
         Raises InputError for a table without the column, what is no text, a text that the model cannot sign, and other parameters.
         """
-        check_params(params or {})
-        chosen, texts = PARAMS | (params or {}), texts_of(model_input)
+        known = params_of(self.system)
+        check_params(params or {}, known)
+        chosen, texts = known | (params or {}), texts_of(model_input)
         utterances = [Utterance(str(number), text=text) for number, text in enumerate(texts)]
-        produced = self.producer(chosen["steps"], chosen["guidance"], chosen["sampler"]).produce(utterances, seed=chosen["seed"])
+        seed = chosen.pop(SEED)
+        produced = self.producer.produce(utterances, self.system.options(chosen), seed=seed)
         return [
             {"text": text, "fps": poses.fps, "n_frames": poses.n_frames, "joints": poses.joints, "confidence": poses.confidence}
             for text, poses in zip(texts, produced, strict=True)
@@ -78,10 +74,15 @@ def texts_of(given: Any) -> list[str]:
     return [as_text(value, f"row {number}") or "" for number, value in enumerate(values, start=1)]
 
 
-def check_params(params: Mapping[str, Any]) -> None:
+def params_of(system: Any) -> dict[str, Any]:
+    """The parameters of ``predict`` with their defaults: the options of a call of the system, and the seed."""
+    return system.Options().model_dump() | {SEED: 0}
+
+
+def check_params(params: Mapping[str, Any], known: Collection[str]) -> None:
     """Raises InputError for a parameter of ``predict`` that it does not have."""
-    if unknown := params.keys() - PARAMS.keys():
-        raise InputError(f"there is no parameter {', '.join(sorted(map(str, unknown)))}; there are: {', '.join(PARAMS)}")
+    if unknown := params.keys() - set(known):
+        raise InputError(f"there is no parameter {', '.join(sorted(map(str, unknown)))}; there are: {', '.join(known)}")
 
 
 def _refuse_unknown_params() -> None:
@@ -92,8 +93,9 @@ def _refuse_unknown_params() -> None:
 
     @functools.wraps(enforce)
     def enforce_all(params: Any, schema: ParamSchema | None) -> Any:
-        if schema is not None and {param.name for param in schema.params} == PARAMS.keys() and isinstance(params, dict):
-            check_params(params)
+        known = [param.name for param in schema.params] if schema is not None else []
+        if SEED in known and isinstance(params, dict):
+            check_params(params, known)
         return enforce(params, schema)
 
     enforce_all.checks_params_of_signs = True
@@ -107,8 +109,12 @@ def save(checkpoint: Path, folder: Path, **identity: str) -> None:
     """
     package = Path(__file__).parent
     model = Model(**identity)
-    types = {int: DataType.long, float: DataType.double, str: DataType.string}
-    params = ParamSchema([ParamSpec(name, types[type(value)], value) for name, value in PARAMS.items()])
+    from ms2sl.systems.registry import distribution, read_producer_card, system
+
+    kind = read_producer_card(checkpoint).kind
+    types = {int: DataType.long, float: DataType.double, str: DataType.string, bool: DataType.boolean}
+    params = ParamSchema([ParamSpec(name, types[type(value)], value) for name, value in params_of(system(kind)).items()])
+    required = [*REQUIREMENTS, *filter(None, [distribution(kind)])]
     signature = ModelSignature(inputs=Schema([ColSpec(DataType.string)]), params=params)
     signature._is_signature_from_type_hint = True  # so that MLflow hands on what it is given: ``texts_of`` knows better what is a text
     with tempfile.TemporaryDirectory() as temporary:
@@ -119,7 +125,7 @@ def save(checkpoint: Path, folder: Path, **identity: str) -> None:
             python_model=str(package / "mlflow_model.py"),
             artifacts={"checkpoint": str(weights)},
             code_paths=[str(package)],
-            pip_requirements=[f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in REQUIREMENTS],
+            pip_requirements=[f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in required],
             signature=signature,
             mlflow_model=model,
         )

@@ -11,10 +11,11 @@ from typing import Any
 
 from ms2sl.errors import InputError
 from ms2sl.io.uri import REGISTERED, is_registered, model_parts, public
+from ms2sl.systems.registry import read_producer_card
 from ms2sl.tracking.mlflow_server import absolute_uri, connect, sqlite_file
-from ms2sl.training.checkpoint import CONFIG, WEIGHTS, fingerprint, publish, read_card
+from ms2sl.training.checkpoint import CONFIG, WEIGHTS, fingerprint, publish
 
-NAME, CHAMPION, CANDIDATE = "ms2sl", "champion", "candidate"  # the registered model; aliases: what is served, what was trained last
+CHAMPION, CANDIDATE = "champion", "candidate"  # aliases of a registered model: what is served, what was trained last
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def resolve_model(model: str, tracking: str | None = None) -> ResolvedModel:
     """
     if not is_registered(model):
         folder = Path(model).absolute()
-        read_card(folder, "ms2sl")
+        read_producer_card(folder)
         return ResolvedModel(str(folder), fingerprint(folder))
     uri, found = _look_up(model, tracking)
     return ResolvedModel(f"{REGISTERED}{found.name}/{found.version}", f"{found.name}/{found.version}", uri)

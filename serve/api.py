@@ -18,6 +18,7 @@ from fastapi_offline import FastAPIOffline
 
 from ms2sl import __version__
 from ms2sl.data.resampling import joined
+from ms2sl.systems.registry import system
 from serve import problems
 from serve.formats import DRAWN, FORMATS, head, model_description, negotiate_media_type, rounded
 from serve.middleware import DOCS, Answers, log_fault
@@ -52,7 +53,7 @@ def make(service: "Frontend") -> FastAPI:
             raise Problem(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
 
     async def asked(request: Request) -> SignRequest:
-        return await read(request, settings.limits, settings.sampling)
+        return await read(request, settings.limits)
 
     protected = [Depends(authorised)]
 
@@ -132,9 +133,13 @@ def make(service: "Frontend") -> FastAPI:
     async def model() -> dict[str, Any]:
         """Version, skeleton, languages and training data of the model; the limits of requests, and the formats of answers."""
         served = await service.served()
-        limits, sampling = settings.limits.model_dump(), settings.sampling.model_dump()
+        sampling = system(served.card.kind).options(settings.sampling.of(system(served.card.kind))).model_dump()
         more = {"failure": served.failure} if served.failure else {}
-        return model_description(served.card, served.version) | {"sampling": sampling, "limits": limits, "formats": list(FORMATS)} | more
+        return (
+            model_description(served.card, served.version)
+            | {"sampling": sampling, "limits": settings.limits.model_dump(), "formats": list(FORMATS)}
+            | more
+        )
 
     @api.get("/v1/health", summary="Whether it can sign", responses={503: REFUSED[503]})
     async def health() -> dict[str, str]:

@@ -76,7 +76,7 @@ class Frontend:
     async def sign(self, ask: SignRequest) -> AsyncIterator[tuple[Served, Poses]]:
         """The frames as they are finished, and the model that makes them. Raises Problem."""
         first = True
-        async for served, poses in sign(ask, self.served, self.samplers):
+        async for served, poses in sign(ask, self.served, self.samplers, self.service.sampling):
             if first:
                 self.first_frame.observe(time.perf_counter() - ask.came)
                 first = False

@@ -1,4 +1,4 @@
-"""An utterance of any length, signed by the samplers window by window."""
+"""An utterance of any length, signed by the samplers step by step."""
 
 import asyncio
 import logging
@@ -13,14 +13,15 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from ms2sl.data.resampling import Resampler
-from ms2sl.data.types import Poses, Utterance
+from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
-from ms2sl.inference.sampling_config import Sampling
-from ms2sl.inference.sliding_window import ASKED, Window, WindowedGenerator
+from ms2sl.inference.producer import Session, StepReply, StepRequest
+from ms2sl.systems.registry import system
 from serve.batcher import Abandoned, Batcher
-from serve.model_replica import FirstWindowRequest, FirstWindowResponse, InternalError, Refusal, Replaced, Served
+from serve.model_replica import InternalError, Refusal, Replaced, Served
 from serve.problems import Problem, unknown
 from serve.request_parsing import SignRequest
+from serve.settings import CallOptions
 
 log = logging.getLogger("ray.serve")
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds
@@ -47,15 +48,14 @@ class SamplerPool:
     async def served(self) -> Served:
         return await retry_on_actor_death(self.handle.served.remote)
 
-    async def open(self, version: str, sampling: Sampling, opening: FirstWindowRequest) -> FirstWindowResponse:
-        """Raises Replaced if the sampler that was asked does not have the version, and Problem."""
-        return unwrap_reply(await self.batches(("open", version, sampling), 0, opening))
+    async def step(self, version: str, request: StepRequest, waits: bool = True) -> StepReply:
+        """The reply to a step of a session. Raises Problem; and Replaced if the sampler that was asked does not have the version, unless
+        it waits for one that has."""
 
-    async def measure(self, version: str, pieces: Sequence[Utterance]) -> list[float]:
-        return unwrap_reply(await self._of_some(lambda: self.batches(("measure", version), 0, pieces)))
+        def ask() -> Awaitable:
+            return self.batches((version, request.key), request.size, request)
 
-    async def sample(self, version: str, sampling: Sampling, window: Window) -> Poses:
-        return unwrap_reply(await self._of_some(lambda: self.batches(("sample", version, sampling), window.frames, window)))
+        return unwrap_reply(await (self._of_some(ask) if waits else ask()))
 
     async def _of_some(self, ask: Callable[[], Awaitable]) -> Any:
         """The answer of some sampler that has the version; one that has started since it was replaced does not."""
@@ -66,62 +66,53 @@ class SamplerPool:
                 await asyncio.sleep(pause)
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the model was replaced meanwhile: try again", {"Retry-After": "1"})
 
-    async def _call(self, key: tuple, items: Sequence) -> list:
-        method, *arguments = key
+    async def _call(self, key: tuple, requests: Sequence[StepRequest]) -> list:
+        version, _ = key
         try:
-            return await retry_on_actor_death(lambda: getattr(self.handle, method).remote(*arguments, items))
+            return await retry_on_actor_death(lambda: self.handle.step.remote(version, requests))
         except RayTaskError as error:
             raise error.cause from None
 
 
-async def sign(ask: SignRequest, serving: Callable[[], Awaitable[Served]], samplers: SamplerPool) -> AsyncIterator[tuple[Served, Poses]]:
+async def sign(
+    ask: SignRequest, serving: Callable[[], Awaitable[Served]], samplers: SamplerPool, defaults: CallOptions
+) -> AsyncIterator[tuple[Served, Poses]]:
     """The frames of an utterance, at the fps that is asked for, as they are finished, and the model that makes them all.
 
-    serving: tells the model that is served; asked again where a sampler does not have it. Raises Problem.
+    serving: tells the model that is served; asked again where a sampler does not have it. defaults: of options that are not asked for.
+    Raises Problem.
     """
-    sampling = ask.sampling
     try:
-        served, signing, opened = await begin(ask, serving, samplers)
-        resampler, version = Resampler(ask.fps or served.card.fps), served.version
-        signing.set_lengths(opened.lengths)
-        poses = opened.poses
+        served, session, reply = await begin(ask, serving, samplers, defaults)
+        resampler = Resampler(ask.fps or served.card.fps)
         while True:
-            if poses is None:
-                while pieces := await unmeasured(signing, ask):
-                    signing.set_lengths(await samplers.measure(version, pieces))
-            window = signing.window()
-            if window is None:
+            if (poses := session.receive(reply)) is not None:
+                yield served, resampler(poses, last=session.ended)
+            if session.ended:
                 return
-            if poses is None:
-                poses = await samplers.sample(version, sampling, window)
-            yield served, resampler(signing.commit(poses), last=signing.ended)
-            poses = None
+            reply = await samplers.step(served.version, await next_request(session, ask))
     except InputError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
 
 
 async def begin(
-    ask: SignRequest, serving: Callable[[], Awaitable[Served]], samplers: SamplerPool
-) -> tuple[Served, WindowedGenerator, FirstWindowResponse]:
-    """By a model that some sampler serves: while they go over to another, not all of them have the newest one."""
+    ask: SignRequest, serving: Callable[[], Awaitable[Served]], samplers: SamplerPool, defaults: CallOptions
+) -> tuple[Served, Session, StepReply]:
+    """The first step, by a model that some sampler serves: while they go over to another, not all of them have the newest one."""
     for pause in PAUSES:
         served = await serving()
-        signing = WindowedGenerator.of(ask.utterance, served.card, ask.seed)
-        pieces = await unmeasured(signing, ask)
+        known = system(served.card.kind)
+        session = known.start(served.card, ask.utterance, ask.call_options(known, defaults), ask.seed)
         try:
-            return (
-                served,
-                signing,
-                await samplers.open(served.version, ask.sampling, FirstWindowRequest(pieces, len(pieces) < ASKED, ask.seed)),
-            )
+            return served, session, await samplers.step(served.version, await next_request(session, ask), waits=False)
         except Replaced:
             await asyncio.sleep(pause)
     raise restarting()
 
 
-async def unmeasured(signing: WindowedGenerator, ask: SignRequest) -> Sequence[Utterance]:
+async def next_request(session: Session, ask: SignRequest) -> StepRequest:
     """Of a recording in a thread, since it may be long."""
-    return signing.pending_lengths() if ask.utterance.speech is None else await asyncio.to_thread(signing.pending_lengths)
+    return session.request() if ask.utterance.speech is None else await asyncio.to_thread(session.request)
 
 
 def unwrap_reply(reply: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -14,12 +14,13 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from ms2sl.audio.speech import SAMPLE_RATE, Speech
+from ms2sl.config import Config
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
-from ms2sl.inference.sampling_config import Sampling
-from ms2sl.nn.diffusion import SamplerName
+from ms2sl.systems.options import with_call_options
+from ms2sl.systems.registry import System
 from serve.problems import Problem
-from serve.settings import Limits
+from serve.settings import CallOptions, Limits
 
 JSON, FORM = "application/json", "multipart/form-data"
 LONGEST_CHARACTER = 12  # bytes: two escapes of JSON
@@ -28,14 +29,12 @@ DECODERS = ThreadPoolExecutor(2, thread_name_prefix="decoders")  # recordings at
 SILENT = 15.0  # seconds without a byte after which a sender is given up
 
 
+@with_call_options
 class Options(BaseModel):
     """How to sign."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int | None = Field(None, ge=1, description="sampling steps; more are finer and slower")
-    guidance: float | None = Field(None, ge=0, description="how strongly to follow what is said; 1 is plain")
-    sampler: SamplerName | None = Field(None, description="ddim or dpm++")
     seed: int = Field(0, ge=-(2**63), lt=2**63, description="the same seed gives the same signing")
     duration: float | None = Field(None, gt=0, description="seconds of signing; by default the model decides")
     fps: float | None = Field(None, ge=1, description="frames a second; by default those of the model")
@@ -58,13 +57,18 @@ AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 @dataclass(frozen=True, slots=True)
 class SignRequest:
-    """What is to be signed, and how. fps: that are asked for, if any are; came: when the request did, by ``time.perf_counter``."""
+    """What is to be signed, and how. options: of the call, as they are asked for; fps: that are asked for, if any are; came: when the
+    request did, by ``time.perf_counter``."""
 
     utterance: Utterance
-    sampling: Sampling
+    options: Mapping[str, Any]
     seed: int
     fps: float | None
     came: float = 0.0
+
+    def call_options(self, system: System, defaults: CallOptions) -> Config:
+        """Options of the system, as they are asked for, else as the operator says. Raises InputError for one that it does not have."""
+        return system.options({**defaults.of(system), **self.options})
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -72,27 +76,27 @@ class SignRequest:
         return self.utterance.speech.remarks if self.utterance.speech else ()
 
 
-async def read(request: Request, limits: Limits, defaults: Sampling) -> SignRequest:
+async def read(request: Request, limits: Limits) -> SignRequest:
     """Raises Problem for a request that is too large, of an unknown type, malformed, or beyond the limits."""
     came = time.perf_counter()
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == JSON:
-        return replace(await _read_text(request, limits, defaults), came=came)
+        return replace(await _read_text(request, limits), came=came)
     if kind == FORM:
-        return replace(await _read_speech(request, limits, defaults), came=came)
+        return replace(await _read_speech(request, limits), came=came)
     raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send a text as {JSON}, or a recording as the file 'speech' of a {FORM}")
 
 
-async def _read_text(request: Request, limits: Limits, defaults: Sampling) -> SignRequest:
+async def _read_text(request: Request, limits: Limits) -> SignRequest:
     most = limits.text_characters * LONGEST_CHARACTER + OTHER_OPTIONS
     body = b"".join([part async for part in _body(request, most, f"a text has at most {limits.text_characters} characters")])
     asked = _valid(lambda: TextRequest.model_validate_json(body, strict=True), limits)
     if len(asked.text) > limits.text_characters:
         raise _beyond("text", f"{limits.text_characters} characters; send it in parts")
-    return _ask(asked, defaults, text=asked.text)
+    return _ask(asked, text=asked.text)
 
 
-async def _read_speech(request: Request, limits: Limits, defaults: Sampling) -> SignRequest:
+async def _read_speech(request: Request, limits: Limits) -> SignRequest:
     advice = f"a recording has at most {limits.upload_bytes} bytes: cut it, or send it as mp3, ogg or flac"
     parser = MultiPartParser(request.headers, _body(request, limits.upload_bytes + OTHER_OPTIONS, advice), max_files=1, max_fields=10)
     try:
@@ -110,7 +114,7 @@ async def _read_speech(request: Request, limits: Limits, defaults: Sampling) -> 
         speech = await asyncio.get_running_loop().run_in_executor(DECODERS, *decoding)
     except InputError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
-    return _ask(asked, defaults, speech=speech)
+    return _ask(asked, speech=speech)
 
 
 def _fields(form: FormData, limits: Limits) -> tuple[Options, UploadFile]:
@@ -144,10 +148,10 @@ async def _body(request: Request, most: int, advice: str) -> AsyncIterator[bytes
         yield part
 
 
-def _ask(asked: Options, defaults: Sampling, **said: Any) -> SignRequest:
-    chosen = {name: value for name in Sampling.model_fields if (value := getattr(asked, name)) is not None}
-    utterance = Utterance(next(iter(said)), seconds=asked.duration, **said)
-    return SignRequest(utterance, defaults.model_copy(update=chosen), asked.seed, asked.fps)
+def _ask(asked: Options, **said: Any) -> SignRequest:
+    own = {*said, "seed", "duration", "fps"}
+    options = {name: value for name, value in asked if name not in own and value is not None}
+    return SignRequest(Utterance(next(iter(said)), seconds=asked.duration, **said), options, asked.seed, asked.fps)
 
 
 def _valid(parse: Callable[[], AnyOptions], limits: Limits) -> AnyOptions:
@@ -156,7 +160,7 @@ def _valid(parse: Callable[[], AnyOptions], limits: Limits) -> AnyOptions:
     except ValidationError as error:
         problems = map(_complaint, error.errors())
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(problems)) from None
-    for name in ("steps", "guidance", "duration", "fps"):
+    for name in (name for name in type(limits).model_fields if name in asked.model_fields_set):
         value, most = getattr(asked, name), getattr(limits, name)
         if value is not None and value > most:
             raise _beyond(name, f"{most:g}")

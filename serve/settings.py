@@ -1,36 +1,47 @@
 """What an operator can choose. Limits stand between the service and whoever sends it something."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
 
 from ms2sl.config import Config, explain
 from ms2sl.deprecated_names import hint, rename_deprecated
 from ms2sl.errors import InputError
-from ms2sl.inference.sampling_config import Sampling
 from ms2sl.inference.sliding_window import LONGEST_SECONDS
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import read_lines
 from ms2sl.io.uri import LocalPath, PathOrModelUri, Uri
 from ms2sl.precision import Precision
+from ms2sl.systems.options import limits, with_call_options
+from ms2sl.systems.registry import System
 
 
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-class Limits(Config):
+class _Limits(Config):
     """What one request may ask for."""
 
     text_characters: int = Field(5000, gt=0, description="characters of a text")
     upload_bytes: int = Field(25 * 2**20, gt=0, description="bytes of a recording, with the form around it")
     audio_seconds: float = Field(600, gt=0, description="seconds that a recording may unpack to")
-    steps: int = Field(50, gt=0, le=1000, description="sampling steps")
-    guidance: float = Field(10, ge=0, description="guidance")
     duration: float = Field(600, gt=0, le=LONGEST_SECONDS, description="seconds of signing that may be asked for")
     fps: float = Field(60, ge=1, description="frames a second that may be asked for")
     rendered_frames: int = Field(1500, gt=0, description="frames of a GIF or MP4")
+
+
+Limits = create_model("Limits", __base__=_Limits, __module__=__name__, __doc__=_Limits.__doc__, **limits())
+
+
+@with_call_options
+class CallOptions(Config):
+    """Options of calls, of whichever system is served; what is not given is the system's default."""
+
+    def of(self, system: System) -> dict[str, Any]:
+        """Those that the system has."""
+        return {name: value for name, value in self if value is not None and name in system.Options.model_fields}
 
 
 class Service(Config):
@@ -38,7 +49,7 @@ class Service(Config):
 
     model: PathOrModelUri | None = Field(None, description="a checkpoint folder, models:/name@alias or models:/name/version")
     tracking: Uri | None = Field(None, description="MLflow's URI, for models:/…; by default MLFLOW_TRACKING_URI, or else runs/mlflow.db")
-    sampling: Sampling = Field(Sampling(), description="of requests that do not say")
+    sampling: CallOptions = Field(CallOptions(), description="of requests that do not say")
     limits: Limits = Limits()
     keys: LocalPath | None = Field(None, description="file of API keys, one a line; without it everybody may ask")
     origins: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
@@ -57,8 +68,8 @@ class Service(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Service":
-        for name in ("steps", "guidance"):
-            if getattr(self.sampling, name) > getattr(self.limits, name):
+        for name in limits():
+            if (getattr(self.sampling, name) or 0) > getattr(self.limits, name):
                 raise ValueError(f"sampling.{name} is beyond limits.{name}")
         if self.most_samplers is not None and self.most_samplers < self.samplers:
             raise ValueError("most_samplers is below samplers")

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from jobs.train import TrainCommand, run
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Utterance
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems import back_translation
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
@@ -71,7 +72,8 @@ def test_plain_pyarrow_reads_the_shards(golden, expected):
 
 
 def test_the_model_gives_the_same_poses(golden, expected, clips):
-    producer = MS2SLProducer.load(golden / CHECKPOINT, **expected["sampling"])
+    sampling = dict(expected["sampling"])
+    producer = MS2SLProducer.load(golden / CHECKPOINT, precision=sampling.pop("precision"), options=Sampling(**sampling))
     speech = next(clip.speech for clip in clips if clip.split == "dev")
     asked = {
         "text": Utterance("text", text="one two", seconds=1.0),

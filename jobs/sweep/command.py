@@ -8,31 +8,37 @@ from pydantic import Field, ValidationError
 
 from jobs.cli import Command
 from jobs.train import TrainCommand
-from ms2sl.config import changeable, explain, flatten
-from ms2sl.data.modality_masking import MaskConfig
-from ms2sl.deprecated_names import formerly, rename_deprecated
+from ms2sl.config import Config, changeable, explain, flatten
+from ms2sl.deprecated_names import rename_deprecated
 from ms2sl.errors import InputError
 from ms2sl.evaluation.objective import LATENCY, QUALITY, ScoreName
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig
-from ms2sl.inference.sampling_config import Sampling
 from ms2sl.io.file_names import Name
 from ms2sl.io.uri import LocalPath, PathOrModelUri, PathOrName, PathOrUri, Uri
-from ms2sl.systems.ms2sl.losses import LossWeights
-from ms2sl.systems.ms2sl.model import ModelConfig
+from ms2sl.systems.options import chosen, with_call_options, with_sections
+from ms2sl.systems.registry import producing, system
 from ms2sl.training.loop import TrainingConfig
 from tune_spaces import Space, load_space, nested, parse
 
-RECIPE = ("model", "losses", "mask", "training", "sampling")  # what a space can vary
 FIXED = ("training.steps", "training.log_every", "training.validate_every", "training.checkpoint_every")  # the same for all trials
-PERTURBED = ("losses.", "training.learning_rate", "training.weight_decay", "training.clip_norm")  # what may change in mid-training
+PERTURBED = ("training.learning_rate", "training.weight_decay", "training.clip_norm")  # what may change in mid-training, with losses
+USUAL = "ms2sl"  # system
+ProducingSystem = Literal[tuple(each.kind for each in producing())]
 METRICS = {"quality": QUALITY, "latency": LATENCY}
 
 
+@with_call_options
+class CallOptions(Config):
+    """Options of calls, of whichever system; what is not given is the system's default."""
+
+
+@with_sections
 class TuneCommand(Command):
     """Searches a space of settings for the best quality, or for the best quality at each latency."""
 
     data: PathOrUri = Field("data/fingerspelling", description="folder of a prepared dataset, local or a URI")
     space: PathOrName = Field("loss_weights", description="module of tune_spaces, or the path of a module or YAML file of your own")
+    task: ProducingSystem = Field(USUAL, description="the system to train in trials; with --trained it is that of the model")
     name: Name = Field("sweep", description="name of the sweep; the same name goes on with it")
     runs: LocalPath = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
     fresh: bool = Field(False, description="forget an earlier sweep of this name")
@@ -58,11 +64,8 @@ class TuneCommand(Command):
     trained: PathOrModelUri | None = Field(
         None, description="folder of a trained model, or models:/name@alias of MLflow, for a space of sampling alone"
     )
-    model: ModelConfig = ModelConfig()
-    losses: LossWeights = LossWeights()
-    mask: MaskConfig = Field(MaskConfig(), json_schema_extra=formerly("hide"))
     training: TrainingConfig = TrainingConfig()
-    sampling: Sampling = Sampling()
+    sampling: CallOptions = CallOptions()
     cpus_per_trial: int = Field(1, gt=0, description="CPU threads of a trial, or of each of its workers")
     gpus_per_trial: float = Field(
         0, ge=0, le=1, description="share of a GPU for a trial, without which it runs on CPUs; of several workers each has one whole"
@@ -76,7 +79,8 @@ class TuneCommand(Command):
     experiment: str = Field("ms2sl-sweeps", description="MLflow experiment")
 
     @property
-    def task(self) -> str:
+    def tag(self) -> str:
+        """Of its run in MLflow."""
         return "tune"
 
     @property
@@ -88,7 +92,9 @@ class TuneCommand(Command):
         """What decides what is tried and how it is judged: a sweep can go on only with the same, but for what is ``changeable``."""
         decisive = {"search", "scheduler", "objectives", "judgements", "reader", "score", "clips", "trained", "seed", "workers_per_trial"}
         decisive |= {"cpus_per_trial", "gpus_per_trial"} if "latency" in self.objectives else set()
-        return self.model_dump(mode="json", include={*RECIPE, *decisive}) | {"space": open_space(self.space)[0].content}
+        decisive |= {"task"} if self.task != USUAL else set()
+        chosen = {"sampling": self.call_options.model_dump(mode="json"), "space": open_space(self.space)[0].content}
+        return self.model_dump(mode="json", include={*self.parts, *decisive}) | chosen
 
     @classmethod
     def under_current_names(cls, recorded: dict) -> dict:
@@ -110,9 +116,19 @@ class TuneCommand(Command):
         return self.trained is None
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """Of a recipe: what a space can vary."""
+        return (*system(self.task).sections, "training", "sampling")
+
+    @property
+    def call_options(self) -> Config:
+        """How the samples are made by which a trial is judged."""
+        return chosen(system(self.task), self.sampling)
+
+    @property
     def variable(self) -> dict[str, Any]:
         """Every setting that a space can vary, by its dotted name."""
-        return dict(flatten(self.model_dump(include=set(RECIPE))))
+        return dict(flatten(self.model_dump(include=set(self.parts)) | {"sampling": self.call_options.model_dump()}))
 
     @property
     def device(self) -> str:
@@ -120,7 +136,7 @@ class TuneCommand(Command):
 
     @property
     def judging(self) -> SampleMetricsConfig:
-        return SampleMetricsConfig(reader=self.reader, score=self.score, clips=self.clips, sampling=self.sampling)
+        return SampleMetricsConfig(reader=self.reader, score=self.score, clips=self.clips, sampling=self.call_options)
 
     @property
     def steps(self) -> int:
@@ -144,13 +160,14 @@ class TuneCommand(Command):
             "runs": self.runs.absolute(),
         }
         options = self.model_copy(update=decided)
+        options = options.model_copy(update={"sampling": CallOptions(**options.call_options.model_dump())})
         options._check(space)
         return options
 
     def _check(self, space: Space) -> None:
         parts = space.parts
-        if unknown := parts - set(RECIPE):
-            raise InputError(f"space '{space.name}': unknown key '{min(unknown)}'; a space can vary: {', '.join(RECIPE)}")
+        if unknown := parts - set(self.parts):
+            raise InputError(f"space '{space.name}': unknown key '{min(unknown)}'; a space can vary: {', '.join(self.parts)}")
         for recipe in space.extremes():
             if fixed := set(dict(flatten(recipe))) & set(FIXED):
                 raise InputError(f"space '{space.name}': {min(fixed)} must be the same for all trials, or they could not be compared")
@@ -173,7 +190,8 @@ class TuneCommand(Command):
             self._check_pbt(space)
 
     def _check_pbt(self, space: Space) -> None:
-        stuck = [name for name in space.leaves if not name.startswith(PERTURBED)]
+        losses = tuple(f"{name}." for name in system(self.task).training if name == "losses")
+        stuck = [name for name in space.leaves if not name.startswith(PERTURBED + losses)]
         if stuck or space.variants:
             what = ", ".join(stuck or ["variants"])
             raise InputError(f"--scheduler pbt changes settings in mid-training: it can vary losses and the learning rate, but not {what}")
@@ -185,6 +203,7 @@ class TuneCommand(Command):
     def with_recipe(self, recipe: Mapping[str, Any], where: str = "") -> "TuneCommand":
         """The options of a trial that drew this. Raises InputError if they are none."""
         merged = self.model_dump()
+        recipe, _ = rename_deprecated(recipe, type(self))
         for key, values in recipe.items():
             merged[key] = {**merged[key], **values} if isinstance(values, Mapping) else values
         try:
@@ -206,9 +225,8 @@ class TuneCommand(Command):
         every = dict.fromkeys(("validate_every", "checkpoint_every", "log_every"), self.interval)
         return TrainCommand(
             data=self.data,
-            model=self.model,
-            losses=self.losses,
-            mask=self.mask,
+            task=self.task,
+            **{name: getattr(self, name) for name in system(self.task).sections},
             training=self.training.model_copy(update=every),
             workers=self.workers_per_trial,
             gpu=self.gpus_per_trial > 0,

@@ -44,7 +44,9 @@ class HoldoutEvaluator:
     def results(self, trial: Trial) -> list[Result]:
         if key(trial.recipe) not in self._judged:
             folder = self.options.trained or Path(trial.checkpoint)
-            self._judged[key(trial.recipe)] = self.quality.results(folder, self.options.with_recipe(trial.recipe).sampling, range(AGAIN))
+            self._judged[key(trial.recipe)] = self.quality.results(
+                folder, self.options.with_recipe(trial.recipe).call_options, range(AGAIN)
+            )
         return self._judged[key(trial.recipe)]
 
     def verdict(self, best: Trial, own: Trial | None) -> str:
@@ -72,7 +74,7 @@ class HoldoutEvaluator:
                 (f"{r.value(score):.{digits(score)}f}", interval(r.scores[score], digits(score)), f"{r.value('amplitude'):.2f}")
                 for r in self.results(trial)
             ]
-            sampling, folder = self.options.with_recipe(trial.recipe).sampling, self.options.trained or Path(trial.checkpoint)
+            sampling, folder = self.options.with_recipe(trial.recipe).call_options, self.options.trained or Path(trial.checkpoint)
             milliseconds = 1000 * self.quality.latency(folder, sampling)
             values = (shown(trial.drawn.get(name, "")) for name in names)
             rows.append((trial.label, *values, *(cell for some in cells for cell in some), f"{milliseconds:.0f}"))

@@ -143,6 +143,6 @@ def keep(options: TuneCommand, best: Trial, tracker: Tracker) -> None:
         version = None
     if version is None and best.outcome == "finished":
         sweep = {"sweep": options.name, "sweep_run_id": tracker.run_id or "", "trial": str(best.number)}
-        version = Tracker(tracker.uri, best.run_id).register(folder, "ms2sl", options.alias, sweep)
+        version = Tracker(tracker.uri, best.run_id).register(folder, options.task, options.alias, sweep)
     write_files(options.folder, {known.name: json.dumps(now | {"version": version}).encode()})
     print(f"best model: {folder}" + (f"; models:/ms2sl@{options.alias} is version {version}" if version else ""))

@@ -83,7 +83,7 @@ def train_judged(options: TuneCommand, recipe: Mapping, reporter: Reporter) -> N
     """The training of a trial in this process, whoever is told of it. Raises Diverged."""
     chosen, dataset = options.with_recipe(recipe), Dataset(options.data)
     command = chosen.training_command()
-    task = TaskWithSampleMetrics(command.make_task(dataset, git_commit()), quality(options), chosen.sampling)
+    task = TaskWithSampleMetrics(command.make_task(dataset, git_commit()), quality(options), chosen.call_options)
     plan = EpochPlan(dataset.shards("train"), command.training.batch_size, command.training.seed)
     train(task, lambda step: local_batches(plan, task.collate, step), command.training, reporter)
 
@@ -113,7 +113,7 @@ def release_memory() -> None:
 
 def sample(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:
     torch.set_num_threads(options.cpus_per_trial)
-    tune.report(quality(options).metrics(options.trained, options.with_recipe(config["recipe"]).sampling) | {"step": 1})
+    tune.report(quality(options).metrics(options.trained, options.with_recipe(config["recipe"]).call_options) | {"step": 1})
 
 
 def quality(options: TuneCommand) -> Quality:

@@ -5,7 +5,7 @@ shards and slices of the two at its borders. It joins rows into pools, sorts eac
 are then shuffled. No row is copied on the way: a batch is made of slices of the Arrow tables that were read.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +22,6 @@ from ms2sl.io.storage import StoragePath
 if TYPE_CHECKING:  # who only reads shards needs no torch
     from ms2sl.data.collate import Batch, Collate
 
-COLUMNS = ["id", "text", "n_frames", "poses", "confidence", "n_text", "text_features", "n_speech", "speech_features"]
 POOL_BATCHES = 32
 POOL_BYTES = 512 * 2**20  # a pool is held in memory
 
@@ -35,9 +34,9 @@ class Rows(NamedTuple):
     start: int
     stop: int
 
-    def read(self) -> pa.Table:
+    def read(self, columns: Sequence[str]) -> pa.Table:
         """Raises InputError if the shard is missing, damaged, or has another number of rows."""
-        table = read_shard(self.shard, COLUMNS)
+        table = read_shard(self.shard, list(columns))
         if len(table) != self.clips:
             raise InputError(
                 f"{self.shard} has {len(table)} clips, and {self.clips} by the description of the dataset: prepare the data again"
@@ -151,7 +150,7 @@ def _sorted_batches(pool: list[pa.Table], rng: np.random.Generator) -> Iterator[
 def split_batches(dataset: Dataset, split: str, collate: "Collate", size: int, rank: int = 0, world_size: int = 1) -> Iterator["Batch"]:
     """The whole split once, in its own order; rank r gets batches r, r + world_size, … of the same list."""
     index = 0
-    for table in dataset.tables(split, COLUMNS):
+    for table in dataset.tables(split, collate.columns):
         for start in range(0, len(table), size):
             if index % world_size == rank:
                 yield collate(table.slice(start, size))

@@ -1,7 +1,7 @@
-"""Clips of different lengths as one padded batch."""
+"""Clips of different lengths as one padded batch of fields: poses, text, speech and whatever else a system learns from."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -17,28 +17,92 @@ from ms2sl.features.base import Features
 FRAME_MULTIPLE, TEXT_MULTIPLE, SPEECH_MULTIPLE = 4, 4, 40
 
 
-@dataclass(slots=True)
-class Batch:
-    """A padded batch; rows that lack a modality have length 0 in it.
+@dataclass(slots=True, eq=False)
+class BatchField:
+    """One thing about each clip of a batch; rows that lack it have length 0.
 
-    poses: float32 ``(batch, frames, joints, dims)``; seen: bool ``(batch, frames, joints)``.
-    text: ids ``(batch, tokens)`` or float32 ``(batch, tokens, dim)``; speech: likewise.
-    n_frames, n_text, n_speech: int64 ``(batch,)``.
+    values ``(batch, longest, …)``: padded with zeros, to a multiple of ``multiple``. lengths: int64 ``(batch,)``.
+    mask: bool, of the shape of values or of its first axes, where they are known; None if they are wherever there is length.
     """
 
-    poses: torch.Tensor
-    seen: torch.Tensor
-    n_frames: torch.Tensor
-    text: torch.Tensor
-    n_text: torch.Tensor
-    speech: torch.Tensor
-    n_speech: torch.Tensor
+    values: torch.Tensor
+    lengths: torch.Tensor
+    mask: torch.Tensor | None = None
+    multiple: int = 1
+
+    def to(self, device: torch.device) -> "BatchField":
+        values, lengths, mask = (each if each is None else each.to(device, non_blocking=True) for each in self._tensors())
+        return BatchField(values, lengths, mask, self.multiple)
+
+    def rows(self, start: int, stop: int) -> "BatchField":
+        """Some of its rows, padded no further than the longest of them."""
+        values, lengths, mask = (each if each is None else each[start:stop] for each in self._tensors())
+        longest = padded_length(int(lengths.max()), self.multiple)
+        return BatchField(values[:, :longest], lengths, None if mask is None else mask[:, :longest], self.multiple)
+
+    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        return self.values, self.lengths, self.mask
+
+
+class Batch(Mapping[str, BatchField]):
+    """Fields of the same clips, by name. ``len`` is the number of clips.
+
+    Those that most systems want have short names: ``poses``, float32 ``(batch, frames, joints, dims)``, ``seen``, bool ``(batch, frames,
+    joints)``, and ``n_frames``; ``text`` and ``n_text``, ``speech`` and ``n_speech``: ids ``(batch, tokens)`` or float32 ``(batch, tokens,
+    dim)``, and how many.
+    """
+
+    def __init__(self, fields: Mapping[str, BatchField]):
+        self.fields = dict(fields)
+
+    def __getitem__(self, name: str) -> BatchField:
+        return self.fields[name]
+
+    def __iter__(self):
+        return iter(self.fields)
 
     def __len__(self) -> int:
-        return len(self.n_frames)
+        return len(next(iter(self.fields.values())).lengths)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    @property
+    def poses(self) -> torch.Tensor:
+        return self.fields["poses"].values
+
+    @property
+    def seen(self) -> torch.Tensor:
+        return self.fields["poses"].mask
+
+    @property
+    def n_frames(self) -> torch.Tensor:
+        return self.fields["poses"].lengths
+
+    @property
+    def text(self) -> torch.Tensor:
+        return self.fields["text"].values
+
+    @property
+    def n_text(self) -> torch.Tensor:
+        return self.fields["text"].lengths
+
+    @property
+    def speech(self) -> torch.Tensor:
+        return self.fields["speech"].values
+
+    @property
+    def n_speech(self) -> torch.Tensor:
+        return self.fields["speech"].lengths
+
+    def having(self, **fields: BatchField) -> "Batch":
+        """With further fields, or others in the place of its own."""
+        return Batch(self.fields | fields)
 
     def to(self, device: torch.device) -> "Batch":
-        return type(self)(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+        return Batch({name: field.to(device) for name, field in self.fields.items()})
 
     def split(self, max_frames: int) -> list["Batch"]:
         """Parts of neighbouring clips of at most ``max_frames`` padded frames (clips x the longest of them) each, or of a single clip."""
@@ -46,75 +110,106 @@ class Batch:
             return [self]
         starts, longest = [0], 0
         for row, frames in enumerate(self.n_frames.tolist()):
-            longest = max(longest, _padded(frames, FRAME_MULTIPLE))
+            longest = max(longest, padded_length(frames, FRAME_MULTIPLE))
             if row > starts[-1] and (row + 1 - starts[-1]) * longest > max_frames:
                 starts.append(row)
-                longest = _padded(frames, FRAME_MULTIPLE)
-        return [self._rows(start, stop) for start, stop in pairwise([*starts, len(self)])]
+                longest = padded_length(frames, FRAME_MULTIPLE)
+        return [self.rows(start, stop) for start, stop in pairwise([*starts, len(self)])]
 
-    def _rows(self, start: int, stop: int) -> "Batch":
+    def rows(self, start: int, stop: int) -> "Batch":
         """Some of its clips, padded no further than the longest of them."""
-        part = type(self)(*(getattr(self, field.name)[start:stop] for field in fields(self)))
-        n_frames, n_text, n_speech = (int(lengths.max()) for lengths in (part.n_frames, part.n_text, part.n_speech))
-        part.poses, part.seen = (values[:, : _padded(n_frames, FRAME_MULTIPLE)] for values in (part.poses, part.seen))
-        part.text = part.text[:, : _padded(n_text, TEXT_MULTIPLE)]
-        part.speech = part.speech[:, : _padded(n_speech, SPEECH_MULTIPLE)]
-        return part
+        return Batch({name: field.rows(start, stop) for name, field in self.fields.items()})
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """How a field is made. columns: of a shard, that it is made from; make: of a table with these columns (``ms2sl.data.shards``)."""
+
+    name: str
+    columns: tuple[str, ...]
+    make: Callable[[pa.Table, "Collate"], BatchField]
 
 
 class Collate:
-    """Makes batches of poses and of such text and speech features."""
+    """Makes batches of poses of a skeleton and of such text and speech features.
 
-    def __init__(self, skeleton: Skeleton, text: Features, speech: Features):
+    fields: what the batches hold; by default poses, text and speech.
+    """
+
+    def __init__(self, skeleton: Skeleton, text: Features, speech: Features, fields: Iterable[FieldSpec] | None = None):
         self.skeleton, self.text, self.speech = skeleton, text, speech
+        self.fields = tuple(STANDARD if fields is None else fields)
+
+    @property
+    def columns(self) -> list[str]:
+        """Of a shard, that its batches are made from; ``n_frames`` among them, by which clips of like length are put together."""
+        return list(dict.fromkeys(["id", "n_frames", *(column for field in self.fields for column in field.columns)]))
 
     def __call__(self, table: pa.Table) -> Batch:
         """Rows of a shard as a batch, decoded straight from the Arrow buffers."""
-        joints, dims = self.skeleton.n_joints, self.skeleton.dims
-        poses = [decode_joints(value.as_buffer(), (joints, dims)) if value.is_valid else None for value in table["poses"]]
-        confidence = _column(table, "confidence", "n_frames", np.uint8, (joints,))
-        texts = _column(table, "text_features", "n_text", self.text.dtype, self.text.shape)
-        speeches = _column(table, "speech_features", "n_speech", self.speech.dtype, self.speech.shape)
-        return self._batch(poses, confidence, texts, speeches)
+        return Batch({field.name: field.make(table, self) for field in self.fields})
 
     def batch(self, poses: Sequence[Poses | None], texts: Sequence[np.ndarray | None], speeches: Sequence[np.ndarray | None]) -> Batch:
         """Normalised poses and features of the same clips; None where a modality is absent."""
         joints = [None if clip is None else clip.joints for clip in poses]
         confidence = [None if clip is None else clip.confidence for clip in poses]
-        return self._batch(joints, confidence, texts, speeches)
-
-    def _batch(self, poses, confidence, texts, speeches) -> Batch:
-        joints, dims = self.skeleton.n_joints, self.skeleton.dims
-        padded, n_frames = _pad(poses, (joints, dims), FRAME_MULTIPLE)
-        # By numpy: a comparison by torch in the thread that prepares batches would start OpenMP threads of its own, and with more threads
-        # than cores OpenMP waits in a way that takes a third of the speed from training.
-        confident, _ = _pad(confidence, (joints,), FRAME_MULTIPLE)
-        text, n_text = _pad(texts, self.text.shape, TEXT_MULTIPLE)
-        speech, n_speech = _pad(speeches, self.speech.shape, SPEECH_MULTIPLE)
         return Batch(
-            padded, torch.from_numpy(confident.numpy() > 0), n_frames, _ids(text, self.text), n_text, _ids(speech, self.speech), n_speech
+            {
+                "poses": self.pose_field(joints, confidence),
+                "text": padded(texts, self.text.shape, TEXT_MULTIPLE, ids=bool(self.text.vocabulary)),
+                "speech": padded(speeches, self.speech.shape, SPEECH_MULTIPLE, ids=bool(self.speech.vocabulary)),
+            }
         )
 
+    def pose_field(self, joints: Sequence[np.ndarray | None], confidence: Sequence[np.ndarray | None]) -> BatchField:
+        """The field of joints ``(frames, joints, dims)`` and their confidence ``(frames, joints)``."""
+        field = padded(joints, (self.skeleton.n_joints, self.skeleton.dims), FRAME_MULTIPLE)
+        # By numpy: a comparison by torch in the thread that prepares batches would start OpenMP threads of its own, and with more threads
+        # than cores OpenMP waits in a way that takes a third of the speed from training.
+        confident = padded(confidence, (self.skeleton.n_joints,), FRAME_MULTIPLE).values
+        field.mask = torch.from_numpy(confident.numpy() > 0)
+        return field
 
-def _padded(length: int, multiple: int) -> int:
+
+def _poses(table: pa.Table, collate: Collate) -> BatchField:
+    joints, dims = collate.skeleton.n_joints, collate.skeleton.dims
+    poses = [decode_joints(value.as_buffer(), (joints, dims)) if value.is_valid else None for value in table["poses"]]
+    return collate.pose_field(poses, arrays(table, "confidence", "n_frames", np.uint8, (joints,)))
+
+
+def _text(table: pa.Table, collate: Collate) -> BatchField:
+    features = arrays(table, "text_features", "n_text", collate.text.dtype, collate.text.shape)
+    return padded(features, collate.text.shape, TEXT_MULTIPLE, ids=bool(collate.text.vocabulary))
+
+
+def _speech(table: pa.Table, collate: Collate) -> BatchField:
+    features = arrays(table, "speech_features", "n_speech", collate.speech.dtype, collate.speech.shape)
+    return padded(features, collate.speech.shape, SPEECH_MULTIPLE, ids=bool(collate.speech.vocabulary))
+
+
+POSES = FieldSpec("poses", ("n_frames", "poses", "confidence"), _poses)
+TEXT = FieldSpec("text", ("n_text", "text_features"), _text)
+SPEECH = FieldSpec("speech", ("n_speech", "speech_features"), _speech)
+STANDARD = (POSES, TEXT, SPEECH)
+
+
+def padded_length(length: int, multiple: int) -> int:
+    """The length up to which a field is padded: at least one, and a multiple."""
     return -(-max(1, length) // multiple) * multiple
 
 
-def _ids(padded: torch.Tensor, features: Features) -> torch.Tensor:
-    return padded.long() if features.vocabulary else padded
-
-
-def _column(table: pa.Table, name: str, count: str, dtype, shape: tuple[int, ...]) -> list[np.ndarray | None]:
-    """Arrays of a binary column, without a copy; None where it is null."""
+def arrays(table: pa.Table, name: str, count: str, dtype, shape: tuple[int, ...]) -> list[np.ndarray | None]:
+    """Arrays of a binary column, without a copy; None where it is null. count: the column of their lengths."""
     values = zip(table[name], table[count].to_numpy(), strict=True)
     return [np.frombuffer(value.as_buffer(), dtype).reshape(n, *shape) if value.is_valid else None for value, n in values]
 
 
-def _pad(arrays: Sequence[np.ndarray | None], shape: tuple[int, ...], multiple: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """float32 ``(batch, longest, *shape)``, the longest rounded up to the multiple, and lengths ``(batch,)``."""
-    lengths = [0 if array is None else len(array) for array in arrays]
-    padded = np.zeros((len(arrays), _padded(max(lengths, default=0), multiple), *shape), np.float32)
-    for row, array, n in zip(padded, arrays, lengths, strict=True):
+def padded(rows: Sequence[np.ndarray | None], shape: tuple[int, ...] = (), multiple: int = 1, ids: bool = False) -> BatchField:
+    """The field of arrays ``(length, *shape)``, None where a clip lacks it; int64 if they are ids, else float32."""
+    lengths = [0 if array is None else len(array) for array in rows]
+    values = np.zeros((len(rows), padded_length(max(lengths, default=0), multiple), *shape), np.float32)
+    for row, array, n in zip(values, rows, lengths, strict=True):
         if n:
             row[:n] = array
-    return torch.from_numpy(padded), torch.tensor(lengths)
+    tensor = torch.from_numpy(values)
+    return BatchField(tensor.long() if ids else tensor, torch.tensor(lengths), multiple=multiple)

@@ -22,12 +22,12 @@ class MaskConfig(Config):
 class MaskingCollate(Collate):
     """Batches without what is hidden."""
 
-    def __init__(self, collate: Collate, hide: MaskConfig):
-        super().__init__(collate.skeleton, collate.text, collate.speech)
-        self.hide = hide
+    def __init__(self, collate: Collate, mask: MaskConfig):
+        super().__init__(collate.skeleton, collate.text, collate.speech, collate.fields)
+        self.mask = mask
 
     def __call__(self, table: pa.Table) -> Batch:
-        for modality, share in self.hide:
+        for modality, share in self.mask:
             if not share:
                 continue
             column = f"{modality}_features"

@@ -1,12 +1,11 @@
 """Whoever is compared, and the judge who lets them produce and measures it."""
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
+from ms2sl.config import Config
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.resampling import resample
 from ms2sl.data.shards import read_shard, to_clip
@@ -16,33 +15,34 @@ from ms2sl.evaluation.aggregation import REAL
 from ms2sl.evaluation.clip_metrics import measure
 from ms2sl.inference.one_by_one import produce_each
 from ms2sl.inference.producer import Producer
-from ms2sl.inference.sampling_config import Sampling
 from ms2sl.metrics.motion import diversity
 from ms2sl.systems.back_translation import BackTranslator
-from ms2sl.systems.baselines import MeanPose, NearestText, RandomClip, StaticPose, Training
-from ms2sl.systems.cascade import Cascade, open_ear
-from ms2sl.systems.ms2sl.producer import MS2SLProducer
-from ms2sl.systems.pose_folder import PoseFolder
+from ms2sl.systems.baselines import MeanPose
+from ms2sl.systems.registry import Context, system
 
 Modality = Literal["", "text", "speech", "both"]
-BaselineName = Literal["nearest text", "random clip", "static pose", "mean pose"]
-BASELINES: Mapping[BaselineName, type] = {kind.name: kind for kind in (NearestText, RandomClip, StaticPose, MeanPose)}
-DRAWN = ("random clip", "static pose")  # baselines that another seed changes
+GROUND_TRUTH = "real"  # in place of a kind
 
 
-class SystemUnderTest(Sampling):
-    """Somebody to compare, and what they are given: plain data, so that an actor on any machine can make them.
+class SystemUnderTest(Config):
+    """A system to compare, and what it is given: plain data, so that an actor on any machine can load it.
 
-    kind: ``real``, ``ms2sl`` (``source``: its folder), ``cascade`` (also ``ear``), ``dictionary`` (``source``: the dictionary),
-    ``folder`` (``source``: the folder), or the name of a baseline.
+    kind: of the registry, or ``real`` for the clips themselves. source: what it is loaded from, such as a checkpoint folder. asr: the
+    recogniser of speech of a cascade. options: of its calls.
     """
 
     name: str
     kind: str
     modality: Modality = ""
     source: str = ""
-    ear: str = ""
+    asr: str = ""
     seeds: tuple[int, ...] = (0,)
+    options: Config | None = None
+
+    @property
+    def steps(self) -> int:
+        """Sampling steps; 0 of a system that has none."""
+        return getattr(self.options, "steps", 0)
 
     @property
     def label(self) -> str:
@@ -53,12 +53,9 @@ class Evaluator:
     """Lets entries produce clips of a dataset and measures what they made."""
 
     def __init__(self, dataset: Dataset, reader: BackTranslator | None, device: str = "cpu"):
-        self.dataset, self.reader, self.device = dataset, reader, device
+        self.dataset, self.reader = dataset, reader
+        self.context = Context(device, dataset=dataset)
         self._producers: dict[SystemUnderTest, Producer] = {}
-
-    @cached_property
-    def training(self) -> Training:
-        return Training.of_dataset(self.dataset)
 
     def rows(self, entry: SystemUnderTest, clips: Sequence[Clip]) -> list[dict]:
         """Measures of each clip with each seed: those of ``measure``, whose they are (``label``, ``steps``, ``seed``), ``failed`` (why, or
@@ -80,13 +77,13 @@ class Evaluator:
 
         Also ids of what it could not produce, with reasons; the mean pose stands in for that.
         """
-        if entry.kind == "real":
+        if entry.kind == GROUND_TRUTH:
             return [clip.poses for clip in clips], {}
         utterances = [clip.utterance(entry.modality) for clip in clips]
         results = produce_each(self.producer(entry), utterances, seed=seed)
         failed = {each.id: str(error) for each, error in zip(utterances, results, strict=True) if isinstance(error, InputError)}
         produced = [
-            MeanPose(self.training).produce([each], seed=seed)[0] if isinstance(result, InputError) else result
+            MeanPose(self.context.training).produce([each], seed=seed)[0] if isinstance(result, InputError) else result
             for each, result in zip(utterances, results, strict=True)
         ]
         return [resample(poses, self.dataset.card.fps) for poses in produced], failed
@@ -99,24 +96,14 @@ class Evaluator:
         return self._producers[alike]
 
     def _make(self, entry: SystemUnderTest) -> Producer:
-        if entry.kind in BASELINES:
-            return BASELINES[entry.kind](self.training)
-        if entry.kind == "folder":
-            return PoseFolder(Path(entry.source), self.dataset.skeleton, self.dataset.card.fps)
-        if entry.kind == "dictionary":
-            from ms2sl.systems.dictionary import Dictionary  # takes long to load
-
-            clip = next(self.dataset.clips("train"))
-            return Dictionary(entry.source, self.dataset.skeleton, self.dataset.card.fps, clip.spoken_language, clip.signed_language)
-        model = MS2SLProducer.load(Path(entry.source), **entry.model_dump(include=set(Sampling.model_fields)), device=self.device)
-        if entry.kind == "cascade":
-            return Cascade(open_ear(entry.ear, model), model, model.card.characters if model.card.text.vocabulary else None)
-        return model
+        producer = system(entry.kind).load(entry.source, self.context, **({"asr": entry.asr} if entry.asr else {}))
+        producer.options = entry.options or producer.options
+        return producer
 
 
 def real_signing() -> SystemUnderTest:
     """The ceiling."""
-    return SystemUnderTest(name=REAL, kind="real")
+    return SystemUnderTest(name=REAL, kind=GROUND_TRUTH)
 
 
 def columns(rows: Sequence[dict], entry: SystemUnderTest, ids: Sequence[str]) -> list[dict[str, np.ndarray]]:

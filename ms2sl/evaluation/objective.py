@@ -6,15 +6,15 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from ms2sl.config import Config
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result, Score, percentile_interval, summarise
 from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, columns, real_signing
 from ms2sl.evaluation.steps import latency
-from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems.back_translation import BackTranslator
-from ms2sl.training.checkpoint import read_card
+from ms2sl.systems.registry import read_producer_card
 
 QUALITY, LATENCY = "quality_loss", "latency"  # what a trial is judged by, both to be minimised; seconds
 ErrorName = Literal["letter_error", "word_error", "hand_dtw", "body_dtw", "dtw_mje"]  # the lower the better
@@ -61,12 +61,12 @@ class Quality:
         self._spoken = all(clip.speech for clip in clips)
         (self._real,) = self._columns(Evaluator(dataset, reader, device), real_signing())
 
-    def results(self, folder: Path, sampling: Sampling, seeds: Sequence[int] = (0,)) -> list[Result]:
+    def results(self, folder: Path, sampling: Config | None, seeds: Sequence[int] = (0,)) -> list[Result]:
         """Scores from text, and from speech where all clips have it."""
         judge = Evaluator(self.dataset, self.reader, self.device)
         return [self._result(judge, entry) for entry in self._entries(folder, sampling, seeds)]
 
-    def metrics(self, folder: Path, sampling: Sampling) -> dict[str, float]:
+    def metrics(self, folder: Path, sampling: Config | None) -> dict[str, float]:
         """What a trial reports: the loss of quality, the latency (seconds for one utterance alone) and the scores behind it, each the
         mean over modalities; and the score from each modality."""
         entries, judge = self._entries(folder, sampling, (0,)), Evaluator(self.dataset, self.reader, self.device)
@@ -82,7 +82,7 @@ class Quality:
         """What is minimised: the mean over modalities of the shortfall times the guard of the amplitude."""
         return float(np.mean([to_minimize(r.value(self.score), self.score) * amplitude_penalty(r.value("amplitude")) for r in results]))
 
-    def latency(self, folder: Path, sampling: Sampling) -> float:
+    def latency(self, folder: Path, sampling: Config | None) -> float:
         """Seconds of computing for one utterance alone, from the first modality."""
         return self._latency(Evaluator(self.dataset, self.reader, self.device), self._entries(folder, sampling, (0,))[0])
 
@@ -104,12 +104,13 @@ class Quality:
     def _resampled(self, result: Result) -> np.ndarray:
         return to_minimize(result.resampled.get(self.score, np.array([np.nan])), self.score)
 
-    def _entries(self, folder: Path, sampling: Sampling, seeds: Sequence[int]) -> list[SystemUnderTest]:
-        learned = [modality for modality in read_card(folder, "ms2sl").learned if self._spoken or modality == "text"]
+    def _entries(self, folder: Path, sampling: Config | None, seeds: Sequence[int]) -> list[SystemUnderTest]:
+        card = read_producer_card(folder)
+        learned = [modality for modality in card.learned if self._spoken or modality == "text"]
         if not learned:
             raise InputError(f"{folder} never learned text, and not all of the {len(self.clips)} clips to judge on have speech")
-        shared = sampling.model_dump() | {"kind": "ms2sl", "source": str(folder), "seeds": tuple(seeds)}
-        return [SystemUnderTest(name="ms2sl", modality=modality, **shared) for modality in learned]
+        shared = {"name": card.kind, "kind": card.kind, "source": str(folder), "seeds": tuple(seeds), "options": sampling}
+        return [SystemUnderTest(modality=modality, **shared) for modality in learned]
 
     def _result(self, judge: Evaluator, entry: SystemUnderTest) -> Result:
         return summarise(entry.name, entry.modality, self._columns(judge, entry), self._real)

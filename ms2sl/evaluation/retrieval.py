@@ -3,51 +3,54 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import permutations
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-import torch
 
-from ms2sl.data.types import Clip
+from ms2sl.data.types import Clip, Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.evaluation.tables import Table
+from ms2sl.inference.producer import Producer
 from ms2sl.metrics.retrieval import median_rank, recall_at
-from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
-BATCH = 64
 CUTS = (1, 5, 10)
 
 
-@torch.no_grad()
-def embeddings(producer: MS2SLProducer, clips: Sequence[Clip], modalities: Sequence[str]) -> dict[str, np.ndarray]:
+@runtime_checkable
+class JointSpace(Protocol):
+    """A producer with one embedding space for what is said and for signing."""
+
+    def embed(self, utterances: Sequence[Utterance], modality: str) -> np.ndarray:
+        """Unit vectors ``(utterances, embedding)`` of their text or speech. Raises InputError for one that the model cannot be told."""
+        ...
+
+    def embed_signing(self, clips: Sequence[Poses]) -> np.ndarray:
+        """Unit vectors ``(clips, embedding)`` of normalised poses."""
+        ...
+
+
+def embeddings(producer: JointSpace, clips: Sequence[Clip], modalities: Sequence[str]) -> dict[str, np.ndarray]:
     """Unit vectors ``(clips, embedding)`` of the real signing, and of each of the modalities ``text`` and ``speech``."""
-    found: dict[str, list[torch.Tensor]] = {name: [] for name in (*modalities, "signing")}
-    for start in range(0, len(clips), BATCH):
-        some = clips[start : start + BATCH]
-        for modality in modalities:
-            features = [producer.features(clip.utterance(modality)) for clip in some]
-            batch = producer.collate.batch([None] * len(some), *zip(*features, strict=True)).to(producer.device)
-            found[modality].append(producer.model.conditions(batch)[modality].embedding)
-        nothing = [None] * len(some)
-        found["signing"].append(
-            producer.model.embed_signs(producer.collate.batch([c.poses for c in some], nothing, nothing).to(producer.device))
-        )
-    return {name: torch.cat(vectors).cpu().numpy() for name, vectors in found.items()}
+    said = {modality: producer.embed([clip.utterance(modality) for clip in clips], modality) for modality in modalities}
+    return said | {"signing": producer.embed_signing([clip.poses for clip in clips])}
 
 
-def heard(producer: MS2SLProducer, clips: Sequence[Clip], modalities: Sequence[str]) -> list[Clip]:
+def heard(producer: JointSpace, clips: Sequence[Clip], modalities: Sequence[str]) -> list[Clip]:
     """The clips of which the model can be told; others have letters, say, that it never met."""
 
     def can(clip: Clip) -> bool:
         with suppress(InputError):
-            return all(producer.features(clip.utterance(modality)) for modality in modalities)
+            return all(len(producer.embed([clip.utterance(modality)], modality)) for modality in modalities)
         return False
 
     return [clip for clip in clips if can(clip)]
 
 
-def retrieval(producer: MS2SLProducer, clips: Sequence[Clip], modalities: Sequence[str]) -> dict[str, dict[str, float]]:
+def retrieval(producer: Producer | JointSpace, clips: Sequence[Clip], modalities: Sequence[str]) -> dict[str, dict[str, float]]:
     """R@1, R@5, R@10 (per cent) and the median rank, for each direction such as ``text → signing``, among the clips that can be told to
-    the model, and how many those are; nothing without any."""
+    the model, and how many those are; nothing without any, and nothing of a model without a joint space."""
+    if not isinstance(producer, JointSpace):
+        return {}
     known = clips
     try:
         vectors = embeddings(producer, known, modalities) if known else {}

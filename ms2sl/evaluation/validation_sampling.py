@@ -11,9 +11,8 @@ from ms2sl.data.collate import Batch
 from ms2sl.data.dataset import Dataset
 from ms2sl.evaluation.evaluator import chosen_clips
 from ms2sl.evaluation.objective import Quality, ScoreName
-from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems import back_translation
-from ms2sl.systems.ms2sl.task import MS2SLTask
+from ms2sl.training.loop import Task
 
 
 class SampleMetricsConfig(Config):
@@ -22,7 +21,7 @@ class SampleMetricsConfig(Config):
     reader: Path
     score: ScoreName | None = None
     clips: int = 64
-    sampling: Sampling = Sampling()
+    sampling: Config | None = None
 
     def quality(self, dataset: Dataset, device: str = "cpu") -> Quality:
         """Raises InputError if the folder holds no reader."""
@@ -31,9 +30,9 @@ class SampleMetricsConfig(Config):
 
 
 class TaskWithSampleMetrics:
-    """MS2SL, judged at each validation by the very checkpoint that would be kept, on rank 0 alone: others need no quality."""
+    """A task, judged at each validation by the very checkpoint that would be kept, on rank 0 alone: others need no quality."""
 
-    def __init__(self, task: MS2SLTask, quality: Quality | None, sampling: Sampling):
+    def __init__(self, task: Task, quality: Quality | None, sampling: Config | None):
         self.task, self.quality, self.sampling = task, quality, sampling
         self.module, self.collate = task.module, task.collate
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +29,6 @@ from ms2sl.io.atomic import atomic_write, write_files
 from ms2sl.io.file_names import FETCHED, check_name, file_name, is_junk, nfc, own_name
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import kind_of, read_lines, read_table
-from ms2sl.nn.diffusion import SamplerName
 from ms2sl.text_normalization import normalise
 from ms2sl.training.checkpoint import fingerprint
 
@@ -37,20 +36,25 @@ COLUMNS = {"id": ("id",), "text": ("text",)}  # of a table of utterances
 LISTED = 5  # faults in an error
 
 
-class Settings(Config):
-    """What decides the poses; a folder holds those of one setting only."""
+class Settings(NamedTuple):
+    """What decides the poses; a folder holds those of one setting only.
+
+    model: hash of its weights, so that a retrained model is another. defaults: of the options, which a folder may have been made without.
+    """
 
     model: str
-    steps: int
-    guidance: float
-    sampler: SamplerName = "ddim"  # which is what made a folder that does not say
+    options: Mapping[str, Any]
+    defaults: Mapping[str, Any]
     seed: int
     duration: float | None
 
     @classmethod
-    def of(cls, model: Path, **options) -> "Settings":
-        """``model`` is recorded by the hash of its weights, so that a retrained model is another."""
-        return cls(model=fingerprint(model), **options)
+    def of(cls, model: Path, options: Config, *, seed: int, duration: float | None) -> "Settings":
+        return cls(fingerprint(model), options.model_dump(mode="json"), type(options)().model_dump(mode="json"), seed, duration)
+
+    def dump(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"model": self.model, **self.options, "seed": self.seed, "duration": self.duration}
 
 
 class Outcome(NamedTuple):
@@ -83,11 +87,12 @@ class OutputFolder:
             if not record.exists():
                 if any(path.name != FETCHED and (not is_junk(path.name) or path.is_dir()) for path in self.path.iterdir()):
                     raise InputError(f"{self.path} is not empty and holds no production: choose another --out")
-                write_files(self.path, {record.name: settings.model_dump_json(indent=1).encode()})
+                write_files(self.path, {record.name: json.dumps(settings.dump(), indent=1).encode()})
         except OSError as error:
             raise InputError(f"{self.path} cannot be used for output: {error.strerror}") from None
-        before, now = json.loads(record.read_text()), settings.model_dump(mode="json")
-        changed = sorted(key for key, field in Settings.model_fields.items() if now[key] != before.get(key, field.default))
+        now = settings.dump()
+        before = {**settings.defaults, **json.loads(record.read_text())}
+        changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
         if changed:
             raise InputError(f"{self.path} holds signing made with another {', '.join(changed)}: choose another --out")
 

@@ -1,13 +1,13 @@
 """Signing of any length, window by window: each goes on from the frames before it, so motion joins and memory stays flat."""
 
+import copy
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 import numpy as np
 
-from ms2sl.data.resampling import joined
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.inference.segmentation import segment, split_in_two
@@ -37,8 +37,8 @@ class Window:
 
 
 class WindowedGenerator:
-    """The way through the signing of pieces, one after another: tell the lengths of what is ``pending_lengths`` until nothing is, make the
-    next ``window``, tell what was ``commit`` of it, and so on until there is no window any more.
+    """The way through the signing of pieces, one after another: set the lengths of the pieces in ``pending_lengths`` until there are none,
+    make the next ``window``, ``commit`` its poses, and so on until there is no window any more.
 
     size: frames of a window, or more where that is too short. A window begins ``BEFORE`` the end of what is finished and keeps to it;
     through ``BLEND``, which the window before it made without knowing what follows, it departs from that little by little. A piece that
@@ -65,6 +65,12 @@ class WindowedGenerator:
         if utterance.seconds is not None:
             utterance = replace(utterance, seconds=max(utterance.seconds, SHORTEST / card.fps))
         return cls(segment(utterance, card), card.longest, card.fps, seed)
+
+    def snapshot(self) -> "WindowedGenerator":
+        """As it is now, without the pieces that nobody has asked for yet: enough to make the next window, and small."""
+        copied = copy.copy(self)
+        copied._waiting, copied._again, copied._ahead = iter(()), deque(), deque(self._ahead)
+        return copied
 
     def can_begin(self, everything: bool) -> bool:
         """Whether what is measured makes a window. everything: whether the pieces that it was given are all that there are."""
@@ -121,26 +127,6 @@ class WindowedGenerator:
 def _popping(pieces: deque[Utterance]) -> Iterator[Utterance]:
     while pieces:
         yield pieces.popleft()
-
-
-def sign_all(
-    signings: Sequence[WindowedGenerator],
-    measure: Callable[[Sequence[Utterance]], Sequence[float]],
-    sample: Callable[[Sequence[Window]], Sequence[Poses]],
-) -> list[Poses]:
-    """Goes through signings side by side, so that their windows share batches; returns all that each of them made."""
-    finished: list[list[Poses]] = [[] for _ in signings]
-    going = list(range(len(signings)))
-    while going:
-        while asked := [(i, piece) for i in going for piece in signings[i].pending_lengths()]:
-            lengths = iter(measure([piece for _, piece in asked]))
-            for i in dict.fromkeys(i for i, _ in asked):
-                signings[i].set_lengths([next(lengths) for _ in signings[i].pending_lengths()])
-        windows = {i: window for i in going if (window := signings[i].window())}
-        for i, poses in zip(windows, sample(list(windows.values())), strict=True):
-            finished[i].append(signings[i].commit(poses))
-        going = list(windows)
-    return [joined(parts) for parts in finished]
 
 
 def check_duration(utterance: Utterance) -> None:

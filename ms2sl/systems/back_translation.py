@@ -7,9 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from ms2sl.data.types import Poses
-from ms2sl.systems import recogniser
-from ms2sl.systems.translator import model, task
-from ms2sl.training import checkpoint
+from ms2sl.systems import registry
 
 
 class BackTranslator(Protocol):
@@ -32,5 +30,4 @@ class BackTranslator(Protocol):
 
 def load(folder: Path, device: str = "cpu") -> BackTranslator:
     """The recogniser of letters or the back-translator in a checkpoint folder. Raises InputError if it holds neither."""
-    kind = checkpoint.read_card(folder, recogniser.KIND, model.KIND).kind
-    return (recogniser if kind == recogniser.KIND else task).load(folder).to(device)
+    return registry.system(registry.read_reader_card(folder).kind).load(folder, registry.Context(device))

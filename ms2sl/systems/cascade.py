@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -9,11 +10,13 @@ import torch
 
 from ms2sl.audio.loudness import USUAL_LEVEL
 from ms2sl.audio.speech import Speech
+from ms2sl.config import Config
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
-from ms2sl.inference.producer import Producer
+from ms2sl.inference.producer import Producer, WholeProducer
 from ms2sl.nn.losses import best_path
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
+from ms2sl.systems.registry import Context, System, load_producer, read_producer_card
 from ms2sl.text_normalization import plain
 
 OWN = "own"
@@ -25,21 +28,22 @@ class SpeechRecognizer(Protocol):
     def __call__(self, speech: Sequence[Speech]) -> list[str]: ...
 
 
-class Cascade:
+class Cascade(WholeProducer):
     """Listens to speech alone, and signs what it understood: of that, with a producer that knows some characters only, those."""
 
     name = "cascade"
 
     def __init__(self, ear: SpeechRecognizer, producer: Producer, characters: str | None = None):
         self.ear, self.producer, self.characters = ear, producer, characters
+        self.skeleton, self.fps, self.Options, self.options = producer.skeleton, producer.fps, producer.Options, producer.options
 
-    def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
+    def sign(self, utterances: Sequence[Utterance], options: Config, seed: int) -> list[Poses]:
         for utterance in utterances:
             if utterance.speech is None:
                 raise InputError(f"{utterance.id}: a cascade needs speech")
         heard = self.ear([utterance.speech for utterance in utterances]) if utterances else []
         texts = [replace(utterance, text=self._known(text), speech=None) for utterance, text in zip(utterances, heard, strict=True)]
-        return self.producer.produce(texts, seed=seed)
+        return self.producer.produce(texts, options, seed=seed)
 
     def _known(self, text: str) -> str:
         return text if self.characters is None else "".join(letter for letter in plain(text) if letter in self.characters)
@@ -89,6 +93,20 @@ class PretrainedSpeechRecognizer:
             raise InputError(f"the recogniser makes nothing of {len(waveform) / rate:.3f} s of speech{advice}: {error}") from None
 
 
-def open_ear(name: str, producer: MS2SLProducer) -> SpeechRecognizer:
-    """The model's own ear (``own``), or a pretrained one."""
-    return OwnSpeechRecognizer(producer) if name == OWN else PretrainedSpeechRecognizer(name, str(producer.device))
+def open_recognizer(name: str, producer: Producer, device: str = "cpu") -> SpeechRecognizer:
+    """The model's own recogniser of speech (``own``), or a pretrained one. Raises InputError if there is none."""
+    if name != OWN:
+        return PretrainedSpeechRecognizer(name, device)
+    if not isinstance(producer, MS2SLProducer):
+        raise InputError(f"a {producer.name} model has no recogniser of speech of its own: name a pretrained one")
+    return OwnSpeechRecognizer(producer)
+
+
+def load(source: str, context: Context, asr: str = OWN) -> Cascade:
+    """source: folder of the model that signs the text. asr: ``own``, or a recogniser of speech of ``transformers``."""
+    producer = load_producer(source, context)
+    card = read_producer_card(Path(source))
+    return Cascade(open_recognizer(asr, producer, context.device), producer, card.characters if card.text.vocabulary else None)
+
+
+SYSTEM = System("cascade", "Speech is written down, and the text signed by a model.", frozenset({"speech"}), "poses", load)

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ms2sl.config import Config
 from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.data.resampling import resample
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
+from ms2sl.inference.producer import WholeProducer
 from ms2sl.io.file_names import is_junk, nfc
 from ms2sl.io.name_matching import by_name
+from ms2sl.systems.registry import Context, System
 
 
-class PoseFolder:
+class PoseFolder(WholeProducer):
     """``<id>.pose`` of each utterance, in the folder or in its folder ``poses``, whatever the size of the picture and the frame rate.
 
     Raises InputError if the folder holds no such files.
@@ -29,7 +32,7 @@ class PoseFolder:
             raise InputError(f"{folder} holds no .pose files: name them by the ids of the clips")
         self.skeleton, self.fps = skeleton, fps
 
-    def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
+    def sign(self, utterances: Sequence[Utterance], options: Config, seed: int) -> list[Poses]:
         return [self._read(utterance) for utterance in utterances]
 
     def _read(self, utterance: Utterance) -> Poses:
@@ -40,3 +43,10 @@ class PoseFolder:
             return resample(self.skeleton.normalise(from_bytes(path.read_bytes(), self.skeleton).poses), self.fps)
         except (InputError, OSError) as error:
             raise InputError(f"{path}: {error}") from None
+
+
+def load(source: str, context: Context) -> PoseFolder:
+    return PoseFolder(Path(source), context.dataset.skeleton, context.dataset.card.fps)
+
+
+SYSTEM = System("folder", "What another system produced, in files.", frozenset({"text", "speech"}), "poses", load)

@@ -25,6 +25,7 @@ from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
 from ms2sl.nn.losses import best_path, ctc_loss
 from ms2sl.nn.transformer import Trunk, check_heads, length_mask
+from ms2sl.systems.registry import System
 from ms2sl.training import checkpoint
 from ms2sl.training.distributed import all_sum
 
@@ -163,3 +164,14 @@ def load(folder: Path) -> Recogniser:
     model = Recogniser(checkpoint.model_config(card, RecogniserConfig, folder), collate, card.characters)
     checkpoint.load_weights(model, folder)
     return model.eval()
+
+
+SYSTEM = System(
+    kind=KIND,
+    description="Reads letters (CTC): the judge of fingerspelling.",
+    inputs=frozenset({"poses"}),
+    output="text",
+    load=lambda source, context: load(Path(source)).to(context.device),
+    Config=RecogniserConfig,
+    task=lambda dataset, sections, card: RecogniserTask(dataset, sections[KIND], card),
+)

@@ -88,7 +88,7 @@ def save(folder: Path, card: ModelCard, weights: dict[str, torch.Tensor]) -> Non
 
 
 def read_card(folder: Path, *kinds: str) -> ModelCard:
-    """Raises InputError if the folder is no checkpoint, or one of another kind of model."""
+    """kinds: of models that will do; any without. Raises InputError if the folder is no checkpoint, or one of another kind of model."""
     try:
         values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         card = ModelCard.model_validate(rename_deprecated(values, ModelCard)[0] if isinstance(values, dict) else values)
@@ -96,7 +96,7 @@ def read_card(folder: Path, *kinds: str) -> ModelCard:
         raise InputError(f"{folder} is no checkpoint: it has no {CONFIG}; a trained model is in runs/<name>/model") from None
     except ValueError:  # of Unicode, JSON or pydantic
         raise InputError(f"{folder / CONFIG} is damaged or of another version") from None
-    if card.kind not in kinds:
+    if kinds and card.kind not in kinds:
         raise InputError(f"{folder} holds a {card.kind} model, not a {' or '.join(kinds)} model")
     return card
 

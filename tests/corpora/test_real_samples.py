@@ -17,10 +17,11 @@ from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.ingest import SplitOverride
 from ms2sl.data.preprocessing import without_outliers
+from ms2sl.data.training_clips import TrainingClips
 from ms2sl.data.types import Clip, Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.metrics.motion import movement
-from ms2sl.systems.baselines import MeanPose, Training
+from ms2sl.systems.baselines import MeanPose
 from ms2sl.systems.ms2sl.losses import LossWeights
 from ms2sl.systems.ms2sl.model import ModelConfig
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
@@ -118,7 +119,7 @@ def test_a_model_overfits_them(make, tmp_path):
     train(task, lambda step: local_batches(plan, task.collate, step), training, reporter)
     errors = [each["position"] for each in reporter.history if "position" in each]
     assert np.mean(errors[-5:]) < errors[0] / 10
-    producer, mean = MS2SLProducer.load(reporter.latest()), MeanPose(Training.of_clips(clips, dataset.skeleton))
+    producer, mean = MS2SLProducer.load(reporter.latest()), MeanPose(TrainingClips.of_clips(clips, dataset.skeleton))
     utterances = [Utterance(clip.id, text=clip.text, seconds=clip.poses.seconds) for clip in clips]
     own, trivial = (each.produce(utterances, seed=0) for each in (producer, mean))
     assert joint_error(own, clips) < joint_error(trivial, clips) / 5

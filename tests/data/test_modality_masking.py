@@ -1,6 +1,5 @@
 import pytest
 
-from ms2sl.data.batch_sampler import COLUMNS
 from ms2sl.data.collate import Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.modality_masking import MaskConfig, MaskingCollate
@@ -13,7 +12,7 @@ def dataset(tiny_dataset):
 
 @pytest.fixture(scope="module")
 def rows(dataset):
-    return next(dataset.tables("test", COLUMNS))
+    return next(dataset.tables("test", Collate(dataset.skeleton, dataset.card.text, dataset.card.speech).columns))
 
 
 def hidden(dataset, rows, **shares):

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from jobs.evaluate import BASELINES
 from ms2sl.corpora.fingerspelling import Fingerspelling, FingerspellingConfig
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
 from ms2sl.data.types import Clip, Placement, Poses
 from ms2sl.errors import InputError
-from ms2sl.evaluation.evaluator import BASELINES, Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.metrics.motion import diversity
 from ms2sl.systems import back_translation
 from ms2sl.systems.baselines import MeanPose
@@ -58,11 +60,14 @@ def judge(dataset, tiny_recogniser) -> Evaluator:
     return Evaluator(dataset, back_translation.load(tiny_recogniser))
 
 
+QUICK = Sampling(steps=2)
+
+
 @pytest.fixture
 def model(tiny_checkpoint):
     """An entry of the model from a modality."""
-    return lambda modality, **options: SystemUnderTest(
-        name="model", kind="ms2sl", modality=modality, source=str(tiny_checkpoint), steps=2, **options
+    return lambda modality, options=QUICK, **others: SystemUnderTest(
+        name="model", kind="ms2sl", modality=modality, source=str(tiny_checkpoint), options=options, **others
     )
 
 
@@ -73,7 +78,14 @@ def entry(kind: str, modality: str, folders: dict[str, Path]) -> SystemUnderTest
         "cascade that hears": folders["hears"],
         "dictionary": "fingerspelling",
     }
-    return SystemUnderTest(name=kind, kind=kind.split(" that")[0], modality=modality, source=str(source.get(kind, "")), ear="own", steps=2)
+    return SystemUnderTest(
+        name=kind,
+        kind=kind.split(" that")[0],
+        modality=modality,
+        source=str(source.get(kind, "")),
+        asr="own" if "cascade" in kind else "",
+        options=Sampling(steps=2),
+    )
 
 
 def same(one: Sequence[Poses], other: Sequence[Poses]) -> bool:
@@ -164,7 +176,7 @@ def test_what_cannot_be_produced_is_judged_as_the_mean_pose_and_the_others_as_ev
     assert list(failed) == [unknown.id]
     assert "learned only" in failed[unknown.id]
     assert not none
-    (mean,) = MeanPose(judge.training).produce([unknown.utterance("text")], seed=0)
+    (mean,) = MeanPose(judge.context.training).produce([unknown.utterance("text")], seed=0)
     assert same([made[2]], [mean])
     assert [near(a, b) for a, b in zip(made, as_ever, strict=True)] == [True, True, False, True]
 
@@ -175,7 +187,7 @@ def test_failures_are_marked_in_the_rows(judge, clips, model):
 
 
 def test_a_cascade_from_text_alone_fails_with_all(judge, clips, sharp_eared):
-    deaf = SystemUnderTest(name="cascade", kind="cascade", modality="text", source=str(sharp_eared), ear="own", steps=2)
+    deaf = SystemUnderTest(name="cascade", kind="cascade", modality="text", source=str(sharp_eared), asr="own", options=Sampling(steps=2))
     made, failed = judge.produce(deaf, clips, seed=0)
     assert list(failed) == [clip.id for clip in clips]
     assert len({poses.joints.tobytes() for poses in made}) == 1
@@ -200,15 +212,15 @@ def test_somebody_from_several_modalities_is_made_once(judge, model):
     text = judge.producer(model("text"))
     assert judge.producer(model("both", seeds=(4, 5))) is text
     assert judge.producer(model("text").model_copy(update={"name": "other name"})) is text
-    slower = judge.producer(model("text").model_copy(update={"steps": 3}))
+    slower = judge.producer(model("text", options=Sampling(steps=3)))
     assert slower is not text
-    assert (text.steps, slower.steps) == (2, 3)
+    assert (text.options.steps, slower.options.steps) == (2, 3)
 
 
 def test_how_an_entry_is_sampled_is_how_its_producer_samples(judge, model):
-    chosen = judge.producer(model("text", guidance=2.0, sampler="dpm++"))
+    chosen = judge.producer(model("text", options=Sampling(steps=2, guidance=2.0, sampler="dpm++"))).options
     assert (chosen.steps, chosen.guidance, chosen.sampler) == (2, 2.0, "dpm++")
-    assert judge.producer(model("text", guidance=2.0)).sampler == "ddim"
+    assert judge.producer(model("text", options=Sampling(steps=2, guidance=2.0))).options.sampler == "ddim"
 
 
 def test_columns_are_of_one_entry_by_seed_and_in_the_order_asked_for(model):
@@ -244,7 +256,7 @@ def test_clips_without_speech_are_taken_if_there_are_no_others(tmp_path):
     [
         ({"kind": "dictionary", "source": "nowhere"}, "no dictionary of spoken-to-signed"),
         ({"kind": "ms2sl", "source": "nowhere"}, "is no checkpoint"),
-        ({"kind": "cascade", "source": "nowhere", "ear": "own"}, "is no checkpoint"),
+        ({"kind": "cascade", "source": "nowhere", "asr": "own"}, "is no checkpoint"),
     ],
 )
 def test_who_cannot_be_made_is_explained(judge, options, reason):

@@ -9,6 +9,7 @@ from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.evaluation.aggregation import Result, summarise
 from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, columns, real_signing
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems import recogniser
 from ms2sl.systems.ms2sl.losses import LossWeights
 from ms2sl.systems.ms2sl.model import ModelConfig
@@ -49,7 +50,7 @@ def model(dataset, tmp_path_factory) -> SystemUnderTest:
     config = ModelConfig(width=64, encoder_layers=1, denoiser_layers=2, embedding=32)
     task = MS2SLTask(dataset, config, LossWeights(), ModelCard.of("ms2sl", config, dataset.card))
     folder = trained(task, dataset, tmp_path_factory.mktemp("model"), 300, 4e-3)
-    return SystemUnderTest(name="ms2sl", kind="ms2sl", modality="text", source=str(folder), steps=4)
+    return SystemUnderTest(name="ms2sl", kind="ms2sl", modality="text", source=str(folder), options=Sampling(steps=4))
 
 
 @pytest.fixture(scope="module")

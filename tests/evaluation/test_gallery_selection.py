@@ -5,6 +5,7 @@ from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip
 from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, real_signing
 from ms2sl.evaluation.gallery_selection import regenerate, worst_median_best
+from ms2sl.inference.sampling_config import Sampling
 
 
 def row(id: str, edits: int = 0, letters: int = 4, hand_dtw: float = 0.0, log_likelihood: float = 0.0) -> dict:
@@ -55,7 +56,9 @@ def test_a_text_that_cannot_be_read_does_not_disturb_the_order_of_the_others():
 def test_what_is_shown_is_what_was_measured(tiny_dataset, tiny_checkpoint):
     dataset = Dataset(tiny_dataset)
     judge, clips = Evaluator(dataset, None), chosen_clips(dataset, "test", 4)
-    model = SystemUnderTest(name="model", kind="ms2sl", modality="text", source=str(tiny_checkpoint), steps=2, seeds=(6, 7))
+    model = SystemUnderTest(
+        name="model", kind="ms2sl", modality="text", source=str(tiny_checkpoint), options=Sampling(steps=2), seeds=(6, 7)
+    )
     entries = [real_signing(), model, SystemUnderTest(name="random clip", kind="random clip", seeds=(2, 3))]
     clip: Clip = clips[2]
     shown = list(regenerate(judge, entries, clip))

@@ -117,7 +117,7 @@ def test_what_is_read_decides_by_default(dataset, clips, recogniser, tiny_transl
 
 def recomputed(dataset, reader, clips, folder: Path, sampling: Sampling, modality: str) -> Result:
     judge, ids = Evaluator(dataset, reader), [clip.id for clip in clips]
-    entry = SystemUnderTest(name="again", kind="ms2sl", modality=modality, source=str(folder), **sampling.model_dump())
+    entry = SystemUnderTest(name="again", kind="ms2sl", modality=modality, source=str(folder), options=sampling)
     (real,) = columns(judge.rows(real_signing(), clips), real_signing(), ids)
     return summarise("again", modality, columns(judge.rows(entry, clips), entry, ids), real)
 

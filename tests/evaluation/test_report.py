@@ -10,6 +10,7 @@ from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips,
 from ms2sl.evaluation.report import FOUND, MOVED, READ, STEPPED, Report
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems import back_translation
 from ms2sl.tracking.tracker import Tracker, default_uri
 
@@ -19,7 +20,9 @@ def report(request, tiny_dataset, tiny_checkpoint) -> Report:
     """A small evaluation, with sampling steps; one clip has a text that cannot be produced."""
     dataset, reader = Dataset(tiny_dataset), back_translation.load(request.getfixturevalue(request.param))
     judge, clips = Evaluator(dataset, reader), chosen_clips(dataset, "test", 4)
-    model = SystemUnderTest(name="ms2sl", kind="ms2sl", modality="text", source=str(tiny_checkpoint), steps=1, seeds=(0, 1))
+    model = SystemUnderTest(
+        name="ms2sl", kind="ms2sl", modality="text", source=str(tiny_checkpoint), options=Sampling(steps=1), seeds=(0, 1)
+    )
     entries = [
         real_signing(),
         model,

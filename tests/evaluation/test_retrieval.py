@@ -5,8 +5,9 @@ import torch
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip
 from ms2sl.evaluation.evaluator import chosen_clips
-from ms2sl.evaluation.retrieval import BATCH, embeddings, retrieval, retrieval_table
+from ms2sl.evaluation.retrieval import embeddings, retrieval, retrieval_table
 from ms2sl.metrics.retrieval import median_rank, recall_at
+from ms2sl.systems.ms2sl.condition_cache import BATCH
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 DIRECTIONS = ["text → speech", "text → signing", "speech → text", "speech → signing", "signing → text", "signing → speech"]

@@ -10,6 +10,7 @@ from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.evaluation.aggregation import Result, Score
 from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 UTTERANCES = [Utterance(text, text=text) for text in ("cab", "bad", "dig", "deaf", "cage", "fed", "gig")]
@@ -54,7 +55,7 @@ def test_latency_is_the_median_of_utterances_of_each_its_fastest():
 
 
 def test_more_steps_take_longer(tiny_checkpoint):
-    quick, slow = (latency(MS2SLProducer.load(tiny_checkpoint, steps=steps), UTTERANCES) for steps in (1, 40))
+    quick, slow = (latency(MS2SLProducer.load(tiny_checkpoint, options=Sampling(steps=steps)), UTTERANCES) for steps in (1, 40))
     assert 0 < quick < slow
 
 

@@ -12,18 +12,19 @@ from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.inference.batch_output import OutputFolder, Settings, counted, read_utterances
 from ms2sl.inference.recordings import read_in_groups
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from tests.data.test_shards import full_disk  # noqa: F401
 
 
 @pytest.fixture(scope="module")
 def producer(tiny_checkpoint) -> MS2SLProducer:
-    return MS2SLProducer.load(tiny_checkpoint, steps=1)
+    return MS2SLProducer.load(tiny_checkpoint, options=Sampling(steps=1))
 
 
 @pytest.fixture
 def settings(tiny_checkpoint) -> Settings:
-    return Settings.of(tiny_checkpoint, steps=1, guidance=1.0, seed=0, duration=None)
+    return Settings.of(tiny_checkpoint, Sampling(steps=1), seed=0, duration=None)
 
 
 def write(path, content: str):
@@ -141,9 +142,9 @@ def test_other_settings_are_refused(tmp_path, settings):
     OutputFolder(tmp_path / "out").claim(settings)
     OutputFolder(tmp_path / "out").claim(settings)
     with pytest.raises(InputError, match="another guidance, steps"):
-        OutputFolder(tmp_path / "out").claim(settings.model_copy(update={"steps": 9, "guidance": 2.0}))
+        OutputFolder(tmp_path / "out").claim(settings._replace(options=settings.options | {"steps": 9, "guidance": 2.0}))
     with pytest.raises(InputError, match="another sampler:"):
-        OutputFolder(tmp_path / "out").claim(settings.model_copy(update={"sampler": "dpm++"}))
+        OutputFolder(tmp_path / "out").claim(settings._replace(options=settings.options | {"sampler": "dpm++"}))
 
 
 def test_a_folder_of_before_there_were_two_samplers_goes_on_with_its_own_alone(tmp_path, settings):
@@ -154,7 +155,7 @@ def test_a_folder_of_before_there_were_two_samplers_goes_on_with_its_own_alone(t
     record.write_text(json.dumps(old))
     OutputFolder(tmp_path).claim(settings)
     with pytest.raises(InputError, match="another sampler:"):
-        OutputFolder(tmp_path).claim(settings.model_copy(update={"sampler": "dpm++"}))
+        OutputFolder(tmp_path).claim(settings._replace(options=settings.options | {"sampler": "dpm++"}))
 
 
 def test_a_batch_that_is_tried_again_leaves_each_utterance_once(tmp_path, producer, settings):

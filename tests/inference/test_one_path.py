@@ -17,7 +17,7 @@ from ms2sl.features.base import TextConfig
 from ms2sl.inference.batch_output import OutputFolder, Settings
 from ms2sl.inference.one_by_one import produce_each
 from ms2sl.inference.sampling_config import Sampling
-from ms2sl.mlflow_model import PARAMS, SignModel
+from ms2sl.mlflow_model import SignModel
 from ms2sl.systems.ms2sl.losses import LossWeights
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.systems.ms2sl.task import MS2SLTask
@@ -26,6 +26,7 @@ from serve.model_replica import Sampler
 from serve.orchestrator import SamplerPool, sign
 from serve.problems import Problem
 from serve.request_parsing import SignRequest
+from serve.settings import CallOptions
 from tests.features import checkpoints
 
 SEED, RATE = 3, 16_000
@@ -103,7 +104,7 @@ def model(request, tiny_dataset, tiny_model, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def alone(model) -> dict[str, Poses | str]:
     """What becomes of each utterance by itself: its poses, or why there are none."""
-    producer = MS2SLProducer.load(model, steps=1)
+    producer = MS2SLProducer.load(model, options=Sampling(steps=1))
 
     def one(utterance: Utterance) -> Poses | str:
         try:
@@ -125,8 +126,8 @@ def assert_same(made: Poses | str, alone: Poses | str, name: str) -> None:
 
 def test_a_batch_makes_and_refuses_the_same(model, alone, tmp_path):
     folder = OutputFolder(tmp_path / "out")
-    folder.claim(Settings.of(model, steps=1, guidance=1.0, seed=SEED, duration=None))
-    made, failed, _ = folder.produce(MS2SLProducer.load(model, steps=1), UTTERANCES, seed=SEED)
+    folder.claim(Settings.of(model, Sampling(steps=1), seed=SEED, duration=None))
+    made, failed, _ = folder.produce(MS2SLProducer.load(model, options=Sampling(steps=1)), UTTERANCES, seed=SEED)
     found = {clip.id: clip.poses for clip in folder.clips()} | dict(failed)
     assert made == len(UTTERANCES) - len(failed) == sum(isinstance(each, Poses) for each in alone.values())
     assert found.keys() == alone.keys()
@@ -144,16 +145,15 @@ async def served(model: Path) -> dict[str, Poses | str]:
     """All utterances at once, so that they share batches; Ray's handle alone is left out."""
     sampler = Sampler(torch.get_num_threads(), 16, "cpu", "fp32")
     await sampler.reconfigure({"model": str(model), "tracking": None})
-    methods = ("open", "measure", "sample")
-    samplers = SamplerPool(SimpleNamespace(**{name: SimpleNamespace(remote=getattr(sampler, name)) for name in methods}), 16, 1)
+    samplers = SamplerPool(SimpleNamespace(step=SimpleNamespace(remote=sampler.step)), 16, 1)
 
     async def serving():
         return sampler.served()
 
     async def one(utterance: Utterance) -> Poses | str:
-        ask = SignRequest(utterance, Sampling(steps=1), SEED, None)
+        ask = SignRequest(utterance, {"steps": 1}, SEED, None)
         try:
-            parts = [poses async for _, poses in sign(ask, serving, samplers)]
+            parts = [poses async for _, poses in sign(ask, serving, samplers, CallOptions())]
         except Problem as problem:
             return problem.detail
         joints, confidence = (np.concatenate([getattr(part, key) for part in parts]) for key in ("joints", "confidence"))
@@ -169,7 +169,7 @@ def test_the_model_of_mlflow_makes_and_refuses_the_same(model, alone):
 
     def predicted(text: str) -> Poses | str:
         try:
-            (row,) = signer.predict(None, [text], PARAMS | {"steps": 1, "seed": SEED})
+            (row,) = signer.predict(None, [text], {"steps": 1, "seed": SEED})
         except InputError as error:
             return str(error).partition(": ")[2]
         return Poses(row["joints"], row["confidence"], row["fps"])

@@ -4,18 +4,30 @@ made. All characters of what is signed differ, so a piece tells where it stands.
 import weakref
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, count, pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ms2sl.data.types import Poses, Utterance
-from ms2sl.inference.sliding_window import ASKED, BEFORE, BLEND, Window, WindowedGenerator, sign_all
+from ms2sl.inference.producer import NoOptions, run_to_end
+from ms2sl.inference.sliding_window import ASKED, BEFORE, BLEND, Window, WindowedGenerator
+from ms2sl.inference.windowed_session import WindowedSession, measure_pieces, step_windows
 
 FIRST = 0x4E00
 
 
 class Said(str):
     """Text that can be watched as it is forgotten."""
+
+
+def sign_all(generators, measure, sample):
+    """All of them side by side, as a producer goes through its sessions."""
+    producer = SimpleNamespace(
+        step=lambda requests: step_windows(requests, measure, lambda windows, options: sample(windows)),
+        prepare=lambda requests: measure_pieces(requests, measure),
+    )
+    return run_to_end(producer, [WindowedSession(generator, NoOptions()) for generator in generators])
 
 
 class Imitation:

@@ -21,6 +21,7 @@ from ms2sl.data.skeleton_registry import HOLISTIC_49X2, HOLISTIC_178X3
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.inference.batch_output import OutputFolder, Settings, read_utterances
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.io.atomic import write_files
 from ms2sl.io.file_names import LONGEST_BYTES, check_inside, check_name, file_name, split_name
 from ms2sl.io.storage import StoragePath
@@ -127,9 +128,9 @@ def of_dictionary(folder: Path, name: str) -> None:
 def producing(folder: Path, name: str, checkpoint: Path) -> None:
     """Two utterances, of which the one with the good name is made."""
     out = OutputFolder(folder)
-    out.claim(Settings.of(checkpoint, steps=1, guidance=1.0, seed=0, duration=None))
+    out.claim(Settings.of(checkpoint, Sampling(steps=1), seed=0, duration=None))
     batch = [Utterance(name, text="cab"), Utterance("good", text="cab")]
-    made, ((id, reason),), _ = out.produce(MS2SLProducer.load(checkpoint, steps=1), batch, seed=0)
+    made, ((id, reason),), _ = out.produce(MS2SLProducer.load(checkpoint, options=Sampling(steps=1)), batch, seed=0)
     assert (made, id, out.done()) == (1, name, {"good"})
     raise InputError(reason)
 

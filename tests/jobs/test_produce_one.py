@@ -7,6 +7,7 @@ from ms2sl.data import speech_synthesis
 from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.inference.batch_output import OutputFolder, Settings, read_utterances
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 
@@ -34,8 +35,8 @@ def test_texts_and_recordings_whose_files_would_have_one_name_do_not_overwrite_e
 
 def test_what_is_of_an_earlier_list_is_named_in_the_end(tiny_checkpoint, tmp_path, capsys):
     words, folder = tmp_path / "words.txt", OutputFolder(tmp_path / "out")
-    folder.claim(Settings.of(tiny_checkpoint, steps=1, guidance=1.0, seed=0, duration=None))
-    producer = MS2SLProducer.load(tiny_checkpoint, steps=1)
+    folder.claim(Settings.of(tiny_checkpoint, Sampling(steps=1), seed=0, duration=None))
+    producer = MS2SLProducer.load(tiny_checkpoint, options=Sampling(steps=1))
     for content in ("cab\ndab\nbad\n", "cab\nfade\nbad\n"):
         words.write_text(content)
         folder.produce(producer, folder.missing(folder.numbered(read_utterances(words)).utterances), seed=0)

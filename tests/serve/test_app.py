@@ -19,6 +19,7 @@ from ms2sl.data.pose_format_io import from_bytes, to_bytes
 from ms2sl.data.resampling import resample
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.data.types import Utterance
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 pytestmark = pytest.mark.usefixtures("service")
@@ -29,7 +30,7 @@ LONG = "cab bead face. " * 20
 @pytest.fixture(scope="module")
 def producer(tiny_checkpoint) -> MS2SLProducer:
     """As the service has it, in this process."""
-    return MS2SLProducer.load(tiny_checkpoint, steps=2, precision="fp32")
+    return MS2SLProducer.load(tiny_checkpoint, options=Sampling(steps=2), precision="fp32")
 
 
 @pytest.fixture(scope="module")

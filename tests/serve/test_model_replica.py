@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from ms2sl.inference.producer import Producer
 from ms2sl.model_uri import resolve_model
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.training import checkpoint
-from ms2sl.training.checkpoint import WEIGHTS, read_card
+from ms2sl.training.checkpoint import WEIGHTS, ModelCard, read_card
 from serve import model_replica as module
 from serve.model_replica import Sampler
 
@@ -33,7 +34,7 @@ class Loads:
         self.gate, self.lock = threading.Event(), threading.Lock()
         self.gate.set()
 
-    def __call__(self, producer: MS2SLProducer, batch: int) -> None:
+    def __call__(self, card: ModelCard, producer: Producer, batch: int) -> None:
         with self.lock:
             self.now, self.all = self.now + 1, self.all + 1
             self.most = max(self.most, self.now)
@@ -78,7 +79,7 @@ def fingerprint(model: Path) -> str:
 def test_models_are_loaded_one_at_a_time_and_the_newest_is_served(models, loads):
     sampler = deployed(models, loads)
     assert loads.most == 1
-    assert list(sampler.producers) == [fingerprint(models[0]), fingerprint(models[3])]
+    assert list(sampler.loaded) == [fingerprint(models[0]), fingerprint(models[3])]
     assert loads.all == 3  # the third one's turn came too late
     assert not sampler.failure
 
@@ -106,7 +107,7 @@ def test_no_more_than_two_models_are_in_memory(models, loads, monkeypatch):
     load = MS2SLProducer.load
 
     def counted(*arguments, **options) -> MS2SLProducer:
-        seen.append(len(sampler.producers))
+        seen.append(len(sampler.loaded))
         return load(*arguments, **options)
 
     monkeypatch.setattr(MS2SLProducer, "load", counted)
@@ -119,4 +120,4 @@ def test_no_more_than_two_models_are_in_memory(models, loads, monkeypatch):
 
     asyncio.run(asyncio.wait_for(deploy(), 60))
     assert seen == [0, 1, 1, 1]
-    assert list(sampler.producers) == list(map(fingerprint, models[2:]))
+    assert list(sampler.loaded) == list(map(fingerprint, models[2:]))

@@ -18,8 +18,8 @@ def failing() -> type:
     """A sampler that fails, with what was said in its error; made here, so that Ray sends it to the replica whole."""
 
     class Failing(Sampler):
-        def _open(self, version, sampling, openings):
-            raise KeyError(openings[0].pieces[0].text)
+        def _run(self, version, requests):
+            raise KeyError(requests[0].pieces[0].text)
 
     return Failing
 

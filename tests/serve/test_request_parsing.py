@@ -13,12 +13,13 @@ import soundfile
 from starlette.requests import Request
 
 from ms2sl.inference.sampling_config import Sampling
+from ms2sl.systems.registry import system
 from serve.problems import Problem
 from serve.request_parsing import SignRequest, read
-from serve.settings import Limits
+from serve.settings import CallOptions, Limits
 
 FORM = "multipart/form-data; boundary=cut"
-DEFAULTS = Sampling(steps=5, guidance=2.0)
+DEFAULTS = CallOptions(steps=5, guidance=2.0)
 
 
 def asked(body: bytes | Sequence[bytes], kind: str = "application/json", limits: Limits | None = None, **headers: str) -> SignRequest:
@@ -32,7 +33,7 @@ def asked(body: bytes | Sequence[bytes], kind: str = "application/json", limits:
     named = {"content-type": kind} | {name.replace("_", "-"): value for name, value in headers.items()}
     scope = {"type": "http", "method": "POST", "path": "/v1/signs", "query_string": b""}
     scope["headers"] = [(name.encode(), value.encode("latin-1")) for name, value in named.items()]
-    return asyncio.run(read(Request(scope, receive), limits or Limits(), DEFAULTS))
+    return asyncio.run(read(Request(scope, receive), limits or Limits()))
 
 
 def refused(body: bytes | Sequence[bytes], kind: str = "application/json", limits: Limits | None = None, **headers: str) -> tuple[int, str]:
@@ -73,16 +74,20 @@ def unheard(encoded: bytes, limits: Limits | None = None) -> tuple[int, str]:
     return refused(form(field("speech", encoded, "a.wav")), FORM, limits)
 
 
+def sampling(ask: SignRequest) -> Sampling:
+    return ask.call_options(system("ms2sl"), DEFAULTS)
+
+
 def test_a_text_is_read_with_its_options():
     ask = asked(said("hello", steps=9, guidance=3, sampler="dpm++", seed=-(2**63), duration=2.5, fps=30))
     assert (ask.utterance.text, ask.utterance.speech, ask.utterance.seconds) == ("hello", None, 2.5)
-    assert ask.sampling == Sampling(steps=9, guidance=3.0, sampler="dpm++")
+    assert sampling(ask) == Sampling(steps=9, guidance=3.0, sampler="dpm++")
     assert (ask.seed, ask.fps) == (-(2**63), 30.0)
 
 
 def test_what_is_not_asked_for_is_as_the_operator_says():
     for ask in (asked(said()), asked(said(steps=None, guidance=None, sampler=None, duration=None, fps=None)), spoken(recording())):
-        assert ask.sampling == DEFAULTS
+        assert sampling(ask) == Sampling(steps=5, guidance=2.0)
         assert (ask.seed, ask.fps, ask.utterance.seconds) == (0, None, None)
 
 
@@ -125,7 +130,7 @@ def test_a_body_is_read_no_further_than_its_limit(kind, most):
 
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-type", kind.encode())]}
     with pytest.raises(Problem) as caught:
-        asyncio.run(read(Request(scope, receive), limits, DEFAULTS))
+        asyncio.run(read(Request(scope, receive), limits))
     assert caught.value.status in (400, 413)
     assert sum(taken) <= most + 1000
 
@@ -236,14 +241,14 @@ def test_speech_is_read_with_its_options():
     ask = spoken(recording(1.0, 44_100, 2), field("steps", "9"), field("seed", "-5"), field("fps", "29.97"), field("sampler", "dpm++"))
     assert ask.utterance.text is None
     assert (ask.utterance.speech.rate, len(ask.utterance.speech.waveform)) == (16_000, 16_000)
-    assert ask.sampling == Sampling(steps=9, guidance=2.0, sampler="dpm++")
+    assert sampling(ask) == Sampling(steps=9, guidance=2.0, sampler="dpm++")
     assert (ask.seed, ask.fps) == (-5, 29.97)
 
 
 def test_an_empty_field_of_a_form_means_the_default():
     fields = [field(name, "") for name in ("steps", "guidance", "sampler", "seed", "duration", "fps")]
     ask = spoken(recording(), *fields)
-    assert ask.sampling == DEFAULTS
+    assert sampling(ask) == Sampling(steps=5, guidance=2.0)
     assert (ask.seed, ask.fps, ask.utterance.seconds) == (0, None, None)
 
 
@@ -289,7 +294,7 @@ def test_a_form_that_is_cut_short_is_refused():
 
 def test_a_form_may_come_byte_by_byte():
     whole = form(field("steps", "2"), field("speech", recording(0.05), "a.wav"))
-    assert asked([whole[i : i + 1] for i in range(len(whole))], FORM).sampling.steps == 2
+    assert sampling(asked([whole[i : i + 1] for i in range(len(whole))], FORM)).steps == 2
 
 
 @pytest.mark.parametrize("format", [{"format": "WAV"}, {"format": "FLAC"}, {"format": "OGG"}, {"format": "MP3"}], ids=lambda f: f["format"])

@@ -18,6 +18,7 @@ from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.inference.batch_output import OutputFolder
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.mlflow_model import SignModel
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
@@ -86,7 +87,7 @@ RECORDINGS = {
 @pytest.fixture(scope="module")
 def expected(service) -> dict[str, Poses | str]:
     """What the producer alone makes of each, or why it makes nothing."""
-    producer = MS2SLProducer.load(service.model, steps=STEPS)
+    producer = MS2SLProducer.load(service.model, options=Sampling(steps=STEPS))
 
     def one(name: str) -> Poses | str:
         try:
@@ -186,7 +187,7 @@ def test_the_service_and_its_client(service, expected):
 
 
 def test_the_model_of_mlflow(service):
-    producer, signer = MS2SLProducer.load(service.model, steps=STEPS), SignModel()
+    producer, signer = MS2SLProducer.load(service.model, options=Sampling(steps=STEPS)), SignModel()
     signer.load_context(SimpleNamespace(artifacts={"checkpoint": str(service.model)}))
 
     def one(make) -> Poses | str:

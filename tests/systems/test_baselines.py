@@ -6,10 +6,11 @@ import pytest
 from ms2sl.audio.speech import Speech
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
+from ms2sl.data.training_clips import TrainingClips
 from ms2sl.data.types import Clip, Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.metrics.motion import movement
-from ms2sl.systems.baselines import MeanPose, NearestText, RandomClip, StaticPose, Training
+from ms2sl.systems.baselines import MeanPose, NearestText, RandomClip, StaticPose
 
 ALL = [MeanPose, StaticPose, RandomClip, NearestText]
 
@@ -20,12 +21,12 @@ def clip(text: str | None, n_frames: int, fps: float = 12.5, seed: int = 0) -> C
     return Clip(f"{text}-{seed}", "train", "en", "ase", text=text, poses=Poses(joints, confidence, fps))
 
 
-def of_clips(clips: list[Clip]) -> Training:
-    return Training.of_clips(clips, SKELETON)
+def of_clips(clips: list[Clip]) -> TrainingClips:
+    return TrainingClips.of_clips(clips, SKELETON)
 
 
 @pytest.fixture(scope="module")
-def training() -> Training:
+def training() -> TrainingClips:
     return of_clips([clip("cat", 10, seed=1), clip("catch", 20, seed=2), clip(None, 30, seed=3), clip("dog", 40, seed=4)])
 
 
@@ -124,7 +125,7 @@ def test_baselines_need_training_clips():
 def test_a_dataset_on_disk_is_known_as_its_clips_are(tiny_dataset):
     dataset = Dataset(tiny_dataset)
     clips = [clip for clip in dataset.clips("train") if clip.poses]
-    lazy, eager = Training.of_dataset(dataset), Training.of_clips(clips, dataset.skeleton)
+    lazy, eager = TrainingClips.of_dataset(dataset), TrainingClips.of_clips(clips, dataset.skeleton)
     assert lazy.texts == eager.texts
     assert (lazy.mean_seconds, lazy.fps) == pytest.approx((eager.mean_seconds, eager.fps))
     utterances = [Utterance(str(i), text=text) for i, text in enumerate(("cab", "dig", "cab", "zzz"))]

@@ -12,12 +12,14 @@ from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureEx
 
 from ms2sl.audio.speech import Speech
 from ms2sl.corpora.fingerspelling import Fingerspelling, FingerspellingConfig
+from ms2sl.data.training_clips import TrainingClips
 from ms2sl.data.types import Clip, Utterance
 from ms2sl.errors import InputError
 from ms2sl.features import featurizer
 from ms2sl.features.base import TextConfig
-from ms2sl.systems.baselines import NearestText, Training
-from ms2sl.systems.cascade import OWN, Cascade, OwnSpeechRecognizer, PretrainedSpeechRecognizer, open_ear
+from ms2sl.inference.sampling_config import Sampling
+from ms2sl.systems.baselines import NearestText
+from ms2sl.systems.cascade import OWN, Cascade, OwnSpeechRecognizer, PretrainedSpeechRecognizer, open_recognizer
 from ms2sl.systems.ms2sl.model import MS2SL
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from tests.features import checkpoints
@@ -31,7 +33,7 @@ def speech(corpus) -> list[Speech]:
 @pytest.fixture(scope="module")
 def producer(tiny_checkpoint, speech) -> MS2SLProducer:
     """Hears letters that it knows or nothing, and not the same throughout, as random weights would."""
-    producer = MS2SLProducer.load(tiny_checkpoint, steps=2)
+    producer = MS2SLProducer.load(tiny_checkpoint, options=Sampling(steps=2))
     ctc, heard = producer.model.ctc, [*producer.card.characters.encode(), 256]
     with torch.no_grad():
         usual = torch.cat([tokens_of(producer, each) for each in speech]).mean(dim=0)
@@ -97,7 +99,7 @@ def greedy(scores: np.ndarray, blank: int) -> list[int]:
 @pytest.mark.parametrize("kind", ["own", "pretrained"])
 def test_it_signs_what_is_signed_of_the_text_that_was_heard(kind, producer, recogniser, speech):
     ear = OwnSpeechRecognizer(producer) if kind == "own" else PretrainedSpeechRecognizer(str(recogniser))
-    signer = producer if kind == "own" else NearestText(Training.of_clips(known_clips(), producer.skeleton))
+    signer = producer if kind == "own" else NearestText(TrainingClips.of_clips(known_clips(), producer.skeleton))
     heard = ear(speech)
     assert len(set(heard)) > 1
     assert all(heard)
@@ -168,7 +170,7 @@ def test_its_own_ear_takes_the_best_path(producer, speech):
 
 
 def test_bytes_that_are_no_text_are_marked(tiny_checkpoint, speech):
-    producer = MS2SLProducer.load(tiny_checkpoint, steps=2)
+    producer = MS2SLProducer.load(tiny_checkpoint, options=Sampling(steps=2))
     torch.nn.init.constant_(producer.model.ctc.bias[0xFF], 1e4)
     assert OwnSpeechRecognizer(producer)(speech[:2]) == ["\N{REPLACEMENT CHARACTER}"] * 2
 
@@ -178,7 +180,7 @@ def test_a_model_without_an_ear_is_explained(producer, tiny_model, tmp_path):
     card = producer.card.model_copy(update={"text": vectors})
     deaf = MS2SLProducer(MS2SL(tiny_model, card.skeleton, card.text, card.speech), card)
     with pytest.raises(InputError, match="no ear of its own"):
-        open_ear(OWN, deaf)
+        open_recognizer(OWN, deaf)
 
 
 @torch.no_grad()
@@ -202,8 +204,8 @@ def test_a_pretrained_ear_hears_at_its_own_rate(recogniser, speech):
 
 
 def test_the_name_decides_whose_ear_it_is(producer, recogniser):
-    assert isinstance(open_ear(OWN, producer), OwnSpeechRecognizer)
-    assert isinstance(open_ear(str(recogniser), producer), PretrainedSpeechRecognizer)
+    assert isinstance(open_recognizer(OWN, producer), OwnSpeechRecognizer)
+    assert isinstance(open_recognizer(str(recogniser), producer), PretrainedSpeechRecognizer)
 
 
 @pytest.mark.parametrize("name", ["nobody/has-this", "/nowhere/at/all", "not a name!", "empty", "text encoder"])

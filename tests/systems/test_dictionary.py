@@ -11,7 +11,7 @@ from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.metrics.motion import hand_dtw, movement
-from ms2sl.systems.dictionary import FINGERSPELLING, Dictionary
+from ms2sl.systems.dictionary.producer import FINGERSPELLING, Dictionary
 
 COLUMNS = ("path", "spoken_language", "signed_language", "start", "end", "words", "glosses", "priority")
 SIGNS = {"house": "h", "tree": "t"}  # each signed as a letter is, so that it can be told from what is spelled

@@ -6,6 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from ms2sl.data.batch_sampler import EpochPlan, split_batches
+from ms2sl.data.collate import Batch, BatchField
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
 from ms2sl.metrics.text import letter_error_rate
@@ -51,16 +52,13 @@ def test_padding_changes_nothing(model, batch):
 def one_by_one(batch):
     """Each clip as a batch of its own, without padding."""
     for i in range(len(batch)):
-        n, pieces = int(batch.n_frames[i]), int((batch.targets[i] != PAD).sum())
-        yield type(batch)(
-            batch.poses[i : i + 1, :n],
-            batch.seen[i : i + 1, :n],
-            batch.n_frames[i : i + 1],
-            batch.text[i : i + 1],
-            batch.n_text[i : i + 1],
-            batch.speech[i : i + 1],
-            batch.n_speech[i : i + 1],
-            batch.targets[i : i + 1, :pieces],
+        poses, targets, row = batch["poses"], batch["targets"], slice(i, i + 1)
+        n, pieces = int(batch.n_frames[i]), int((targets.values[i] != PAD).sum())
+        yield Batch(
+            {
+                "poses": BatchField(poses.values[row, :n], poses.lengths[row], poses.mask[row, :n]),
+                "targets": BatchField(targets.values[row, :pieces], targets.lengths[row]),
+            }
         )
 
 
@@ -69,8 +67,8 @@ def test_the_likelihood_is_that_of_a_distribution_over_next_pieces(model, batch)
     logits = model(batch)
     first = logits[0, 0].softmax(0)
     assert float(first.sum()) == pytest.approx(1, abs=1e-5)
-    by_hand = sum(float(logits[0, i].log_softmax(0)[piece]) for i, piece in enumerate(batch.targets[0].tolist()) if piece != PAD)
-    pieces = int((batch.targets[0] != PAD).sum())
+    by_hand = sum(float(logits[0, i].log_softmax(0)[piece]) for i, piece in enumerate(batch["targets"].values[0].tolist()) if piece != PAD)
+    pieces = int((batch["targets"].values[0] != PAD).sum())
     assert float(model.log_likelihood(batch)[0]) == pytest.approx(by_hand / pieces, abs=1e-5)
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from ms2sl.data.collate import Batch
+from ms2sl.data.collate import Batch, BatchField
 from ms2sl.training.divergence import Diverged
 from ms2sl.training.local import LocalReporter
 from ms2sl.training.loop import TrainingConfig, train
@@ -19,8 +19,7 @@ def batch_of(lengths: list[int]) -> Batch:
     """Clips whose poses are their own length in hundreds of frames."""
     n_frames = torch.tensor(lengths)
     poses = (n_frames / 100.0)[:, None, None, None].expand(-1, max(lengths), 1, 1).clone()
-    none, zeros = torch.zeros(len(lengths), 4), torch.zeros(len(lengths), dtype=torch.int64)
-    return Batch(poses, torch.ones(poses.shape[:3], dtype=torch.bool), n_frames, none, zeros, none, zeros)
+    return Batch({"poses": BatchField(poses, n_frames, torch.ones(poses.shape[:3], dtype=torch.bool), multiple=4)})
 
 
 class Line:

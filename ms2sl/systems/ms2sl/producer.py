@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
+from ms2sl.config import Config
 from ms2sl.data.collate import FRAME_MULTIPLE
 from ms2sl.data.types import Poses, Utterance
-from ms2sl.errors import InputError
+from ms2sl.inference.producer import Producer
 from ms2sl.inference.sampling_config import Sampling
-from ms2sl.inference.sliding_window import SHORTEST, Window, WindowedGenerator, check_duration, sign_all
-from ms2sl.nn.diffusion import SAMPLERS, SamplerName
+from ms2sl.inference.sliding_window import SHORTEST, Window, WindowedGenerator, check_duration
+from ms2sl.inference.windowed_session import WindowedSession, WindowReply, WindowRequest, measure_pieces, step_windows
 from ms2sl.precision import Precision, uses_bf16
 from ms2sl.systems.ms2sl import task
 from ms2sl.systems.ms2sl.condition_cache import BATCH, ConditionEncoderCache, EncodedUtterance, SaidFeatures, one_after_another
@@ -20,7 +21,12 @@ from ms2sl.systems.ms2sl.model import MS2SL, InpaintingWindow
 from ms2sl.training.checkpoint import ModelCard
 
 
-class MS2SLProducer:
+def start(card: ModelCard, utterance: Utterance, options: Config | None, seed: int) -> WindowedSession:
+    """Of an utterance of any length. Raises InputError if the length that is asked for is impossible."""
+    return WindowedSession(WindowedGenerator.of(utterance, card, seed), options or Sampling())
+
+
+class MS2SLProducer(Producer):
     """Samples a trained model.
 
     An utterance is conditioned on its text, its speech or both, whatever it has. Its noise depends on the seed and on
@@ -30,37 +36,22 @@ class MS2SLProducer:
     """
 
     name = "ms2sl"
+    Options = Sampling
 
     def __init__(
-        self,
-        model: MS2SL,
-        card: ModelCard,
-        *,
-        steps: int = 8,
-        guidance: float = 1.0,
-        sampler: SamplerName = "ddim",
-        device: str = "cpu",
-        precision: Precision = "fp32",
+        self, model: MS2SL, card: ModelCard, *, device: str = "cpu", precision: Precision = "fp32", options: Sampling | None = None
     ):
-        if steps < 1:
-            raise InputError(f"{steps} sampling steps are impossible: use 1 or more")
-        if sampler not in SAMPLERS:
-            raise InputError(f"there is no sampler '{sampler}'; there are: {', '.join(SAMPLERS)}")
-        self.model, self.card, self.device = model.to(device), card, torch.device(device)
-        self.steps, self.guidance, self.sampler = steps, guidance, sampler
+        self.model, self.card, self.device, self.options = model.to(device), card, torch.device(device), options
+        self.skeleton, self.fps = card.skeleton, card.fps
         self.bf16 = uses_bf16(precision, self.device)
         self.hearing = ConditionEncoderCache(self.model, card, self.device)
         self.collate = self.hearing.collate
         self.seen = model.space.seen.cpu().numpy()
 
     @classmethod
-    def load(cls, folder: Path, **options) -> "MS2SLProducer":
+    def load(cls, folder: Path, *, device: str = "cpu", precision: Precision = "fp32", options: Sampling | None = None) -> "MS2SLProducer":
         """From a checkpoint folder, with the options of the class. Raises InputError if it holds no MS2SL model."""
-        return cls(*task.load(Path(folder)), **options)
-
-    @property
-    def skeleton(self):
-        return self.card.skeleton
+        return cls(*task.load(Path(folder)), device=device, precision=precision, options=options)
 
     def features(self, utterance: Utterance) -> SaidFeatures:
         """Features of its text and of its speech; None for what it lacks.
@@ -77,11 +68,39 @@ class MS2SLProducer:
             for utterance, heard in zip(utterances, self.hearing(utterances), strict=True)
         ]
 
-    def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
-        """Normalised poses at the model's fps, in the order of the utterances. Raises InputError as ``features`` does."""
-        sampling = Sampling(steps=self.steps, guidance=self.guidance, sampler=self.sampler)
-        signings = [WindowedGenerator.of(utterance, self.card, seed) for utterance in utterances]
-        return sign_all(signings, self.measure, lambda windows: self.sample(windows, sampling))
+    def check(self, utterance: Utterance) -> None:
+        check_duration(utterance)
+
+    def start(self, utterance: Utterance, options: Config | None = None, *, seed: int) -> WindowedSession:
+        return start(self.card, utterance, options or self.options, seed)
+
+    def step(self, requests: Sequence[WindowRequest]) -> list[WindowReply]:
+        """Raises InputError as ``features`` does."""
+        return step_windows(requests, self.measure, self.sample)
+
+    def prepare(self, requests: Sequence[WindowRequest]) -> list[WindowReply]:
+        return measure_pieces(requests, self.measure)
+
+    @torch.no_grad()
+    def embed(self, utterances: Sequence[Utterance], modality: str) -> np.ndarray:
+        """Unit vectors ``(utterances, embedding)`` of their text or speech, in the space of signing too. Raises InputError as ``features``
+        does."""
+        vectors = []
+        for start in range(0, len(utterances), BATCH):
+            features = [self.features(utterance) for utterance in utterances[start : start + BATCH]]
+            batch = self.collate.batch([None] * len(features), *zip(*features, strict=True)).to(self.device)
+            vectors.append(self.model.conditions(batch)[modality].embedding.cpu().numpy())
+        return np.concatenate(vectors)
+
+    @torch.no_grad()
+    def embed_signing(self, clips: Sequence[Poses]) -> np.ndarray:
+        """Unit vectors ``(clips, embedding)`` of normalised poses."""
+        vectors = []
+        for start in range(0, len(clips), BATCH):
+            some = clips[start : start + BATCH]
+            batch = self.collate.batch(some, [None] * len(some), [None] * len(some)).to(self.device)
+            vectors.append(self.model.embed_signs(batch).cpu().numpy())
+        return np.concatenate(vectors)
 
     @torch.no_grad()
     def sample(self, windows: Sequence[Window], sampling: Sampling) -> list[Poses]:

@@ -19,7 +19,7 @@ from ms2sl.training import checkpoint
 from ms2sl.training.distributed import all_sum
 
 KIND = "ms2sl"
-NOTHING_HIDDEN = MaskConfig()
+NOTHING_MASKED = MaskConfig()
 VALIDATION_BATCH, SAMPLING_STEPS = 64, 8
 
 
@@ -27,12 +27,12 @@ class MS2SLTask:
     """Trains MS2SL on a prepared dataset."""
 
     def __init__(
-        self, dataset: Dataset, model: ModelConfig, weights: LossWeights, card: checkpoint.ModelCard, hide: MaskConfig = NOTHING_HIDDEN
+        self, dataset: Dataset, model: ModelConfig, weights: LossWeights, card: checkpoint.ModelCard, mask: MaskConfig = NOTHING_MASKED
     ):
         self.dataset, self.weights, self.card = dataset, weights, card
         described = dataset.card
         self.whole = Collate(described.skeleton, described.text, described.speech)
-        self.collate = MaskingCollate(self.whole, hide)
+        self.collate = MaskingCollate(self.whole, mask)
         self.module = MS2SL(model, described.skeleton, described.text, described.speech)
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()

@@ -5,7 +5,6 @@ text tells nearly right from wrong where the words that it would write itself ar
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from ms2sl.config import Config
-from ms2sl.data.collate import Batch, Collate
+from ms2sl.data.collate import Batch, BatchField, Collate
 from ms2sl.data.normalization import PoseNormalizer
 from ms2sl.data.types import Poses
 from ms2sl.nn.transformer import check_heads, length_mask
@@ -41,13 +40,6 @@ class TranslatorConfig(Config):
     def _divisible(self) -> "TranslatorConfig":
         check_heads(self.width, self.heads)
         return self
-
-
-@dataclass(slots=True)
-class TextBatch(Batch):
-    """A batch with what its clips say: ids ``(batch, pieces)``, padded."""
-
-    targets: torch.Tensor
 
 
 class Translator(nn.Module):
@@ -95,16 +87,16 @@ class Translator(nn.Module):
         mask = length_mask(lengths.clamp(min=1), embedded.shape[1])
         return self.t5.encoder(inputs_embeds=embedded, attention_mask=mask).last_hidden_state, mask
 
-    def forward(self, batch: TextBatch, generator: torch.Generator | None = None) -> torch.Tensor:
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> torch.Tensor:
         """Logits ``(B, L, V)`` of each piece, given those before it."""
         states, mask = self.encode(batch, generator)
-        before = self.t5._shift_right(batch.targets)
+        before = self.t5._shift_right(batch["targets"].values)
         return self.t5(encoder_outputs=(states,), attention_mask=mask, decoder_input_ids=before).logits
 
-    def log_likelihood(self, batch: TextBatch) -> torch.Tensor:
+    def log_likelihood(self, batch: Batch) -> torch.Tensor:
         """Of the true text, the mean over its pieces ``(B,)``; NaN where there is none."""
-        log_p = self(batch).float().log_softmax(-1).gather(2, batch.targets[..., None])[..., 0]
-        real = batch.targets != PAD
+        log_p = self(batch).float().log_softmax(-1).gather(2, batch["targets"].values[..., None])[..., 0]
+        real = batch["targets"].values != PAD
         return (log_p * real).sum(1) / real.sum(1)
 
     @torch.no_grad()
@@ -146,9 +138,11 @@ class Translator(nn.Module):
             some = clips[start : start + BATCH]
             batch = self.collate.batch(some, [None] * len(some), [None] * len(some))
             if texts is not None:
-                batch = with_targets(batch, self.vocabulary.encode(texts[start : start + BATCH]))
+                batch = batch.having(targets=target_field(self.vocabulary, texts[start : start + BATCH]))
             yield batch.to(device)
 
 
-def with_targets(batch: Batch, targets: torch.Tensor) -> TextBatch:
-    return TextBatch(*(getattr(batch, name) for name in Batch.__slots__), targets)
+def target_field(vocabulary: Vocabulary, texts: Sequence[str | None]) -> BatchField:
+    """Ids of the pieces of the texts ``(batch, pieces)``, padded with ``PAD``."""
+    ids = vocabulary.encode(texts)
+    return BatchField(ids, (ids != PAD).sum(dim=1))

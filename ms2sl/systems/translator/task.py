@@ -10,26 +10,24 @@ from torch import nn
 from torch.nn import functional as F
 
 from ms2sl.data.batch_sampler import split_batches
-from ms2sl.data.collate import Collate
+from ms2sl.data.collate import POSES, Batch, BatchField, Collate, FieldSpec
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
 from ms2sl.nn.vocabulary import PAD, Vocabulary
-from ms2sl.systems.translator.model import KIND, TextBatch, Translator, TranslatorConfig, with_targets
+from ms2sl.systems.translator.model import KIND, Translator, TranslatorConfig, target_field
 from ms2sl.training import checkpoint
 from ms2sl.training.distributed import all_sum
 
 VALIDATION_BATCH = 64
 
 
-class TextCollate(Collate):
-    """Batches with the ids of what is said."""
+def targets(vocabulary: Vocabulary) -> FieldSpec:
+    """The field of the ids of what is said."""
 
-    def __init__(self, collate: Collate, vocabulary: Vocabulary):
-        super().__init__(collate.skeleton, collate.text, collate.speech)
-        self.vocabulary = vocabulary
+    def make(table: pa.Table, collate: Collate) -> BatchField:
+        return target_field(vocabulary, table["text"].to_pylist())
 
-    def __call__(self, table: pa.Table) -> TextBatch:
-        return with_targets(super().__call__(table), self.vocabulary.encode(table["text"].to_pylist()))
+    return FieldSpec("targets", ("text",), make)
 
 
 class TranslationTask:
@@ -43,14 +41,14 @@ class TranslationTask:
         vocabulary = Vocabulary.learn(texts, config.vocabulary, config.pieces)
         self.dataset, self.card = dataset, card.model_copy(update={"vocabulary": vocabulary.dump()})
         plain_collate = Collate(described.skeleton, described.text, described.speech)
-        self.collate = TextCollate(plain_collate, vocabulary)
+        self.collate = Collate(described.skeleton, described.text, described.speech, (POSES, targets(vocabulary)))
         self.module = Translator(config, plain_collate, vocabulary)
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()
 
-    def loss(self, module: nn.Module, batch: TextBatch, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         logits = module(batch, generator)
-        targets = torch.where((batch.n_frames > 0)[:, None], batch.targets, PAD)
+        targets = torch.where((batch.n_frames > 0)[:, None], batch["targets"].values, PAD)
         options = {"ignore_index": PAD, "label_smoothing": self.module.config.smoothing, "reduction": "sum"}
         total = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), **options)
         return {"loss": total / (targets != PAD).sum().clamp(min=1)}
@@ -64,10 +62,10 @@ class TranslationTask:
         sums = dict.fromkeys(("nll", "clips", "letter_edits", "letters", "word_edits", "words"), 0.0)
         for batch in split_batches(self.dataset, self.dataset.validation, self.collate, VALIDATION_BATCH, rank, world_size):
             batch = batch.to(device)
-            there = ((batch.targets != PAD).any(dim=1) & (batch.n_frames > 0)).tolist()
+            there = ((batch["targets"].values != PAD).any(dim=1) & (batch.n_frames > 0)).tolist()
             likelihoods, read = model.log_likelihood(batch).tolist(), model.write(batch, beams=1)
             for given, likelihood, hypothesis, reference in zip(
-                there, likelihoods, read, model.vocabulary.decode(batch.targets), strict=True
+                there, likelihoods, read, model.vocabulary.decode(batch["targets"].values), strict=True
             ):
                 if not given:
                     continue

@@ -4,13 +4,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ms2sl.data.batch_sampler import COLUMNS
-from ms2sl.data.collate import Batch, Collate
+from ms2sl.data.collate import Batch, BatchField, Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.shards import read_shard
+from ms2sl.data.training_clips import TrainingClips
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.metrics.motion import hand_dtw, movement
 from ms2sl.nn.diffusion import SAMPLERS, SCHEDULES
-from ms2sl.systems.baselines import MeanPose, Training
+from ms2sl.systems.baselines import MeanPose
 from ms2sl.systems.ms2sl.losses import LossWeights
 from ms2sl.systems.ms2sl.model import BOTH, MS2SL, InpaintingWindow, ModelConfig
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
@@ -29,8 +30,8 @@ def dataset(tiny_dataset) -> Dataset:
 @pytest.fixture(scope="module")
 def batch(dataset):
     """Clips that are complete."""
-    table = read_shard(dataset.shards("dev")[0][0], COLUMNS)
-    return Collate(dataset.skeleton, BYTES, LOG_MEL)(table)
+    collate = Collate(dataset.skeleton, BYTES, LOG_MEL)
+    return collate(read_shard(dataset.shards("dev")[0][0], collate.columns))
 
 
 @pytest.fixture
@@ -45,8 +46,7 @@ def model(dataset, tiny_model) -> MS2SL:
 
 
 def without(batch, *modalities):
-    gone = {f"n_{name}": torch.zeros_like(batch.n_text) for name in modalities}
-    return dataclasses.replace(batch, **gone)
+    return batch.having(**{name: dataclasses.replace(batch[name], lengths=torch.zeros_like(batch.n_text)) for name in modalities})
 
 
 @pytest.mark.parametrize("missing", [(), ("speech",), ("text",), ("text", "speech")])
@@ -72,21 +72,29 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(model, batch):
 
 def padded(batch, **sizes):
     """The same clips with longer padding."""
-    grown = {name: getattr(batch, name) for name in ("poses", "seen", "text", "speech")}
+
+    def longer(values, size):
+        return torch.cat([values, values.new_zeros(len(values), size - values.shape[1], *values.shape[2:])], dim=1)
+
+    grown = {}
     for name, size in sizes.items():
-        shape = grown[name].shape
-        grown[name] = torch.cat([grown[name], grown[name].new_zeros(shape[0], size - shape[1], *shape[2:])], dim=1)
-    return dataclasses.replace(batch, **grown)
+        field = batch[name]
+        mask = None if field.mask is None else longer(field.mask, size)
+        grown[name] = dataclasses.replace(field, values=longer(field.values, size), mask=mask)
+    return batch.having(**grown)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_padding_does_not_change_the_loss(model, batch, schedule):
     """Noise is drawn frame by frame, so the first frames of a single clip get the same; torch draws in sixteens, hence 8 frames more."""
     model.schedule = SCHEDULES[schedule]
-    one = Batch(*(getattr(batch, field.name)[:1] for field in dataclasses.fields(batch)))
+    first = {
+        name: (field.values[:1], field.lengths[:1], field.mask if field.mask is None else field.mask[:1]) for name, field in batch.items()
+    }
+    one = Batch({name: BatchField(*tensors) for name, tensors in first.items()})
     frames = -(-one.poses.shape[1] // 8) * 8
-    tight = padded(one, poses=frames, seen=frames)
-    loose = padded(one, poses=frames + 8, seen=frames + 8, text=one.text.shape[1] + 12, speech=one.speech.shape[1] + 80)
+    tight = padded(one, poses=frames)
+    loose = padded(one, poses=frames + 8, text=one.text.shape[1] + 12, speech=one.speech.shape[1] + 80)
     for seed in range(4):
         a, b = (model(each, LossWeights(), torch.Generator().manual_seed(seed)) for each in (tight, loose))
         for name in a:
@@ -108,7 +116,7 @@ def test_a_patch_fits_every_length_or_is_refused_by_the_config(dataset, batch, t
     model = MS2SL(config, dataset.skeleton, BYTES, LOG_MEL)
     frames = batch.poses.shape[1]
     for more in (4, 8, 12):  # whatever multiple of 4 the longest clip of a batch has
-        grown = padded(batch, poses=frames + more, seen=frames + more)
+        grown = padded(batch, poses=frames + more)
         assert model(grown, LossWeights(), torch.Generator().manual_seed(0))["loss"].isfinite()
 
 
@@ -288,7 +296,7 @@ def test_an_overfitted_model_signs_its_clips(dataset, tmp_path):
     torch.manual_seed(0)
     config = ModelConfig(width=64, encoder_layers=1, denoiser_layers=2, embedding=32)
     task = MS2SLTask(dataset, config, LossWeights(), ModelCard.of("ms2sl", config, dataset.card))
-    table = read_shard(dataset.shards("test")[0][0], COLUMNS).slice(0, 8)
+    table = read_shard(dataset.shards("test")[0][0], task.collate.columns).slice(0, 8)
     batch = task.collate(table)
     every = {"steps": 250, "validate_every": 250, "checkpoint_every": 250, "log_every": 10}
     training = TrainingConfig(**every, learning_rate=4e-3, warmup=20, ema=0.95, precision="fp32")
@@ -301,7 +309,7 @@ def test_an_overfitted_model_signs_its_clips(dataset, tmp_path):
     train(task, again, training, reporter)
     assert reporter.history[-1]["denoise"] < reporter.history[0]["denoise"] / 10
     clips = list(dataset.clips("test"))[:8]
-    producer, mean = MS2SLProducer.load(reporter.latest()), MeanPose(Training.of_clips(clips, dataset.skeleton))
+    producer, mean = MS2SLProducer.load(reporter.latest()), MeanPose(TrainingClips.of_clips(clips, dataset.skeleton))
     for modality in ("text", "speech", "both"):
         utterances = [clip.utterance(modality) for clip in clips]
         own, trivial = (each.produce(utterances, seed=0) for each in (producer, mean))
@@ -310,10 +318,8 @@ def test_an_overfitted_model_signs_its_clips(dataset, tmp_path):
         moved = [sum(movement(poses, dataset.skeleton) for poses in some) for some in (own, [clip.poses for clip in clips])]
         assert 0.8 < moved[0] / moved[1] < 1.25, modality
         for steps in (1, 4, 50):
-            producer.steps = steps
-            made = producer.produce(utterances, seed=0)
+            made = producer.produce(utterances, Sampling(steps=steps), seed=0)
             assert 0.75 < sum(movement(poses, dataset.skeleton) for poses in made) / moved[1] < 1.3, f"{steps} steps from {modality}"
-        producer.steps = 8
         wrong = producer.produce([clip.utterance(modality) for clip in clips[::-1]], seed=0)
         mixed = hand_dtw(wrong, [clip.poses for clip in clips], dataset.skeleton).sum()
         assert errors[0] < mixed / 2, "what is said decides what is signed"

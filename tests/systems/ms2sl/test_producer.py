@@ -5,14 +5,17 @@ import torch
 from ms2sl.audio.speech import Speech
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.inference.segmentation import segment
-from ms2sl.inference.sliding_window import Window, WindowedGenerator, sign_all
+from ms2sl.inference.sliding_window import Window, WindowedGenerator
 from ms2sl.systems.ms2sl.producer import BATCH, MS2SLProducer
+from ms2sl.systems.registry import load_producer
+from tests.inference.test_sliding_window import sign_all
 
 
 @pytest.fixture(scope="module")
 def producer(tiny_checkpoint) -> MS2SLProducer:
-    return MS2SLProducer.load(tiny_checkpoint, steps=4)
+    return MS2SLProducer.load(tiny_checkpoint, options=Sampling(steps=4))
 
 
 def words(*texts: str) -> list[Utterance]:
@@ -92,13 +95,14 @@ def test_what_cannot_be_said_is_explained(producer, utterance, reason):
 
 
 def test_no_steps_are_too_few(tiny_checkpoint):
-    with pytest.raises(InputError, match="0 sampling steps"):
-        MS2SLProducer.load(tiny_checkpoint, steps=0)
+    with pytest.raises(InputError, match=r"ms2sl: steps: .* greater than 0 \(got 0\)"):
+        load_producer(tiny_checkpoint, options={"steps": 0})
 
 
 def test_the_sampler_is_another_way_to_the_pose_where_there_are_steps_enough_to_look_back(tiny_checkpoint):
+    producer = MS2SLProducer.load(tiny_checkpoint)
     made = {
-        (steps, sampler): MS2SLProducer.load(tiny_checkpoint, steps=steps, sampler=sampler).produce(words("cab"), seed=0)[0]
+        (steps, sampler): producer.produce(words("cab"), Sampling(steps=steps, sampler=sampler), seed=0)[0]
         for steps in (2, 8)
         for sampler in ("ddim", "dpm++")
     }
@@ -107,8 +111,8 @@ def test_the_sampler_is_another_way_to_the_pose_where_there_are_steps_enough_to_
 
 
 def test_a_sampler_that_is_not_there_is_refused(tiny_checkpoint):
-    with pytest.raises(InputError, match=r"no sampler 'euler'; there are: ddim, dpm\+\+"):
-        MS2SLProducer.load(tiny_checkpoint, sampler="euler")
+    with pytest.raises(InputError, match=r"ms2sl: sampler: .* 'ddim' or 'dpm\+\+' \(got 'euler'\)"):
+        load_producer(tiny_checkpoint, options={"sampler": "euler"})
 
 
 def test_nothing_makes_nothing(producer):
@@ -145,7 +149,7 @@ def test_what_fits_is_signed_as_the_model_alone_would(producer):
     assert 4 < n <= producer.card.longest
     noise = torch.randn(n, 98, generator=torch.Generator().manual_seed(heard.noise_seed(3)))
     padded = torch.nn.functional.pad(noise, (0, 0, 0, -n % 4))[None]
-    alone = producer.model.generate(list(heard.conditions.values()), torch.tensor([n]), padded, producer.steps)[0, :n].numpy()
+    alone = producer.model.generate(list(heard.conditions.values()), torch.tensor([n]), padded, producer.options.steps)[0, :n].numpy()
     assert made.n_frames == n
     assert np.allclose(made.joints[:, producer.seen], alone[:, producer.seen], atol=1e-4)
 

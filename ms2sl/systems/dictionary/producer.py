@@ -14,12 +14,14 @@ from spoken_to_signed.gloss_to_pose.concatenate import ConcatenationSettings, co
 from spoken_to_signed.gloss_to_pose.lookup import CoverageType, CSVPoseLookup, PoseLookup
 from spoken_to_signed.gloss_to_pose.lookup.fingerspelling_lookup import FingerspellingPoseLookup
 
+from ms2sl.config import Config
 from ms2sl.corpora.letters import COLUMNS, FINGERSPELLING, only_seen_wrists
 from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.data.resampling import resample
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
+from ms2sl.inference.producer import WholeProducer
 from ms2sl.io.file_names import check_inside
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import read_table
@@ -31,7 +33,7 @@ BROKEN = (OSError, struct.error, ValueError, IndexError, KeyError, EOFError, Not
 ConcatenationSettings.is_reduce_holistic = False  # the skeleton decides which joints there are
 
 
-class Dictionary:
+class Dictionary(WholeProducer):
     """Raises InputError if the dictionary, a folder with ``index.csv`` and `.pose` files, is none."""
 
     name = "dictionary"
@@ -41,7 +43,7 @@ class Dictionary:
         self.languages = spoken_language.split("-")[0], signed_language
         self.lookup = _open(source)
 
-    def produce(self, utterances: Sequence[Utterance], *, seed: int) -> list[Poses]:
+    def sign(self, utterances: Sequence[Utterance], options: Config, seed: int) -> list[Poses]:
         return [fit_length(self._sign(utterance), utterance) for utterance in utterances]
 
     def _sign(self, utterance: Utterance) -> Poses:

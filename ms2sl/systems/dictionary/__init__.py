@@ -1,0 +1,1 @@
+"""Signs from a dictionary, by ``spoken-to-signed``."""
