@@ -160,7 +160,8 @@ def main(command: type[T], run) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(PublicFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    command.model_config["cli_prog_name"] = f"python -m {sys.modules['__main__'].__spec__.name}"
+    called = sys.modules["__main__"]
+    command.model_config["cli_prog_name"] = getattr(called, "PROGRAM", None) or f"python -m {called.__spec__.name}"
     try:
         status = run(command.parse(sys.argv[1:]))
     except KeyboardInterrupt:

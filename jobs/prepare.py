@@ -25,6 +25,7 @@ from ms2sl.data.dataset_report import write_description
 from ms2sl.data.ingest import ShardPlan, SplitOverride, featurize, fingerprint, import_rows, is_done, plan_shards, shard_fingerprints
 from ms2sl.data.preprocessing import PreprocessConfig
 from ms2sl.data.shards import SCHEMA, Rejection, ShardHeader, write_shard
+from ms2sl.data.speech_synthesis import espeak
 from ms2sl.errors import InputError
 from ms2sl.features import featurizer, same_featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
@@ -63,6 +64,8 @@ class PrepareOptions(Command):
 
     def open_corpus(self) -> Corpus:
         """Raises InputError if it is not what it should be as a whole."""
+        if self.synthesise_speech:
+            espeak()  # is missing now, and not clip by clip
         corpus = CORPORA[self.corpus](getattr(self, self.corpus))
         return SplitOverride(corpus, self.split) if self.split else corpus
 

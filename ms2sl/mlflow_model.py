@@ -11,16 +11,19 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import mlflow.pyfunc
 import numpy as np
-import pandas as pd
-from mlflow.models import Model, ModelSignature, set_model
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
+from ms2sl.extras import extra
 from ms2sl.io.tables import as_text
 from ms2sl.training.checkpoint import publish
+
+with extra("tracking"):
+    import mlflow.pyfunc
+    import pandas as pd
+    from mlflow.models import Model, ModelSignature, set_model
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 SEED = "seed"  # a parameter of every model of ours
 REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "transformers", "safetensors", "pydantic", "pydantic-settings")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ms2sl.errors import InputError
+from ms2sl.extras import extra
 from ms2sl.io.uri import REGISTERED, is_registered, model_parts, public
 from ms2sl.systems.registry import read_producer_card
 from ms2sl.tracking.mlflow_server import absolute_uri, connect, sqlite_file
@@ -40,7 +41,8 @@ class ResolvedModel:
         if not self.registered:
             yield Path(self.place)
             return
-        from mlflow.artifacts import download_artifacts
+        with extra("tracking"):
+            from mlflow.artifacts import download_artifacts
 
         name, _, number = model_parts(self.place)
         with tempfile.TemporaryDirectory(prefix="ms2sl-model-") as temporary:

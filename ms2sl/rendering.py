@@ -15,6 +15,7 @@ from pose_format.pose_visualizer import PoseVisualizer
 
 from ms2sl.data.skeleton import Part, Skeleton
 from ms2sl.data.types import Poses
+from ms2sl.extras import extra
 
 WIDTH, BODY_HEIGHT, HAND_HEIGHT = 200, 150, 170  # pixels
 BODY_SPAN, BODY_TOP = 3.2, -1.1  # shoulder widths: what the width shows, and where the picture begins
@@ -114,6 +115,8 @@ def _smooth(centre: np.ndarray, frames: int = 5) -> np.ndarray:
 
 def _draw(pixels: Poses, skeleton: Skeleton, height: int, thickness: int) -> list[np.ndarray]:
     """Frames BGR ``(height, width, 3)``, larger by ``FINER``."""
+    with extra("render"):
+        import cv2  # noqa: F401  the visualizer draws with it
     components = [
         PoseHeaderComponent(part.name, list(part.joints), list(part.limbs), _colours(part, skeleton), "XYC") for part in skeleton.parts
     ]

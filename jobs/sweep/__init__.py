@@ -1,1 +1,5 @@
 """Parts of ``jobs.tune``."""
+
+from ms2sl.extras import require
+
+require("tune", "optuna", "scikit-learn", "matplotlib")

@@ -6,7 +6,6 @@ CC BY-NC 4.0. Its own audio is not redistributed; recordings by sentence name ma
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
-import cv2
 from pydantic import Field
 
 from ms2sl.config import Config
@@ -15,6 +14,7 @@ from ms2sl.corpora.records import Record, RecordCorpus, audio_files, recordings,
 from ms2sl.data.skeleton_registry import OPENPOSE_137X2
 from ms2sl.data.types import Poses, RawPoses
 from ms2sl.errors import InputError
+from ms2sl.extras import extra
 from ms2sl.io.file_names import file_kind, nfc
 from ms2sl.io.name_matching import by_name
 from ms2sl.io.storage import StoragePath
@@ -85,6 +85,8 @@ class How2Sign(RecordCorpus):
         if not self.config.videos:
             return self.config.fps
         file = self._video(record)
+        with extra("corpora"):
+            import cv2
         fps = cv2.VideoCapture(str(file.local_path() if file.is_local else file)).get(cv2.CAP_PROP_FPS)
         if not fps > 0:
             raise InputError(f"its frames a second cannot be told: {file} is missing or no video")

@@ -5,19 +5,18 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import spoken_to_signed
 
 from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
+from ms2sl.extras import extra
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import read_table
 
 COLUMNS = {name: (name,) for name in ("path", "spoken_language", "signed_language", "words")}
 FINGERSPELLING = "fingerspelling"  # name of the dictionary of letters alone
-LEXICON = Path(spoken_to_signed.__file__).parent / "assets" / "fingerspelling_lexicon"
 QUIET = 1.0  # shoulder widths a second: hands slower than this hold a handshape
 MOVING = 0.35  # shoulder widths: hands that travel farther within a letter move as part of it
 LONGEST_MOVEMENT = 1.5  # seconds
@@ -34,9 +33,17 @@ class Letter:
     moves: bool
 
 
+@cache
+def lexicon() -> Path:
+    """Folder of the recordings and their ``index.csv``. Raises InputError if the package is not installed."""
+    with extra("corpora"):
+        import spoken_to_signed
+    return Path(spoken_to_signed.__file__).parent / "assets" / "fingerspelling_lexicon"
+
+
 def index() -> list[dict[str, str]]:
     """Rows of the lexicon."""
-    rows = read_table(StoragePath(LEXICON / "index.csv"), COLUMNS, required=tuple(COLUMNS), whole=tuple(COLUMNS))
+    rows = read_table(StoragePath(lexicon() / "index.csv"), COLUMNS, required=tuple(COLUMNS), whole=tuple(COLUMNS))
     return [row for _, row in rows]
 
 
@@ -57,7 +64,7 @@ def alphabet(signed_language: str) -> dict[str, Letter]:
     for row in index():
         word = row["words"].lower()
         if row["signed_language"] == signed_language and len(word) == 1:
-            letter = _cut(_read(LEXICON / row["path"], HOLISTIC_49X2))
+            letter = _cut(_read(lexicon() / row["path"], HOLISTIC_49X2))
             if letter is not None:
                 letters.setdefault(word, letter)
     return dict(sorted(letters.items()))

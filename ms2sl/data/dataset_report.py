@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ms2sl.config import Config
 from ms2sl.data.dataset import Dataset
+from ms2sl.extras import extra
 from ms2sl.io.storage import StoragePath
 from ms2sl.text_normalization import plain
 
@@ -131,7 +132,8 @@ def text(description: Description) -> str:
 
 def picture(dataset: Dataset, description: Description, tables: dict[str, pa.Table]) -> bytes:
     """PNG: lengths, modalities, unseen joints and the mean pose of training."""
-    from matplotlib.figure import Figure
+    with extra("render"):
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7), layout="constrained")
     (left, right), (below, mean) = figure.subplots(2, 2)

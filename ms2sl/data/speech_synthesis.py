@@ -7,19 +7,27 @@ import _ctypes
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
-import espeakng_loader
 import numpy as np
 import soxr
 
 from ms2sl.audio.speech import Speech
 from ms2sl.errors import InputError
+from ms2sl.extras import extra
 
 RATE = 16_000
 SYNCHRONOUS, UTF8, SSML = 2, 1, 0x10
 SPEED, PITCH = 1, 3
 SILENCE = 0.01
 SampleCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+
+def espeak() -> ModuleType:
+    """The package that holds espeak-ng. Raises InputError if it is not installed."""
+    with extra("corpora"):
+        import espeakng_loader
+    return espeakng_loader
 
 
 def _say(text: str, voice: str, words_per_minute: int, pitch: int, *, ssml: bool) -> Speech:
@@ -43,7 +51,8 @@ def _library() -> Iterator[tuple[ctypes.CDLL, int, list[np.ndarray]]]:
     What it says depends on what it said before, through counters and random numbers that cannot all be reset. Loaded
     anew for each utterance (3 ms), it says the same every time.
     """
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    package = espeak()
+    library = ctypes.CDLL(package.get_library_path())
     pieces: list[np.ndarray] = []
 
     def collect(samples, count: int, _events) -> int:
@@ -53,7 +62,7 @@ def _library() -> Iterator[tuple[ctypes.CDLL, int, list[np.ndarray]]]:
 
     callback = SampleCallback(collect)
     try:
-        rate = library.espeak_Initialize(SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
+        rate = library.espeak_Initialize(SYNCHRONOUS, 0, package.get_data_path().encode(), 0)
         assert rate > 0, "espeak-ng did not start"
         ctypes.CDLL(None).srand(1)
         library.espeak_ng_SetRandSeed(ctypes.c_long(1))

@@ -13,6 +13,7 @@ from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result
 from ms2sl.evaluation.tables import Table, cell, decisive, interval, title_of
+from ms2sl.extras import extra
 from ms2sl.inference.producer import Producer
 
 UTTERANCES, REPEATS = 5, 3
@@ -58,7 +59,8 @@ def steps_table(points: Sequence[Point], sentences: bool) -> Table:
 
 def steps_plot(points: Sequence[Point], ceiling: Result, sentences: bool) -> bytes:
     """PNG: the decisive score and the amplitude against steps, and the score against latency."""
-    from matplotlib.figure import Figure
+    with extra("render"):
+        from matplotlib.figure import Figure
 
     key, name = decisive(sentences), "BLEU-4" if sentences else "letter error, %"
     figure = Figure(figsize=(12, 3.6), layout="constrained")

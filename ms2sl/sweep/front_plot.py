@@ -4,14 +4,17 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.textpath import TextPath
 
 from ms2sl.evaluation.objective import LATENCY, QUALITY
+from ms2sl.extras import extra
 from ms2sl.sweep.plots import BEST, FAINT, logarithmic, png
 from ms2sl.sweep.trial_store import Trial
 from ms2sl.sweep.values import shown, spans, swept
+
+with extra("tune"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.textpath import TextPath
 
 WIDTH, HEIGHT = 580, 330  # points of the axes
 LEFT, RIGHT, BELOW, ABOVE = 60, 15, 45, 30  # points around them

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from ms2sl.extras import extra
 from ms2sl.sweep.trial_store import Trial
 from ms2sl.sweep.values import is_number, judged, swept
 
@@ -38,7 +39,8 @@ def _column(values: Sequence[Any], logarithmic: bool) -> list[float] | list[str]
 
 def _fanova(columns: dict[str, list[float] | list[str]], reached: Sequence[float]) -> dict[str, float]:
     """columns: by name, a value a trial."""
-    import optuna  # takes long to load
+    with extra("tune"):
+        import optuna  # takes long to load
 
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study

@@ -5,17 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
 
+from ms2sl.extras import extra
 from ms2sl.sweep.plots import BEST, png
 from ms2sl.sweep.trial_store import Trial
 from ms2sl.sweep.values import is_number, judged, shown, spans, swept
+
+with extra("tune"):
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
 DECADES = 1.5  # powers of ten from which on an axis is logarithmic
 FEW = 6  # different numbers that are all written at their axis

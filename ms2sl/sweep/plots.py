@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, ParamSpec
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
+from ms2sl.extras import extra
 from ms2sl.sweep.trial_store import Trial
 from ms2sl.sweep.values import judged, spans
+
+with extra("tune"):
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 P = ParamSpec("P")
 BEST, DEFAULT, PLAIN, FAINT = "crimson", "black", "steelblue", "darkgrey"  # colours

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ms2sl.extras import extra
 from ms2sl.io.uri import public
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,8 @@ def connect(uri: str) -> Any:
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of each try
-    from mlflow import MlflowClient
+    with extra("tracking"):
+        from mlflow import MlflowClient
 
     if not re.match(r"(sqlite|postgresql|mysql|mssql)\b", uri):
         return MlflowClient(uri, registry_uri=uri)

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.evaluate import EvaluateCommand, compared, run
-from ms2sl.corpora.letters import LEXICON
+from ms2sl.corpora.letters import lexicon
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.modality_masking import MaskConfig
@@ -102,8 +102,8 @@ def test_a_model_is_not_asked_for_what_it_never_heard(options, tiny_dataset, tin
         ({"dictionary": "/nowhere"}, "/nowhere is no dictionary"),
         ({"workers": 99}, "99 workers need 99 CPUs"),
         ({"split": "exam"}, "has no split 'exam'"),
-        ({"produced": {"real signing": Path(LEXICON / "ase")}}, "'real signing' would stand in the tables twice"),
-        ({"produced": {"mean pose": Path(LEXICON / "ase")}}, "'mean pose' would stand in the tables twice"),
+        ({"produced": {"real signing": Path(lexicon() / "ase")}}, "'real signing' would stand in the tables twice"),
+        ({"produced": {"mean pose": Path(lexicon() / "ase")}}, "'mean pose' would stand in the tables twice"),
         ({"modalities": ("text", "text")}, "'ms2sl from text' would stand in the tables twice"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ms2sl.corpora.letters import LEXICON
+from ms2sl.corpora.letters import lexicon
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
@@ -31,7 +31,7 @@ def near(one: Poses, other: Poses) -> bool:
 
 def written(folder: Path, signs: Mapping[str, str], columns: tuple[str, ...] = COLUMNS) -> Path:
     """A user's own dictionary in the format of spoken-to-signed, of recordings of letters."""
-    with (LEXICON / "index.csv").open(newline="", encoding="utf-8") as file:
+    with (lexicon() / "index.csv").open(newline="", encoding="utf-8") as file:
         recordings = {row["words"].lower(): row for row in csv.DictReader(file) if row["signed_language"] == "ase"}
     folder.mkdir()
     with (folder / "index.csv").open("w", newline="") as file:
@@ -39,7 +39,7 @@ def written(folder: Path, signs: Mapping[str, str], columns: tuple[str, ...] = C
         rows.writeheader()
         for word, letter in signs.items():
             row = recordings[letter]
-            shutil.copy(LEXICON / row["path"], folder / f"{word}.pose")
+            shutil.copy(lexicon() / row["path"], folder / f"{word}.pose")
             rows.writerow(row | {"path": f"{word}.pose", "words": word, "glosses": word.upper()})
     return folder
 

@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pose_format import Pose
-from spoken_to_signed.gloss_to_pose.concatenate import ConcatenationSettings, concatenate_poses
-from spoken_to_signed.gloss_to_pose.lookup import CoverageType, CSVPoseLookup, PoseLookup
-from spoken_to_signed.gloss_to_pose.lookup.fingerspelling_lookup import FingerspellingPoseLookup
 
 from ms2sl.config import Config
 from ms2sl.corpora.letters import COLUMNS, FINGERSPELLING, only_seen_wrists
@@ -21,6 +18,7 @@ from ms2sl.data.resampling import resample
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
+from ms2sl.extras import extra
 from ms2sl.inference.producer import WholeProducer
 from ms2sl.io.file_names import check_inside
 from ms2sl.io.storage import StoragePath
@@ -28,6 +26,11 @@ from ms2sl.io.tables import read_table
 from ms2sl.metrics.text import words
 from ms2sl.systems.baselines import fit_length
 from ms2sl.text_normalization import plain
+
+with extra("corpora"):
+    from spoken_to_signed.gloss_to_pose.concatenate import ConcatenationSettings, concatenate_poses
+    from spoken_to_signed.gloss_to_pose.lookup import CoverageType, CSVPoseLookup, PoseLookup
+    from spoken_to_signed.gloss_to_pose.lookup.fingerspelling_lookup import FingerspellingPoseLookup
 
 BROKEN = (OSError, struct.error, ValueError, IndexError, KeyError, EOFError, NotImplementedError)  # of recordings
 ConcatenationSettings.is_reduce_holistic = False  # the skeleton decides which joints there are
