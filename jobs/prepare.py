@@ -47,9 +47,7 @@ class PrepareOptions(Command):
     poses: PreprocessConfig = PreprocessConfig()
     split: SplitName | None = Field(None, description="put all clips in this split, whatever the corpus says")
     synthesise_speech: bool = Field(False, description="speak texts that have no recording with espeak-ng, marked as synthesised")
-    write_dataset_card: bool = Field(
-        False, description="print what is in the dataset, and write it as description.json and description.png"
-    )
+    describe: bool = Field(False, description="print what is in the dataset, and write it as description.json and description.png")
     shard_size: int = Field(256, gt=0, description="clips a shard")
     workers: int = Field(2, gt=0, description="actors that import and featurize")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
