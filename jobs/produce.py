@@ -25,7 +25,7 @@ from ms2sl.data.pose_format_io import to_bytes
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
-from ms2sl.inference.batch_output import OutputFolder, Settings, counted, read_utterances
+from ms2sl.inference.batch_output import OutputFolder, Settings, counted, read_utterances, with_numbers
 from ms2sl.inference.producer import Producer
 from ms2sl.inference.recordings import hidden, read_speech
 from ms2sl.io.atomic import atomic_write
@@ -130,8 +130,9 @@ def produce_many(options: ProduceCommand) -> int:
         raise InputError("--slrtp needs a model that knows where its corpus stands: prepare the data again, and train")
     given = read_utterances(options.utterances, options.duration)
     folder.claim(Settings.of(options.model, producer.options, seed=options.seed, duration=options.duration))
-    utterances, unreadable, others = folder.numbered(given)
-    missing = folder.missing(utterances)
+    before = folder.made()
+    utterances, unreadable, others = with_numbers(given, before)
+    missing = folder.missing(utterances, before)
     made, failed, remarks = 0, dict(unreadable), []
     if missing:
         start_ray()
@@ -168,7 +169,7 @@ def produce_many(options: ProduceCommand) -> int:
     plain = len(utterances) - len(missing) + made - len(remarks)
     counts = Counts.of([()] * plain + [(remark,) for remark in remarks], failed.values(), others + hidden(options.utterances))
     print(*counts.lines("utterances"), sep="\n")
-    if earlier := folder.earlier(utterances):
+    if earlier := sorted(before.keys() - {utterance.id for utterance in utterances}):
         rest = f" and {len(earlier) - SHOWN} more" if len(earlier) > SHOWN else ""
         print(f"{len(earlier)} of an earlier list remain, and are of no line of this one: {', '.join(earlier[:SHOWN])}{rest}")
     print(f"{made} produced, {len(utterances) - len(missing)} were there already, {len(failed)} failed: {options.out}")

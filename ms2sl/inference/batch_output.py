@@ -73,6 +73,15 @@ class Given(NamedTuple):
     others: Counter[str]
 
 
+Made = Mapping[str, tuple[str | None, str | None]]  # texts and digests by id
+
+
+def with_numbers(given: Given, made: Made) -> Given:
+    """With ids for what has none of its own (``ms2sl.inference.numbering``)."""
+    texts = {name: text for name, (text, _) in made.items()}
+    return Given(*numbered(given.utterances, given.unreadable, texts), given.others)
+
+
 class OutputFolder:
     """The folder of one production."""
 
@@ -96,25 +105,16 @@ class OutputFolder:
         if changed:
             raise InputError(f"{self.path} holds signing made with another {', '.join(changed)}: choose another --out")
 
-    def done(self) -> set[str]:
-        """Ids of the utterances that are finished."""
-        return set(self._made())
+    def made(self) -> dict[str, tuple[str | None, str | None]]:
+        """The text and the digest that each finished utterance was made of, by id."""
+        rows = (row for part in self._parts() for row in _read_columns(part, ("id", "text", "digest")).to_pylist())
+        return {row["id"]: (row["text"], row.get("digest")) for row in rows}
 
-    def missing(self, given: Sequence[Utterance | Recording]) -> list[Utterance | Recording]:
+    def missing(self, given: Sequence[Utterance | Recording], made: Made) -> list[Utterance | Recording]:
         """Those that are not finished, or were finished with another text or recording; of these, what was made is deleted."""
-        made = self._made()
         missing = [each for each in given if each.id not in made or not _is_of(each, *made[each.id])]
         self._forget({each.id for each in missing} & made.keys())
         return missing
-
-    def earlier(self, given: Sequence[Utterance | Recording]) -> list[str]:
-        """Ids of what was made and is none of these: of a list as it was before, or of another one."""
-        return sorted(self.done() - {each.id for each in given})
-
-    def numbered(self, given: Given) -> Given:
-        """With ids for what has none of its own (``ms2sl.inference.numbering``)."""
-        texts = {name: text for name, (text, _) in self._made().items()}
-        return Given(*numbered(given.utterances, given.unreadable, texts), given.others)
 
     def own_name(self, title: str, content: bytes) -> str:
         """The name, without suffix, of the files of a single text or recording: that of its title, or one with an ending of its own where
@@ -131,11 +131,6 @@ class OutputFolder:
         with atomic_write(record) as temporary:
             temporary.write_text(json.dumps(known, indent=1, ensure_ascii=False), encoding="utf-8")
         return plain
-
-    def _made(self) -> dict[str, tuple[str | None, str | None]]:
-        """By id, the text and the digest of what was made."""
-        rows = (row for part in self._parts() for row in _read_columns(part, ("id", "text", "digest")).to_pylist())
-        return {row["id"]: (row["text"], row.get("digest")) for row in rows}
 
     def _forget(self, ids: set[str]) -> None:
         """Deletes what was made of them."""
@@ -228,8 +223,8 @@ def _is_of(given: Utterance | Recording, text: str | None, digest: str | None) -
 
 def _read_columns(part: Path, columns: Sequence[str]) -> pa.Table:
     """Those of the columns that the part has."""
-    there = pq.read_schema(part).names
-    return pq.read_table(part, columns=[column for column in columns if column in there])
+    with pq.ParquetFile(part) as file:
+        return file.read(columns=[column for column in columns if column in file.schema_arrow.names])
 
 
 def read_utterances(path: Path, seconds: float | None = None) -> Given:

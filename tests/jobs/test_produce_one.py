@@ -6,7 +6,7 @@ from jobs.produce import ProduceCommand, produce_many, run
 from ms2sl.data import speech_synthesis
 from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
-from ms2sl.inference.batch_output import OutputFolder, Settings, read_utterances
+from ms2sl.inference.batch_output import OutputFolder, Settings, read_utterances, with_numbers
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
@@ -39,7 +39,8 @@ def test_what_is_of_an_earlier_list_is_named_in_the_end(tiny_checkpoint, tmp_pat
     producer = MS2SLProducer.load(tiny_checkpoint, options=Sampling(steps=1))
     for content in ("cab\ndab\nbad\n", "cab\nfade\nbad\n"):
         words.write_text(content)
-        folder.produce(producer, folder.missing(folder.numbered(read_utterances(words)).utterances), seed=0)
+        made = folder.made()
+        folder.produce(producer, folder.missing(with_numbers(read_utterances(words), made).utterances, made), seed=0)
     options = ProduceCommand(model=tiny_checkpoint, utterances=words, out=folder.path, steps=1)
     assert produce_many(options) == 0
     assert "1 of an earlier list remain, and are of no line of this one: 000001\n" in capsys.readouterr().out
