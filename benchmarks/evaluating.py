@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.common import machine, save
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3 as SKELETON
 from ms2sl.data.types import Poses
-from ms2sl.evaluation.clip_metrics import motion_rows
+from ms2sl.evaluation.motion_scores import motion_rows
 
 
 def clips(n: int, seed: int) -> list[Poses]:

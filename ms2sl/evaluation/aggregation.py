@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ms2sl.evaluation.motion_scores import mean, motion_scores
 from ms2sl.metrics.distribution import frechet_distance
 from ms2sl.metrics.text import bleu_of_counts, chrf
 
@@ -114,17 +115,9 @@ def _ratios(mine: Measures, real: Measures) -> dict[str, list[tuple[np.ndarray, 
         "letter_error": [(100 * mine["letter_edits"], mine["letters"])],
         "word_error": [(100 * mine["word_edits"], mine["words"])],
         "rouge_l": [(mine["rouge_l"], ones)],
-        "dtw_mje": [(mine["mje_sum"], mine["mje_count"])],
-        "length": [(mine["seconds"] / real["seconds"], ones)],
-        "jerk": [(mine["jerk"], real["jerk"])],
-        "amplitude": [(mine["speed"], real["speed"])],
-        "distance": list(zip(np.stack(mine["way"]).T, np.stack(real["way"]).T, strict=True)),
     }
-    scores |= {f"amplitude_{key.removeprefix('speed_')}": [(mine[key], real[key])] for key in mine if key.startswith("speed_")}
-    for key in ("hand_dtw", "body_dtw", "log_likelihood", "diversity"):
-        if key in mine:
-            known = ~np.isnan(mine[key])
-            scores[key] = [(np.where(known, mine[key], 0), known.astype(float))]
+    for ratios in (*(score.ratios for score in motion_scores()), mean("log_likelihood"), mean("diversity")):
+        scores |= ratios(mine, real)
     return scores
 
 

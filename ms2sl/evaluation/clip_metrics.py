@@ -6,7 +6,7 @@ from rapidfuzz.distance import Levenshtein
 
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Clip, Poses
-from ms2sl.metrics.motion import hand_dtw, jerk, joint_dtw, mje_sums, movement, wrist_distance
+from ms2sl.evaluation.motion_scores import motion_rows
 from ms2sl.metrics.text import bleu_counts, sentence_rouge_l, words
 from ms2sl.systems.back_translation import BackTranslator
 from ms2sl.text_normalization import plain
@@ -16,8 +16,7 @@ def measure(clips: Sequence[Clip], produced: Sequence[Poses], reader: BackTransl
     """Rows of plain values, in the order of the clips.
 
     id, text, read; letters and words of the text and edits of what is read; what BLEU is counted from; ROUGE-L; the likelihood of the
-    text; DTW to the real clip (shoulder widths), of hands, of the body, and as sum and number of what DTW-MJE pools; seconds; speed of
-    the hands and of each part, jerk of the hands; the way of each wrist; the reader's mean state.
+    text; what the scores of motion measure (``ms2sl.evaluation.motion_scores``); the reader's mean state.
     """
     said, read = [plain(clip.text) for clip in clips], reader.read(produced)
     return [
@@ -46,23 +45,4 @@ def _texts(read: Sequence[str], said: Sequence[str]) -> list[dict]:
             "rouge_l": sentence_rouge_l(hypothesis, text),
         }
         for hypothesis, text, counts in zip(read, said, bleu_counts(read, said), strict=True)
-    ]
-
-
-def motion_rows(produced: Sequence[Poses], real: Sequence[Poses], skeleton: Skeleton) -> list[dict]:
-    """What is measured without reading: see ``measure``."""
-    hands, body = hand_dtw(produced, real, skeleton), joint_dtw(produced, real, skeleton.part("body"))
-    return [
-        {
-            "hand_dtw": float(hand),
-            "body_dtw": float(other),
-            "mje_sum": float(total),
-            "mje_count": float(count),
-            "seconds": poses.seconds,
-            "speed": movement(poses, skeleton),
-            "jerk": jerk(poses, skeleton),
-            "way": wrist_distance(poses, skeleton).tolist(),
-        }
-        | {f"speed_{part.name}": movement(poses, skeleton, part.name) for part in skeleton.parts}
-        for poses, hand, other, (total, count) in zip(produced, hands, body, mje_sums(produced, real), strict=True)
     ]

@@ -12,12 +12,14 @@ from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result, Score, percentile_interval, summarise
 from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, columns, real_signing
+from ms2sl.evaluation.motion_scores import motion_scores
 from ms2sl.evaluation.steps import latency
 from ms2sl.systems.back_translation import BackTranslator
 from ms2sl.systems.registry import read_producer_card
 
 QUALITY, LATENCY = "quality_loss", "latency"  # what a trial is judged by, both to be minimised; seconds
-ErrorName = Literal["letter_error", "word_error", "hand_dtw", "body_dtw", "dtw_mje"]  # the lower the better
+DISTANCES = tuple(score.name for score in motion_scores() if score.is_error)
+ErrorName = Literal[("letter_error", "word_error", *DISTANCES)]  # the lower the better
 ScoreName = Literal[ErrorName, "bleu_1", "bleu_4", "chrf", "rouge_l", "log_likelihood"]
 REPORTED = ("letter_error", "log_likelihood", "hand_dtw", "amplitude", "jerk")  # beside the terms of the loss, one of which is "length"
 REPORTED_OF_SENTENCES = ("bleu_1", "bleu_4", "chrf", "log_likelihood", "hand_dtw", "amplitude", "jerk")
@@ -46,7 +48,7 @@ def usual_score(reader: BackTranslator) -> ScoreName:
 
 def digits(score: ScoreName) -> int:
     """That a score deserves after its point: distances in shoulder widths are small."""
-    return 4 if score in ("hand_dtw", "body_dtw", "dtw_mje") else 2
+    return 4 if score in DISTANCES else 2
 
 
 class Quality:

@@ -5,18 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from ms2sl.evaluation.aggregation import Result, Score
+from ms2sl.evaluation.motion_scores import motion_scores
 
 Table = list[tuple[str, ...]]
 LETTERS, SENTENCES = "letter_error", "bleu_4"  # the score that decides, of letters and of sentences
 MOTION = (
-    ("hand DTW", "hand_dtw", 3),
-    ("body DTW", "body_dtw", 3),
-    ("DTW-MJE", "dtw_mje", 3),
-    ("amplitude", "amplitude", 2),
-    ("of body", "amplitude_body", 2),
-    ("distance", "distance", 2),
-    ("length", "length", 2),
-    ("jerk", "jerk", 2),
+    *((score.title, score.name, score.digits) for score in motion_scores()),
     ("Fréchet", "frechet", 2),
     ("diversity", "diversity", 3),
 )

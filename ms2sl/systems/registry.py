@@ -20,6 +20,7 @@ from ms2sl.config import Config, explain
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.training_clips import TrainingClips
 from ms2sl.data.types import Utterance
+from ms2sl.entry_points import load
 from ms2sl.errors import InputError
 from ms2sl.inference.producer import NoOptions, Session
 from ms2sl.precision import Precision
@@ -120,10 +121,7 @@ def system(kind: str) -> System:
     if place is None:
         raise InputError(f"there is no system '{kind}'; there are: {', '.join(_places())}")
     if not isinstance(place, str):
-        try:
-            return place.load()
-        except Exception as error:  # of somebody else's code
-            raise InputError(f"the system '{kind}' of {place.value} cannot be loaded: {type(error).__name__}: {error}") from None
+        return load(place)
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)
 

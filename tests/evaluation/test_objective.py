@@ -15,7 +15,7 @@ from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips,
 from ms2sl.evaluation.objective import ErrorName, Quality, ScoreName, amplitude_penalty, to_minimize
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems import back_translation
-from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.training import checkpoint
 from ms2sl.training.checkpoint import ModelCard

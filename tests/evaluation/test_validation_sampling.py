@@ -10,7 +10,7 @@ from ms2sl.evaluation.evaluator import chosen_clips
 from ms2sl.evaluation.objective import Quality
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig, TaskWithSampleMetrics
 from ms2sl.inference.sampling_config import Sampling
-from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.training.checkpoint import ModelCard
 from ms2sl.training.local import LocalReporter, local_batches

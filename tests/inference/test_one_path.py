@@ -18,7 +18,7 @@ from ms2sl.inference.batch_output import OutputFolder, Settings
 from ms2sl.inference.one_by_one import produce_each
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.mlflow_model import SignModel
-from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.training.checkpoint import ModelCard

@@ -15,7 +15,7 @@ from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import summarise
 from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
 from ms2sl.systems import back_translation
-from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.systems.translator.model import TranslatorConfig
 from ms2sl.systems.translator.task import TranslationTask

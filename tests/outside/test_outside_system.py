@@ -65,3 +65,16 @@ def test_its_options_are_those_of_the_service(saw):
     assert saw["openapi"]
     assert "steps" in saw["unknown option"]
     assert saw["beyond the limit"] == "restlessness: the limit is 0.5"
+
+
+def test_a_score_from_outside_is_measured_and_stands_in_the_tables(saw):
+    assert saw["stillness"][-1] == 1.0, "the mean pose does not move"
+    assert all(0 <= value < 1 for value in saw["stillness"][:-1])
+    assert saw["titles"] == 1
+
+
+def test_a_term_of_the_loss_from_outside_is_weighted_and_reported(saw):
+    assert saw["smoothed"]["smoothness"] > 0
+    assert saw["smoothed"]["dev_smoothness"] > 0
+    assert saw["not smoothed"]["smoothness"] > 0
+    assert saw["smoothed"]["loss"] != saw["not smoothed"]["loss"]

@@ -17,12 +17,16 @@ from benchmarks.service import reserved_port
 from jobs import evaluate, produce, train, tune
 from jobs.cli import start_ray
 from jobs.sweep.command import TuneCommand
+from ms2sl.data.batch_sampler import EpochPlan
+from ms2sl.data.dataset import Dataset
 from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.sweep.trial_store import TrialStore
 from ms2sl.systems.registry import load_producer
+from ms2sl.training.local import LocalReporter, local_batches
+from ms2sl.training.loop import train as train_locally
 from serve.app import build
 
 data, other, reader, out = sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])
@@ -49,9 +53,20 @@ def refused(*flags: str) -> str:
         return str(error)
 
 
+def smoothed(weight: float) -> dict[str, float]:
+    """The last losses of a few steps of MS2SL with a term from outside."""
+    every = [f"--training.{name}-every=2" for name in ("log", "validate", "checkpoint")]
+    command = train.TrainCommand.parse([f"--losses.smoothness={weight}", "--training.steps=4", "--model.width=16", *every])
+    reporter, dataset = LocalReporter(), Dataset(data)
+    task, plan = command.make_task(dataset, None), EpochPlan(dataset.shards("train"), 8, 0)
+    train_locally(task, lambda step: local_batches(plan, task.collate, step), command.training, reporter)
+    return reporter.history[-1]
+
+
 start_ray(num_cpus=4, object_store_memory=256 * 2**20)
 model, saw = trained(4), {}
 model = trained(8)
+saw["smoothed"], saw["not smoothed"] = smoothed(3.0), smoothed(0.0)
 saw["recipe"] = json.loads((out / "outside" / "recipe.json").read_text())
 saw["status"] = produced(model, out / "signs", "--restlessness", "0.02", "--seed", "3")
 files = [from_bytes((out / "signs" / "poses" / f"{n:06d}.pose").read_bytes(), HOLISTIC_49X2).poses for n in (0, 1)]
@@ -62,6 +77,8 @@ saw["refused"] = refused("--steps", "4")
 arguments = f"--data {data} --model {model} --others ms2sl={other} --reader {reader} --out {out}/judged --clips 3 --seeds 1 --shown 1"
 results = evaluate.run(evaluate.EvaluateCommand.parse([*arguments.split(), "--baselines", "mean pose", "--restlessness", "0.01"]))
 saw["judged"] = [result.label for result in results]
+saw["stillness"] = [result.value("stillness") for result in results]
+saw["titles"] = (out / "judged" / "results.md").read_text().count(" still ")
 
 space = out / "space.yaml"
 space.write_text(yaml.safe_dump({"recurrence": {"width": {"choice": [8, 16]}}, "sampling": {"restlessness": {"choice": [0.0, 0.1]}}}))

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
-from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.training.checkpoint import ModelCard
 from ms2sl.training.divergence import Diverged, LossHistory

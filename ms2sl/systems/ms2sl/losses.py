@@ -1,30 +1,80 @@
-"""The terms of the training loss. Each is a mean over what is present, and 0 where nothing is."""
+"""The terms of the training loss. Each is a mean over what is present, and 0 where nothing is.
+
+A term is one ``Loss``: its weight becomes an option of training, and its value is reported (``ms2sl.systems.ms2sl.loss_weights``).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from pydantic import Field
 from torch.nn import functional as F
 
-from ms2sl.config import Config
-from ms2sl.nn.losses import cosine_distance, in_fp32, masked_mean
+from ms2sl.data.collate import Batch
+from ms2sl.nn.losses import cosine_distance, ctc_loss, in_fp32, info_nce, masked_mean
+from ms2sl.systems.ms2sl.condition_encoders import Condition
 
 FRAME_TEMPERATURE, FRAME_WEIGHT = 0.1, 0.2
 
 
-class LossWeights(Config):
-    """Weight of each term in the loss; 0 switches it off."""
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What a step of training has computed of a batch. Shapes: B batch, F frames, D pose features, T frame tokens, W width, E embedding.
 
-    denoise: float = Field(1.0, ge=0, description="squared error of the predicted clean pose")
-    velocity: float = Field(0.5, ge=0, description="squared error of its frame-to-frame differences")
-    position: float = Field(
-        20.0, ge=0, description="squared error of where its joints are, in shoulder widths: where a hand is counts for all its joints"
-    )
-    bone: float = Field(0.1, ge=0, description="error of its limb lengths")
-    length: float = Field(0.1, ge=0, description="negative log-likelihood of the length")
-    contrastive: float = Field(0.1, ge=0, description="InfoNCE over the pairs of text, speech and sign that are present")
-    cycle: float = Field(0.1, ge=0, description="ECL: the predicted pose must come back to the condition's embedding")
-    agreement: float = Field(0.5, ge=0, description="ECL: text and speech of one clip must agree along the frames")
-    pseudo: float = Field(0.5, ge=0, description="ECL: the priors behind pseudo-features; 0 also stops conditioning on them")
-    ctc: float = Field(0.3, ge=0, description="CTC of the text from speech tokens (text ids only)")
+    x0, predicted, known ``(B, F, D)``: clean and predicted pose features, and which of the clean ones are known. poses ``(B, F, joints,
+    dims)``: predicted, normalised. limbs ``(L, 2)``: joints. along_text, along_speech, pseudo_text, pseudo_speech ``(B, T, W)``: conditions
+    along the frames, and what each says of the other; shared ``(B, T)``: where a clip has both and poses. speech_share: of the clips with
+    text or speech, those with speech. signs, returned, target ``(B, E)``: embeddings of the clean and of the predicted pose, and of what it
+    was conditioned on; conditioned ``(B,)``: whether it was. log_scale: of the joint space. ctc_logits: of speech tokens, None where text
+    is no ids.
+    """
+
+    batch: Batch
+    x0: torch.Tensor
+    known: torch.Tensor
+    predicted: torch.Tensor
+    poses: torch.Tensor
+    limbs: torch.Tensor
+    text: Condition
+    speech: Condition
+    along_text: torch.Tensor
+    along_speech: torch.Tensor
+    pseudo_text: torch.Tensor
+    pseudo_speech: torch.Tensor
+    shared: torch.Tensor
+    speech_share: torch.Tensor
+    signs: torch.Tensor
+    returned: torch.Tensor
+    target: torch.Tensor
+    conditioned: torch.Tensor
+    log_scale: torch.Tensor
+    ctc_logits: torch.Tensor | None
+
+    @property
+    def posed(self) -> torch.Tensor:
+        """bool ``(B,)``"""
+        return self.batch.n_frames > 0
+
+    @property
+    def has_text(self) -> torch.Tensor:
+        """bool ``(B,)``"""
+        return self.batch.n_text > 0
+
+    @property
+    def has_speech(self) -> torch.Tensor:
+        """bool ``(B,)``"""
+        return self.batch.n_speech > 0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A term of the loss. weight: by default; 0 switches it off. term: a scalar, of what was computed. needs_text_ids: whether it exists
+    only where text features are ids."""
+
+    name: str
+    weight: float
+    description: str
+    term: Callable[[Computed], torch.Tensor]
+    needs_text_ids: bool = False
 
 
 @in_fp32
@@ -68,3 +118,68 @@ def agreement_loss(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Ten
     target = torch.arange(near.shape[1], device=near.device).expand(len(near), -1)
     told_apart = masked_mean(F.cross_entropy(near.transpose(1, 2), target, reduction="none"), mask)
     return cosine_distance(student, teacher, mask) + FRAME_WEIGHT * told_apart
+
+
+def denoise(c: Computed) -> torch.Tensor:
+    return denoise_loss(c.predicted, c.x0, c.known)
+
+
+def velocity(c: Computed) -> torch.Tensor:
+    return velocity_loss(c.predicted, c.x0, c.known)
+
+
+def position(c: Computed) -> torch.Tensor:
+    return position_loss(c.poses, c.batch.poses, c.batch.seen)
+
+
+def bone(c: Computed) -> torch.Tensor:
+    return bone_loss(c.poses, c.batch.poses, c.batch.seen, c.limbs)
+
+
+def length(c: Computed) -> torch.Tensor:
+    of_text = masked_mean(c.text.length_nll(c.batch.n_frames), c.has_text & c.posed)
+    return of_text + masked_mean(c.speech.length_nll(c.batch.n_frames), c.has_speech & c.posed)
+
+
+def contrastive(c: Computed) -> torch.Tensor:
+    of_text = info_nce(c.text.embedding, c.signs, c.has_text & c.posed, c.log_scale)
+    of_speech = info_nce(c.speech.embedding, c.signs, c.has_speech & c.posed, c.log_scale)
+    return of_text + of_speech + info_nce(c.text.embedding, c.speech.embedding, c.has_text & c.has_speech, c.log_scale)
+
+
+def cycle(c: Computed) -> torch.Tensor:
+    return cosine_distance(c.returned, c.target, c.posed & c.conditioned)
+
+
+def agreement(c: Computed) -> torch.Tensor:
+    """The modality that more clips have learns more, and is the one to follow."""
+    by_speech = (1 - c.speech_share) * agreement_loss(c.along_speech, c.along_text, c.shared)
+    return by_speech + c.speech_share * agreement_loss(c.along_text, c.along_speech, c.shared)
+
+
+def pseudo(c: Computed) -> torch.Tensor:
+    of_speech = cosine_distance(c.pseudo_speech, c.along_speech.detach(), c.shared)
+    return of_speech + cosine_distance(c.pseudo_text, c.along_text.detach(), c.shared)
+
+
+def ctc(c: Computed) -> torch.Tensor:
+    return ctc_loss(c.ctc_logits, c.speech.mask.sum(dim=1), c.batch.text, c.batch.n_text, c.has_text & c.has_speech)
+
+
+LOSSES = (
+    Loss("denoise", 1.0, "squared error of the predicted clean pose", denoise),
+    Loss("velocity", 0.5, "squared error of its frame-to-frame differences", velocity),
+    Loss(
+        "position",
+        20.0,
+        "squared error of where its joints are, in shoulder widths: where a hand is counts for all its joints",
+        position,
+    ),
+    Loss("bone", 0.1, "error of its limb lengths", bone),
+    Loss("length", 0.1, "negative log-likelihood of the length", length),
+    Loss("contrastive", 0.1, "InfoNCE over the pairs of text, speech and sign that are present", contrastive),
+    Loss("cycle", 0.1, "ECL: the predicted pose must come back to the condition's embedding", cycle),
+    Loss("agreement", 0.5, "ECL: text and speech of one clip must agree along the frames", agreement),
+    Loss("pseudo", 0.5, "ECL: the priors behind pseudo-features; 0 also stops conditioning on them", pseudo),
+    Loss("ctc", 0.3, "CTC of the text from speech tokens (text ids only)", ctc, needs_text_ids=True),
+)

@@ -16,11 +16,11 @@ from ms2sl.data.normalization import PoseNormalizer
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.features.base import Features
 from ms2sl.nn.diffusion import SCHEDULES, ObjectiveName, SamplerName, ScheduleName, diffuse, sample
-from ms2sl.nn.losses import cosine_distance, ctc_loss, info_nce, masked_mean
 from ms2sl.nn.transformer import check_heads, length_mask
 from ms2sl.systems.ms2sl.condition_encoders import Condition, ConditionEncoder, CrossModalMapper, GaussianUpsampler
 from ms2sl.systems.ms2sl.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
-from ms2sl.systems.ms2sl.losses import LossWeights, agreement_loss, bone_loss, denoise_loss, position_loss, velocity_loss
+from ms2sl.systems.ms2sl.loss_weights import ALL_LOSSES, LossWeights
+from ms2sl.systems.ms2sl.losses import Computed, Loss
 
 BOTH = 0.2  # share of the clips with text and speech that are conditioned on both
 
@@ -120,39 +120,41 @@ class MS2SL(nn.Module):
         noisy = diffuse(x0, noise, t, self.schedule) * self._real(batch.n_frames, frames)
         predicted = self._denoise(noisy, t, batch.n_frames, aligned, context, context_mask)
 
-        poses = self.space.decode(predicted)
-        signs = self.sign(x0, batch.n_frames)
-        returned = self._returned(predicted, known, batch.n_frames)
-        target = joint_embedding([text.embedding * from_text[:, None], speech.embedding * from_speech[:, None]]).detach()
-        both = has_text & has_speech
-        # The modality that more clips have learns more, and is the one to follow.
-        speech_share = has_speech.sum() / (has_text.sum() + has_speech.sum()).clamp(min=1)
-        shared = both[:, None] & posed[:, None] & patch_mask(batch.n_frames, frames, self.config.patch)
-        losses = {
-            "denoise": denoise_loss(predicted, x0, known),
-            "velocity": velocity_loss(predicted, x0, known),
-            "position": position_loss(poses, batch.poses, batch.seen),
-            "bone": bone_loss(poses, batch.poses, batch.seen, self.limbs),
-            "length": masked_mean(text.length_nll(batch.n_frames), has_text & posed)
-            + masked_mean(speech.length_nll(batch.n_frames), has_speech & posed),
-            "contrastive": info_nce(text.embedding, signs, has_text & posed, self.log_scale)
-            + info_nce(speech.embedding, signs, has_speech & posed, self.log_scale)
-            + info_nce(text.embedding, speech.embedding, both, self.log_scale),
-            "cycle": cosine_distance(returned, target, posed & (choice > 0)),
-            "agreement": (1 - speech_share) * agreement_loss(along_speech, along_text, shared)
-            + speech_share * agreement_loss(along_text, along_speech, shared),
-            "pseudo": cosine_distance(pseudo_speech, along_speech.detach(), shared)
-            + cosine_distance(pseudo_text, along_text.detach(), shared),
-        }
-        if self.ctc is not None:
-            tokens = speech.mask.sum(dim=1)
-            losses["ctc"] = ctc_loss(self.ctc(speech.tokens), tokens, batch.text, batch.n_text, both)
-        return losses | {"loss": sum(getattr(weights, name) * loss for name, loss in losses.items())}
+        signs, both = self.sign(x0, batch.n_frames), has_text & has_speech
+        computed = Computed(
+            batch=batch,
+            x0=x0,
+            known=known,
+            predicted=predicted,
+            poses=self.space.decode(predicted),
+            limbs=self.limbs,
+            text=text,
+            speech=speech,
+            along_text=along_text,
+            along_speech=along_speech,
+            pseudo_text=pseudo_text,
+            pseudo_speech=pseudo_speech,
+            shared=both[:, None] & posed[:, None] & patch_mask(batch.n_frames, frames, self.config.patch),
+            speech_share=has_speech.sum() / (has_text.sum() + has_speech.sum()).clamp(min=1),
+            signs=signs,
+            returned=self._returned(predicted, known, batch.n_frames),
+            target=joint_embedding([text.embedding * from_text[:, None], speech.embedding * from_speech[:, None]]).detach(),
+            conditioned=choice > 0,
+            log_scale=self.log_scale,
+            ctc_logits=None if self.ctc is None else self.ctc(speech.tokens),
+        )
+        losses = {loss.name: loss.term(computed) for loss in self.losses}
+        return losses | {"loss": sum(getattr(weights, name) * value for name, value in losses.items())}
+
+    @property
+    def losses(self) -> list[Loss]:
+        """The terms of its loss."""
+        return [loss for loss in ALL_LOSSES if self.ctc is not None or not loss.needs_text_ids]
 
     @property
     def loss_names(self) -> tuple[str, ...]:
         """Keys of what ``forward`` returns."""
-        return ("loss", *(name for name in LossWeights.model_fields if name != "ctc" or self.ctc is not None))
+        return ("loss", *(loss.name for loss in self.losses))
 
     def _choose(self, has_text, has_speech, pseudo: bool, generator) -> torch.Tensor:
         """What each row is conditioned on ``(B,)``: 0 nothing, 1 text, 2 speech, 3 pseudo-text from speech, 4 pseudo-speech from text,

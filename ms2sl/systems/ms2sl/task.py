@@ -13,7 +13,7 @@ from ms2sl.data.modality_masking import MaskConfig, MaskingCollate
 from ms2sl.data.types import Poses
 from ms2sl.metrics.motion import movement
 from ms2sl.systems.ms2sl.condition_encoders import expected_frames
-from ms2sl.systems.ms2sl.losses import LossWeights
+from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.model import MS2SL, ModelConfig
 from ms2sl.training import checkpoint
 from ms2sl.training.distributed import all_sum

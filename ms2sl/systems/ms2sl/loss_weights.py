@@ -1,0 +1,16 @@
+"""All terms of the loss, those of packages from outside too (entry point ``ms2sl.losses``), and their weights as options of training."""
+
+from pydantic import Field, create_model
+
+from ms2sl.config import Config
+from ms2sl.entry_points import entry_points
+from ms2sl.systems.ms2sl.losses import LOSSES
+
+ALL_LOSSES = (*LOSSES, *entry_points("ms2sl.losses"))
+LossWeights = create_model(
+    "LossWeights",
+    __base__=Config,
+    __module__=__name__,
+    __doc__="Weight of each term in the loss; 0 switches it off.",
+    **{loss.name: (float, Field(loss.weight, ge=0, description=loss.description)) for loss in ALL_LOSSES},
+)
