@@ -9,6 +9,7 @@ import io
 import statistics
 import time
 from contextlib import suppress
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from ms2sl.metrics.text import letter_error_rate
 from ms2sl.systems import back_translation
 from ms2sl.training.checkpoint import read_card
 
-WORDS = (Path(speech_synthesis.__file__).parent / "words_en.txt").read_text(encoding="utf-8").split()
+WORDS = files("ms2sl.corpora").joinpath("words_en.txt").read_text(encoding="utf-8").split()
 PAUSE = np.zeros(round(0.7 * SAMPLE_RATE), np.float32)
 
 
