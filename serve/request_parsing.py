@@ -158,7 +158,7 @@ def _valid(parse: Callable[[], AnyOptions], limits: Limits) -> AnyOptions:
     try:
         asked = parse()
     except ValidationError as error:
-        problems = map(_complaint, error.errors())
+        problems = (_complaint(problem, limits) for problem in error.errors())
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(problems)) from None
     for name in (name for name in type(limits).model_fields if name in asked.model_fields_set):
         value, most = getattr(asked, name), getattr(limits, name)
@@ -167,8 +167,10 @@ def _valid(parse: Callable[[], AnyOptions], limits: Limits) -> AnyOptions:
     return asked
 
 
-def _complaint(error: dict) -> str:
+def _complaint(error: dict, limits: Limits) -> str:
     name = ".".join(map(str, error["loc"])) or "the request"
+    if error["type"] == "less_than_equal" and name in type(limits).model_fields:
+        return f"{name}: the limit is {getattr(limits, name):g}"
     if error["type"] == "extra_forbidden":
         return f"{name}: there is no such option; there are {', '.join(Options.model_fields)}"
     if error["type"] == "string_too_short":

@@ -87,7 +87,7 @@ def test_speech_is_signed_as_the_producer_signs_it(service, producer, wav):
 @pytest.mark.parametrize("options", [{}, {"seed": 7}, {"duration": 3}, {"steps": 5, "sampler": "dpm++"}, {"guidance": 3}], ids=str)
 def test_text_is_signed_as_the_producer_signs_it(service, tiny_checkpoint, options):
     chosen = {name: options[name] for name in ("steps", "sampler", "guidance") if name in options}
-    alone = MS2SLProducer.load(tiny_checkpoint, **{"steps": 2, **chosen}, precision="fp32")
+    alone = MS2SLProducer.load(tiny_checkpoint, options=Sampling(**{"steps": 2, **chosen}), precision="fp32")
     made = alone.produce([Utterance("text", text="bead", seconds=options.get("duration"))], seed=options.get("seed", 0))[0]
     assert np.allclose(joints(service.sign("bead", headers=JSON, **options)), made.joints, atol=1e-3)
 
