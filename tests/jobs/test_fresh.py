@@ -3,8 +3,9 @@ import json
 import pytest
 
 from jobs.fresh import forget
+from jobs.runs import check_run_identity
 from jobs.sweep.command import TuneCommand
-from jobs.train import TrainCommand, claim
+from jobs.train import TrainCommand
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
 
@@ -44,7 +45,7 @@ def test_an_earlier_run_of_the_same_kind_is_forgotten_whole(kind, tmp_path):
 def test_a_run_of_another_kind_stays(kind, other, tmp_path, tiny_dataset):
     there = begun(tmp_path, other)
     with pytest.raises(InputError, match=f"holds a {other} and no {kind}, and is not deleted"):
-        claim(COMMANDS[kind](runs=tmp_path, name="mine", fresh=True), Dataset(tiny_dataset))
+        check_run_identity(COMMANDS[kind](runs=tmp_path, name="mine", fresh=True), Dataset(tiny_dataset))
     assert (there.folder / "train" / "checkpoint").exists()
 
 

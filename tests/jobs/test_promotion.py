@@ -126,11 +126,12 @@ def test_what_cannot_be_promoted_is_told_before_anything_is_judged(options, chan
         run(options.model_copy(update=change))
 
 
-def test_the_former_name_of_the_option_still_counts():
+def test_the_former_name_of_the_option_still_counts(tmp_path):
     assert [TrainCommand.parse(arguments).candidate for arguments in ([], ["--no-candidate"], ["--no-champion"], ["--champion"])] == [
         True,
         False,
         False,
         True,
     ]
-    assert TrainCommand(champion=False).candidate is False
+    (tmp_path / "recipe.yaml").write_text("champion: false\n")
+    assert TrainCommand.parse([f"--recipe={tmp_path}/recipe.yaml"]).candidate is False
