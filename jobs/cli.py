@@ -22,6 +22,7 @@ from ms2sl.io.uri import LocalPath, public
 T = TypeVar("T", bound="Command")
 NOTHING_DONE, SOME_FAILED = 1, 3  # statuses of a command that works on many things; 2 is that of a wrong flag
 LONGEST_TEMPORARY = 35  # letters of TMPDIR, below which Ray has sockets, whose whole paths have 107 at most
+LONGEST_OF_DASHBOARD = 75  # the same of Ray's dashboard, whose sockets lie in TMPDIR whatever RAY_TMPDIR is
 
 
 class Command(BaseSettings):
@@ -206,7 +207,8 @@ def start_ray(**options) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Workers of a small machine wait for each other more than they compute: some room beside the cores.
-    own = {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": True} | options
+    dashboard = len(tempfile.gettempdir()) <= LONGEST_OF_DASHBOARD  # else Ray would wait for it for a minute
+    own = {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": dashboard} | options
     # Workers log to files; what a user must know of them comes back as results and errors.
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address := os.environ.get("RAY_ADDRESS"):

@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -125,30 +126,38 @@ def test_an_error_is_one_line_without_a_traceback():
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize(("returned", "status"), [(None, 0), ([], 0), (0, 0), (SOME_FAILED, 3), (NOTHING_DONE, 1)])
-def test_the_status_says_how_much_was_done(returned, status, monkeypatch):
+@pytest.fixture
+def as_job(monkeypatch):
+    """As ``python -m jobs.train`` has it."""
     monkeypatch.setattr(sys, "argv", ["train"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", find_spec("jobs.train"))
+
+
+@pytest.mark.usefixtures("as_job")
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), ([], 0), (0, 0), (SOME_FAILED, 3), (NOTHING_DONE, 1)])
+def test_the_status_says_how_much_was_done(returned, status):
     with pytest.raises(SystemExit) as ended:
         main(TrainCommand, lambda options: returned)
     assert ended.value.code == status
 
 
-def test_an_interrupted_job_ends_with_130(monkeypatch, capsys):
+@pytest.mark.usefixtures("as_job")
+def test_an_interrupted_job_ends_with_130(capsys):
     def run(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys, "argv", ["train"])
     with pytest.raises(SystemExit) as ended:
         main(TrainCommand, run)
     assert ended.value.code == 130
     assert "interrupted: run the same command again" in capsys.readouterr().err
 
 
-def test_a_production_of_nothing_does_not_end_well(tiny_checkpoint, tmp_path):
+def test_a_production_of_nothing_does_not_end_well(tiny_checkpoint, ray_cluster, tmp_path):
     (tmp_path / "audio").mkdir()
     (tmp_path / "audio" / "broken.wav").write_bytes(b"no audio at all")
     options = ["--model", tiny_checkpoint, "--utterances", tmp_path / "audio", "--out", tmp_path / "out"]
-    ended = subprocess.run([sys.executable, "-m", "jobs.produce", *map(str, options)], capture_output=True, text=True, check=False)
+    command, there = [sys.executable, "-m", "jobs.produce", *map(str, options)], ray_cluster.get_runtime_context().gcs_address
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"RAY_ADDRESS": there})
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert "broken.wav is not audio that can be read" in ended.stdout

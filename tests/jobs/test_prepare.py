@@ -101,7 +101,7 @@ def test_a_corpus_in_a_bucket_becomes_a_dataset_in_a_bucket(s3, tmp_path, ray_cl
     for file in sorted(path for path in tmp_path.rglob("*") if path.is_file()):
         (root / file.relative_to(tmp_path).as_posix()).write(file.read_bytes())
     out = str(StoragePath(s3) / "data set")
-    options = PrepareCommand(corpus="posefiles", posefiles={"source": str(root), "table": "clips.csv"}, out=out, shard_size=2)
+    options = PrepareCommand(corpus="posefiles", posefiles={"source": str(root), "table": "clips.csv"}, out=out, shard_size=2, workers=1)
     card = prepare(options)
     assert {split: counts.clips for split, counts in card.splits.items()} == {"train": 3, "dev": 1}
     assert [clip.text for clip in Dataset(out).clips("train")] == ["sentence 0", "sentence 1", "sentence 2"]
@@ -110,7 +110,7 @@ def test_a_corpus_in_a_bucket_becomes_a_dataset_in_a_bucket(s3, tmp_path, ray_cl
 
 def test_a_file_that_is_replaced_under_its_name_is_prepared_anew_and_no_other(tmp_path, ray_cluster):
     source, out = builders.pose_files(tmp_path / "corpus", clips=2), tmp_path / "out"
-    options = PrepareCommand(corpus="posefiles", posefiles={"source": str(source), "table": "clips.csv"}, out=out, shard_size=1)
+    options = PrepareCommand(corpus="posefiles", posefiles={"source": str(source), "table": "clips.csv"}, out=out, shard_size=1, workers=1)
     before = prepare(options)
     times = {path.name: path.stat().st_mtime_ns for path in out.glob("*-*.parquet")}
     builders.pose_file(source / "poses" / "clip-1.pose", seed=5, frames=25)
@@ -124,7 +124,7 @@ def test_a_file_that_is_replaced_under_its_name_is_prepared_anew_and_no_other(tm
 def test_speech_is_synthesised_where_it_is_missing_and_marked(tmp_path, ray_cluster):
     source = builders.pose_files(tmp_path / "corpus")
     posefiles = {"source": str(source), "table": "clips.csv", "spoken_language": "en"}
-    prepare(PrepareCommand(corpus="posefiles", posefiles=posefiles, out=tmp_path / "out", synthesise_speech=True))
+    prepare(PrepareCommand(corpus="posefiles", posefiles=posefiles, out=tmp_path / "out", synthesise_speech=True, workers=1))
     clips = [clip for split in ("train", "dev") for clip in Dataset(tmp_path / "out").clips(split)]
     assert [clip.speech_source for clip in clips] == ["recorded", "synthesised", "synthesised", "synthesised"]
 
@@ -151,7 +151,9 @@ def test_one_bad_file_is_reported_and_the_others_go_on(tmp_path, ray_cluster, ca
 
 def test_a_corpus_in_which_everything_is_rejected_is_an_error_and_says_why(tmp_path, ray_cluster):
     builders.pose_file(tmp_path / "corpus" / "a.pose").write_bytes(b"")
-    options = PrepareCommand(corpus="posefiles", posefiles={"source": str(tmp_path / "corpus")}, split="train", out=tmp_path / "out")
+    options = PrepareCommand(
+        corpus="posefiles", posefiles={"source": str(tmp_path / "corpus")}, split="train", out=tmp_path / "out", workers=1
+    )
     with pytest.raises(InputError, match=r"no training clip .* could be used \(1 rejected; the first: a: it is cut short"):
         prepare(options)
 
@@ -166,6 +168,7 @@ def test_clip_and_hubert_features_are_in_the_shards_and_their_record_in_the_card
         text={"featurizer": "clip", "weights": str(text)},
         speech={"featurizer": "hubert", "weights": str(speech), "rate": 12.5},
         split="train",
+        workers=1,
     )
     card = prepare(options)
     assert (card.text.dim, card.speech.dim, card.speech.rate) == (32, 32, 12.5)
