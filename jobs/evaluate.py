@@ -200,9 +200,10 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[S
     """The ceiling, the models with each modality, and who else is to be compared."""
     seeds = tuple(range(options.seeds))
     entries, own = [real_signing()], read_producer_card(options.model)
-    cards = {own.kind: own} | {name: read_producer_card(folder) for name, folder in options.others.items()}
-    called = applicable([system(kind) for kind in dict.fromkeys(card.kind for card in cards.values())], options)
-    for (name, card), folder in zip(cards.items(), [options.model, *options.others.values()], strict=True):
+    models = [(own.kind, options.model, own)]
+    models += [(name, folder, read_producer_card(folder)) for name, folder in options.others.items()]
+    called = applicable([system(kind) for kind in dict.fromkeys(card.kind for *_, card in models)], options)
+    for name, folder, card in models:
         check_skeleton(card, dataset.skeleton, folder)
         known = [modality for modality in card.learned if spoken or modality == "text"]
         known += ["both"] if len(known) == 2 else []

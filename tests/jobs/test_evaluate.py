@@ -14,6 +14,7 @@ from ms2sl.data.pose_format_io import to_bytes
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import summarise
 from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
+from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems import back_translation
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.task import MS2SLTask
@@ -75,7 +76,9 @@ def test_everybody_stands_side_by_side_and_two_workers_measure_what_one_process_
     assert "theirs: 1 clips could not be produced" in (options.out / "results.md").read_text()
 
     judge = Evaluator(dataset, back_translation.load(options.reader))
-    model = SystemUnderTest(name="ms2sl", kind="ms2sl", modality="speech", source=str(tiny_checkpoint), steps=1, seeds=(0, 1))
+    model = SystemUnderTest(
+        name="ms2sl", kind="ms2sl", modality="speech", source=str(tiny_checkpoint), options=Sampling(steps=1), seeds=(0, 1)
+    )
     ids = [clip.id for clip in clips]
     (real,), own = (columns(judge.rows(entry, clips), entry, ids) for entry in (real_signing(), model))
     for name, score in summarise("ms2sl", "speech", own, real).scores.items():
@@ -117,7 +120,7 @@ def test_all_that_is_sampled_is_sampled_as_asked(options, tiny_dataset, tiny_che
     asked = options.model_copy(update={**choices, "others": {"another": tiny_checkpoint}, "ear": "own"})
     entries = [entry for entry in compared(asked, Dataset(tiny_dataset), spoken=True) if entry.kind in ("ms2sl", "cascade")]
     assert len(entries) == 7
-    assert all(entry.model_dump(include=set(choices)) == choices for entry in entries)
+    assert all(entry.options.model_dump() == choices for entry in entries)
 
 
 def test_a_second_model_must_have_a_name_of_its_own(options, tiny_checkpoint):
