@@ -190,16 +190,39 @@ def test_a_driver_killed_in_mid_training_is_resumed_by_the_same_command(whole, t
     assert_same_weights(whole, run(options))
 
 
+# Beside a cluster that was started later. Ray Train's actor that frees what a dead training had reserved lives as long as it knows better.
+BESIDE = """
+import sys, threading, time
+import ray
+from ray.util.state import list_actors
+from jobs.cli import start_ray
+from jobs.train import TrainCommand, run
+start_ray()
+address, options, seen = ray.get_runtime_context().gcs_address, TrainCommand.parse(sys.argv[1:]), []
+
+def look():
+    while not list(options.folder.glob("train/step-*/model.safetensors")):
+        time.sleep(0.01)
+    seen.extend(actor.state for actor in list_actors(address=address, filters=[("class_name", "=", "PlacementGroupCleaner")]))
+
+looking = threading.Thread(target=look, daemon=True)
+looking.start()
+run(options)
+looking.join(60)
+assert seen == ["ALIVE"], seen
+"""
+
+
 def test_a_training_asks_nothing_of_the_cluster_that_was_started_last(tiny_dataset, runs, ray_cluster):
-    """Ray Train asks it whether the training still runs, if it does not know better, and takes its workers away."""
-    long = command(tiny_dataset, runs, "beside", workers=2, candidate=False, max_failures=0, training={"steps": 300, "validate_every": 300})
+    often = {"steps": 400, "validate_every": 400, "checkpoint_every": 100}
+    beside = command(tiny_dataset, runs, "beside", workers=2, candidate=False, max_failures=0, training=often)
     recipe = runs / "beside.yaml"
-    recipe.write_text(long.model_dump_json(exclude={"recipe"}))
+    recipe.write_text(beside.model_dump_json(exclude={"recipe"}))
     with tempfile.TemporaryDirectory(prefix="ms2sl", dir="/tmp") as folder:
         Path(folder, "ray").mkdir()
         Path(folder, "ray", "ray_current_cluster").write_text(ray_cluster.get_runtime_context().gcs_address)
-        script = [sys.executable, "-m", "jobs.train", "--recipe", str(recipe)]
-        subprocess.run(script, timeout=120, check=True, env=os.environ | {"RAY_TMPDIR": folder})
+        script = [sys.executable, "-c", BESIDE, "--recipe", str(recipe)]
+        subprocess.run(script, timeout=240, check=True, env=os.environ | {"RAY_TMPDIR": folder})
 
 
 def test_more_workers_than_the_cluster_has_is_an_error_and_no_hang(tiny_dataset, runs, ray_cluster):
