@@ -1,7 +1,7 @@
 """MS2SL with one part changed: what each part is worth. ``jobs.ablate`` judges the same ones more closely."""
 
 KIND = "ms2sl"  # the system
-WITHOUT_ECL = {"losses": dict.fromkeys(("contrastive", "cycle", "agreement", "pseudo"), 0.0)}
+WITHOUT_ECL = {"losses": dict.fromkeys(("contrastive", "cycle", "frame_contrastive", "cross_modal"), 0.0)}
 FULL = "full"
 
 SPACE = {

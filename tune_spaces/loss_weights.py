@@ -2,10 +2,10 @@
 
 SPACE = {
     "losses": {
-        "position": {"loguniform": [2.0, 100.0]},
+        "joint_mse": {"loguniform": [2.0, 100.0]},
         "contrastive": {"loguniform": [0.01, 1.0]},
         "cycle": {"loguniform": [0.01, 1.0]},
-        "agreement": {"loguniform": [0.05, 5.0]},
-        "pseudo": {"loguniform": [0.05, 5.0]},
+        "frame_contrastive": {"loguniform": [0.05, 5.0]},
+        "cross_modal": {"loguniform": [0.05, 5.0]},
     }
 }

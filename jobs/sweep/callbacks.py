@@ -17,7 +17,7 @@ from jobs.waiting import watch
 from ms2sl.config import flatten
 from ms2sl.evaluation.objective import QUALITY
 from ms2sl.io.uri import public
-from ms2sl.sweep.trial_store import Trial, TrialStore
+from ms2sl.sweep.trial_store import SET, Trial, TrialStore
 from ms2sl.sweep.values import is_number, judged
 from ms2sl.tracking.tracker import Tracker
 
@@ -59,7 +59,7 @@ class TrialRecorder(tune.Callback):
         recipe, record = result["config"]["recipe"], self.running[trial.trial_id]  # that of the trial may be its next one already
         history = record.history
         if self.options.scheduler == "pbt":
-            row |= {f"set/{name}": value for name, value in flatten(recipe)}
+            row |= {f"{SET}{name}": value for name, value in flatten(recipe)}
         else:  # a kill may have kept the checkpoint that belongs to the last row
             history = tuple(earlier for earlier in history if earlier["step"] < row["step"])
         self.trackers[trial.trial_id].metrics(row, int(row["step"]))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, ParamSpec
 
 from ms2sl.extras import extra
-from ms2sl.sweep.trial_store import Trial
+from ms2sl.sweep.trial_store import SET, Trial
 from ms2sl.sweep.values import judged, spans
 
 with extra("tune"):
@@ -19,7 +19,6 @@ with extra("tune"):
 P = ParamSpec("P")
 BEST, DEFAULT, PLAIN, FAINT = "crimson", "black", "steelblue", "darkgrey"  # colours
 MARKS = {"stopped": "x", "diverged": "^", "failed": "s"}
-SET = "set/"  # what a column of the history begins with that holds a value which changes during the run
 MANY = 20  # lines that a legend can name
 
 

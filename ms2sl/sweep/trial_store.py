@@ -6,11 +6,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ms2sl.config import Config, flatten
-from ms2sl.deprecated_names import rename_deprecated
+from ms2sl.deprecated_names import current_name, rename_deprecated
 from ms2sl.errors import InputError
 from ms2sl.io.atomic import write_files
 from ms2sl.io.file_names import is_junk
 
+SET = "set/"  # what a column of the history begins with that holds a value which changes during the run
 Outcome = Literal["open", "finished", "stopped", "diverged", "failed"]
 
 
@@ -69,7 +70,14 @@ class TrialStore:
         trials = sorted(map(_read, found), key=lambda trial: trial.number)
         if self.options is None:
             return trials
-        return [trial.model_copy(update={"recipe": rename_deprecated(trial.recipe, self.options)[0]}) for trial in trials]
+        return [self._under_current_names(trial) for trial in trials]
+
+    def _under_current_names(self, trial: Trial) -> Trial:
+        history = tuple({self._current_column(name): value for name, value in row.items()} for row in trial.history)
+        return trial.model_copy(update={"recipe": rename_deprecated(trial.recipe, self.options)[0], "history": history})
+
+    def _current_column(self, name: str) -> str:
+        return f"{SET}{current_name(name.removeprefix(SET), self.options)}" if name.startswith(SET) else name
 
     def write(self, trial: Trial) -> None:
         write_files(self.folder, {f"{trial.number:05d}.json": trial.model_dump_json(indent=1).encode()})

@@ -24,6 +24,11 @@ def test_a_flag_of_a_group(arguments, capsys):
     assert capsys.readouterr().err == f"{former} is now {former.replace('hide', 'mask')}{UNTIL}"
 
 
+def test_a_weight_of_a_loss(capsys):
+    assert TrainCommand.parse(["--losses.denoise", "2"]).losses.x0_mse == 2
+    assert capsys.readouterr().err == f"--losses.denoise is now --losses.x0-mse{UNTIL}"
+
+
 @pytest.mark.parametrize(
     ("flag", "today", "value"),
     [("--champion", "--candidate", True), ("--no-champion", "--no-candidate", False)],
@@ -120,7 +125,9 @@ def test_a_space_and_the_sweep_that_was_begun_with_it(tiny_dataset, tmp_path, ca
 
 
 def test_a_trial_that_was_recorded_under_former_names(tmp_path):
-    TrialStore(tmp_path).write(Trial(number=0, recipe={"hide": {"speech": 0.5}, "losses": {"cycle": 1}}))
+    history = ({"step": 1, "set/losses.position": 1}, {"step": 2, "set/losses.position": 2})
+    TrialStore(tmp_path).write(Trial(number=0, recipe={"hide": {"speech": 0.5}, "losses": {"position": 1}}, history=history))
     (trial,) = TrialStore(tmp_path, TuneCommand).trials()
-    assert trial.recipe == {"mask": {"speech": 0.5}, "losses": {"cycle": 1}}
+    assert trial.recipe == {"mask": {"speech": 0.5}, "losses": {"joint_mse": 1}}
+    assert trial.history == ({"step": 1, "set/losses.joint_mse": 1}, {"step": 2, "set/losses.joint_mse": 2}), "as a population has them"
     assert TuneCommand().with_recipe(trial.recipe).training_command().mask.speech == 0.5

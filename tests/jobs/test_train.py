@@ -102,7 +102,7 @@ def test_the_run_is_in_mlflow_with_metrics_recipe_dataset_and_a_registered_model
     client = tracking(runs)
     tracked = client.get_run((runs / "whole" / "mlflow_run_id").read_text())
     assert tracked.info.status == "FINISHED"
-    assert {"loss", "denoise", "frames_per_second", "data_wait_share", "dev_amplitude_text"} <= tracked.data.metrics.keys()
+    assert {"loss", "x0_mse", "frames_per_second", "data_wait_share", "dev_amplitude_text"} <= tracked.data.metrics.keys()
     assert tracked.data.params["model.width"] == "16"
     assert {"recipe.yaml", "dataset.json", "checkpoint"} <= {file.path for file in client.list_artifacts(tracked.info.run_id)}
     assert client.get_model_version_by_alias("ms2sl", "candidate").run_id == tracked.info.run_id

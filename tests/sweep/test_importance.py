@@ -8,7 +8,7 @@ from ms2sl.evaluation.objective import QUALITY
 from ms2sl.sweep.importance import importance
 from ms2sl.sweep.trial_store import Trial
 
-NAMES = ("contrastive", "cycle", "agreement", "pseudo")
+NAMES = ("contrastive", "cycle", "frame_contrastive", "cross_modal")
 
 
 def trial(number: int, recipe: dict, quality: float | None) -> Trial:

@@ -133,15 +133,15 @@ def values(number: int, **series: list[float]) -> Trial:
     return Trial(number=number, recipe={}, history=rows)
 
 
-PBT = [values(0, cycle=[0.1, 0.1, 0.2], pseudo=[1.0, 1.0, 1.0]), values(1, cycle=[2.0, 2.0, 2.0], pseudo=[1.0, 9.0, 2.0])]
+PBT = [values(0, cycle=[0.1, 0.1, 0.2], cross_modal=[1.0, 1.0, 1.0]), values(1, cycle=[2.0, 2.0, 2.0], cross_modal=[1.0, 9.0, 2.0])]
 
 
 def test_what_changed_is_drawn_for_each_trial():
     drawn = figure(changes, PBT, "Values during the run")
     shown = {axis.get_title(): axis for axis in drawn.axes if axis.axison}
-    assert shown.keys() == {"losses.cycle", "losses.pseudo"}, "neither what stays nor metrics"
+    assert shown.keys() == {"losses.cycle", "losses.cross_modal"}, "neither what stays nor metrics"
     assert lines(shown["losses.cycle"]) == {"0": [(10, 0.1), (20, 0.1), (30, 0.2)], "1": [(10, 2.0), (20, 2.0), (30, 2.0)]}
-    assert {axis.get_title(): axis.get_yscale() for axis in shown.values()} == {"losses.cycle": "log", "losses.pseudo": "linear"}
+    assert {axis.get_title(): axis.get_yscale() for axis in shown.values()} == {"losses.cycle": "log", "losses.cross_modal": "linear"}
     assert legend(drawn) == ["0", "1"]
     assert len({to_hex(line.get_color()) for line in shown["losses.cycle"].lines}) == 2
     assert all(line.get_drawstyle() == "steps-pre" for line in shown["losses.cycle"].lines)
@@ -155,7 +155,7 @@ def test_other_values_of_other_trials_are_no_change():
 
 @pytest.mark.parametrize("n", [2, 7, 20, 21])
 def test_legends_of_many_trials_stay_in_the_picture(n):
-    drawn = figure(changes, [values(i, cycle=[0.1, 0.2, 0.3 + i], pseudo=[1.0, 2.0, 3.0]) for i in range(n)], "Values")
+    drawn = figure(changes, [values(i, cycle=[0.1, 0.2, 0.3 + i], cross_modal=[1.0, 2.0, 3.0]) for i in range(n)], "Values")
     drawn.draw_without_rendering()
     assert len(legend(drawn)) == (n if n <= 20 else 0)
     for each in drawn.legends:

@@ -7,7 +7,7 @@ from ms2sl.sweep.trial_store import Trial, TrialStore
 
 FULL = Trial(
     number=3,
-    recipe={"losses": {"cycle": 0.125, "pseudo": 1}, "model": {"schedule": "cosine"}, "hide": {"speech": None}},
+    recipe={"losses": {"cycle": 0.125, "cross_modal": 1}, "model": {"schedule": "cosine"}, "hide": {"speech": None}},
     name="ohne Zyklus – ä",
     history=({"step": 10, "quality_loss": 40.5}, {"step": 20, "quality_loss": 0.1 + 0.2, "latency": 0.04}),
     outcome="diverged",
@@ -90,7 +90,7 @@ def test_a_broken_file_is_named_and_may_be_deleted(ledger, content):
 def test_what_is_known_of_a_trial():
     assert FULL.label == "3 (ohne Zyklus – ä)"
     assert Trial(number=4, recipe={}).label == "4"
-    assert FULL.drawn == {"losses.cycle": 0.125, "losses.pseudo": 1, "model.schedule": "cosine", "hide.speech": None}
+    assert FULL.drawn == {"losses.cycle": 0.125, "losses.cross_modal": 1, "model.schedule": "cosine", "hide.speech": None}
     assert (FULL.step, Trial(number=4, recipe={}).step) == (20, 0)
     early = FULL.model_copy(update={"history": (*FULL.history, {"step": 30.0, "latency": 0.05})})
     assert (early.value("quality_loss"), early.value("latency")) == (0.1 + 0.2, 0.05), "the last one that was reported"

@@ -138,7 +138,7 @@ def test_reports_hold_every_loss_the_speed_the_wait_and_the_motion_of_samples(ru
     _, reporter = run(tmp_path)
     last = reporter.history[-1]
     assert set(LossWeights.model_fields) | {"loss", "gradient_norm", "frames_per_second", "data_wait_share", "learning_rate"} <= last.keys()
-    assert {"dev_amplitude_text", "dev_amplitude_speech", "dev_length_text", "dev_length_speech", "dev_denoise"} <= last.keys()
+    assert {"dev_amplitude_text", "dev_amplitude_speech", "dev_length_text", "dev_length_speech", "dev_x0_mse"} <= last.keys()
     assert 0 <= last["data_wait_share"] <= 1
     assert all(math.isfinite(value) for value in last.values())
 

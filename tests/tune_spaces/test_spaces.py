@@ -12,7 +12,7 @@ from tune_spaces import Leaf, Space, load_space, nested, parse
 
 BUILT_IN = ("ablations", "architecture", "diffusion_steps", "loss_weights", "sampling")
 MINE = {
-    "losses": {"cycle": {"loguniform": [0.01, 1.0]}, "pseudo": {"uniform": [0, 2]}},
+    "losses": {"cycle": {"loguniform": [0.01, 1.0]}, "cross_modal": {"uniform": [0, 2]}},
     "model": {"heads": {"choice": [2, 4]}},
     "training": {"warmup": {"integer": [1, 3]}},
 }
@@ -51,7 +51,7 @@ def test_a_space_of_the_user_is_the_same_as_python_and_as_yaml(tmp_path):
     assert python.name == "mine"
     assert python.leaves == {
         "losses.cycle": Leaf("loguniform", (0.01, 1.0)),
-        "losses.pseudo": Leaf("uniform", (0, 2)),
+        "losses.cross_modal": Leaf("uniform", (0, 2)),
         "model.heads": Leaf("choice", (2, 4)),
         "training.warmup": Leaf("integer", (1, 3)),
     }
@@ -173,7 +173,7 @@ def test_a_draw_holds_every_value_within_its_range():
         assert all(space.leaves[name].holds(value) for name, value in drawn.items())
         assert {name: type(value) for name, value in drawn.items()} == {
             "losses.cycle": float,
-            "losses.pseudo": float,
+            "losses.cross_modal": float,
             "model.heads": int,
             "training.warmup": int,
         }
@@ -217,9 +217,9 @@ def test_ends_belong_to_a_range_and_others_do_not():
 @pytest.mark.parametrize(
     ("losses", "size"),
     [
-        ({"cycle": {"choice": [0, 1, 2]}, "pseudo": {"choice": [0, 1]}}, 6),
-        ({"cycle": {"choice": [0, 1, 2]}, "pseudo": {"integer": [3, 6]}}, 12),
-        ({"cycle": {"choice": [0, 1, 2]}, "pseudo": {"uniform": [0, 1]}}, math.inf),
+        ({"cycle": {"choice": [0, 1, 2]}, "cross_modal": {"choice": [0, 1]}}, 6),
+        ({"cycle": {"choice": [0, 1, 2]}, "cross_modal": {"integer": [3, 6]}}, 12),
+        ({"cycle": {"choice": [0, 1, 2]}, "cross_modal": {"uniform": [0, 1]}}, math.inf),
         ({"cycle": {"loguniform": [0.1, 1]}}, math.inf),
     ],
 )
@@ -238,7 +238,8 @@ def test_a_grid_has_every_combination_once():
 
 def test_a_grid_refuses_ranges_by_name():
     with pytest.raises(
-        InputError, match=r"needs choices, and losses\.cycle, losses\.pseudo, training\.warmup has a range; list values, or use --search"
+        InputError,
+        match=r"needs choices, and losses\.cycle, losses\.cross_modal, training\.warmup has a range; list values, or use",
     ):
         parse("mine", MINE).grid()
 

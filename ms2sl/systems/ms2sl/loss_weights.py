@@ -3,6 +3,7 @@
 from pydantic import Field, create_model
 
 from ms2sl.config import Config
+from ms2sl.deprecated_names import formerly
 from ms2sl.entry_points import entry_points
 from ms2sl.systems.ms2sl.losses import LOSSES
 
@@ -12,5 +13,8 @@ LossWeights = create_model(
     __base__=Config,
     __module__=__name__,
     __doc__="Weight of each term in the loss; 0 switches it off.",
-    **{loss.name: (float, Field(loss.weight, ge=0, description=loss.description)) for loss in ALL_LOSSES},
+    **{
+        loss.name: (float, Field(loss.weight, ge=0, description=loss.description, json_schema_extra=formerly(*loss.former)))
+        for loss in ALL_LOSSES
+    },
 )

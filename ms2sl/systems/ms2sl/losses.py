@@ -68,29 +68,30 @@ class Computed:
 @dataclass(frozen=True)
 class Loss:
     """A term of the loss. weight: by default; 0 switches it off. term: a scalar, of what was computed. needs_text_ids: whether it exists
-    only where text features are ids."""
+    only where text features are ids. former: names that it had, under which a weight may still be given."""
 
     name: str
     weight: float
     description: str
     term: Callable[[Computed], torch.Tensor]
     needs_text_ids: bool = False
+    former: tuple[str, ...] = ()
 
 
 @in_fp32
-def denoise_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def x0_mse_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean squared error of pose features ``(B, F, D)`` over those that are known."""
     return masked_mean((predicted - target) ** 2, mask)
 
 
 @in_fp32
-def velocity_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def frame_delta_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean squared error of frame-to-frame differences (Tevet et al. 2022, L_vel)."""
     return masked_mean((predicted.diff(dim=1) - target.diff(dim=1)) ** 2, mask[:, 1:] & mask[:, :-1])
 
 
 @in_fp32
-def position_loss(predicted: torch.Tensor, target: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+def joint_mse_loss(predicted: torch.Tensor, target: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
     """Mean squared distance of joints in shoulder widths; poses ``(B, F, J, dims)``, seen ``(B, F, J)``."""
     return masked_mean(((predicted - target) ** 2).sum(dim=-1), seen)
 
@@ -106,7 +107,7 @@ def bone_loss(predicted: torch.Tensor, target: torch.Tensor, seen: torch.Tensor,
 
 
 @in_fp32
-def agreement_loss(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def frame_contrastive_loss(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """How far the student's features along the frames ``(B, T, W)`` are from the teacher's, which are held fixed; over ``mask`` ``(B, T)``.
 
     Cosine distance, and InfoNCE among the frames of a clip: a frame must be told from the others of its clip, so that what is
@@ -120,16 +121,16 @@ def agreement_loss(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Ten
     return cosine_distance(student, teacher, mask) + FRAME_WEIGHT * told_apart
 
 
-def denoise(c: Computed) -> torch.Tensor:
-    return denoise_loss(c.predicted, c.x0, c.known)
+def x0_mse(c: Computed) -> torch.Tensor:
+    return x0_mse_loss(c.predicted, c.x0, c.known)
 
 
-def velocity(c: Computed) -> torch.Tensor:
-    return velocity_loss(c.predicted, c.x0, c.known)
+def frame_delta(c: Computed) -> torch.Tensor:
+    return frame_delta_loss(c.predicted, c.x0, c.known)
 
 
-def position(c: Computed) -> torch.Tensor:
-    return position_loss(c.poses, c.batch.poses, c.batch.seen)
+def joint_mse(c: Computed) -> torch.Tensor:
+    return joint_mse_loss(c.poses, c.batch.poses, c.batch.seen)
 
 
 def bone(c: Computed) -> torch.Tensor:
@@ -151,13 +152,13 @@ def cycle(c: Computed) -> torch.Tensor:
     return cosine_distance(c.returned, c.target, c.posed & c.conditioned)
 
 
-def agreement(c: Computed) -> torch.Tensor:
+def frame_contrastive(c: Computed) -> torch.Tensor:
     """The modality that more clips have learns more, and is the one to follow."""
-    by_speech = (1 - c.speech_share) * agreement_loss(c.along_speech, c.along_text, c.shared)
-    return by_speech + c.speech_share * agreement_loss(c.along_text, c.along_speech, c.shared)
+    by_speech = (1 - c.speech_share) * frame_contrastive_loss(c.along_speech, c.along_text, c.shared)
+    return by_speech + c.speech_share * frame_contrastive_loss(c.along_text, c.along_speech, c.shared)
 
 
-def pseudo(c: Computed) -> torch.Tensor:
+def cross_modal(c: Computed) -> torch.Tensor:
     of_speech = cosine_distance(c.pseudo_speech, c.along_speech.detach(), c.shared)
     return of_speech + cosine_distance(c.pseudo_text, c.along_text.detach(), c.shared)
 
@@ -167,19 +168,22 @@ def ctc(c: Computed) -> torch.Tensor:
 
 
 LOSSES = (
-    Loss("denoise", 1.0, "squared error of the predicted clean pose", denoise),
-    Loss("velocity", 0.5, "squared error of its frame-to-frame differences", velocity),
+    Loss("x0_mse", 1.0, "squared error of the predicted clean pose", x0_mse, former=("denoise",)),
+    Loss("frame_delta", 0.5, "squared error of its frame-to-frame differences", frame_delta, former=("velocity",)),
     Loss(
-        "position",
+        "joint_mse",
         20.0,
         "squared error of where its joints are, in shoulder widths: where a hand is counts for all its joints",
-        position,
+        joint_mse,
+        former=("position",),
     ),
     Loss("bone", 0.1, "error of its limb lengths", bone),
     Loss("length", 0.1, "negative log-likelihood of the length", length),
     Loss("contrastive", 0.1, "InfoNCE over the pairs of text, speech and sign that are present", contrastive),
     Loss("cycle", 0.1, "ECL: the predicted pose must come back to the condition's embedding", cycle),
-    Loss("agreement", 0.5, "ECL: text and speech of one clip must agree along the frames", agreement),
-    Loss("pseudo", 0.5, "ECL: the priors behind pseudo-features; 0 also stops conditioning on them", pseudo),
+    Loss(
+        "frame_contrastive", 0.5, "ECL: text and speech of one clip must agree along the frames", frame_contrastive, former=("agreement",)
+    ),
+    Loss("cross_modal", 0.5, "ECL: the priors behind pseudo-features; 0 also stops conditioning on them", cross_modal, former=("pseudo",)),
     Loss("ctc", 0.3, "CTC of the text from speech tokens (text ids only)", ctc, needs_text_ids=True),
 )

@@ -3,16 +3,16 @@
 from jobs.sweep.command import TuneCommand
 from tune_spaces import parse
 
-CYCLE = parse("cycle", {"losses": {"cycle": {"loguniform": [0.01, 1.0]}, "pseudo": {"uniform": [0.0, 1.0]}}})
-OWN = {"losses": {"cycle": 0.1, "pseudo": 0.5}}
+CYCLE = parse("cycle", {"losses": {"cycle": {"loguniform": [0.01, 1.0]}, "cross_modal": {"uniform": [0.0, 1.0]}}})
+OWN = {"losses": {"cycle": 0.1, "cross_modal": 0.5}}
 
 
 def settled(space, **options) -> TuneCommand:
     return TuneCommand(**options).settled(space)
 
 
-def recipe(cycle: float, pseudo: float = 0.25) -> dict:
-    return {"losses": {"cycle": cycle, "pseudo": pseudo}}
+def recipe(cycle: float, cross_modal: float = 0.25) -> dict:
+    return {"losses": {"cycle": cycle, "cross_modal": cross_modal}}
 
 
 def history(*losses: float, **more: float) -> tuple[dict, ...]:

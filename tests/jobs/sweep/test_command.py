@@ -35,7 +35,7 @@ def changed(one: TuneCommand, other: TuneCommand) -> dict:
         ({"variants": {"x": {"loses": {}}}}, "unknown key 'loses'; a space can vary"),
         ({"variants": {"x": {"losses.cycle": 0.0}}}, r"unknown key 'losses\.cycle'; a space can vary"),
         ({"variants": {"x": {"name": {}}}}, "unknown key 'name'; a space can vary"),
-        ({"losses": {"cycles": {"uniform": [0, 1]}}}, r"unknown key 'losses\.cycles'; allowed here: denoise, .*cycle, .*ctc$"),
+        ({"losses": {"cycles": {"uniform": [0, 1]}}}, r"unknown key 'losses\.cycles'; allowed here: x0_mse, .*cycle, .*ctc$"),
         ({"losses": {"cycle": {"uniform": [-1, 1]}}}, r"losses\.cycle: .*greater than or equal to 0 \(got -1\)"),
         ({"mask": {"speech": {"uniform": [0.5, 1.5]}}}, r"mask\.speech: .*less than or equal to 1 \(got 1\.5\)"),
         ({"model": {"width": {"choice": [48, 50]}}}, r"model\.width: .*multiple of 8 \(got 50\)"),
@@ -177,7 +177,7 @@ def test_settling_twice_changes_nothing():
 
 
 def test_a_trial_differs_in_what_it_drew_alone():
-    options = settle(BOTH, data="elsewhere", model={"width": 48}, losses={"pseudo": 0.25}, training={"steps": 90}, trials=7)
+    options = settle(BOTH, data="elsewhere", model={"width": 48}, losses={"cross_modal": 0.25}, training={"steps": 90}, trials=7)
     assert changed(options, options.with_recipe({})) == {}
     drawn = {"losses": {"cycle": 0.75}, "sampling": {"steps": 2}}
     assert changed(options, options.with_recipe(drawn)) == {"losses.cycle": 0.75, "sampling.steps": 2}
@@ -202,7 +202,7 @@ def test_who_changes_nothing_is_the_recipe_itself():
     options = settle(CYCLE, losses={"cycle": 1.0})
     for recipe in ({}, {"losses": {}}, {"losses": {"cycle": 1.0}}, {"losses": {"cycle": 1}}, {"model": {"schedule": "linear"}}):
         assert options.is_own(recipe)
-    for recipe in ({"losses": {"cycle": 0.9}}, {"losses": {"cycle": 1.0, "pseudo": 0.1}}, {"sampling": {"steps": 1}}):
+    for recipe in ({"losses": {"cycle": 0.9}}, {"losses": {"cycle": 1.0, "cross_modal": 0.1}}, {"sampling": {"steps": 1}}):
         assert not options.is_own(recipe)
 
 

@@ -28,7 +28,7 @@ def test_a_recipe_is_known_again_whatever_the_order_and_the_kind_of_its_numbers(
 
 def test_the_recipes_own_settings_come_first():
     trials = listed(settled(CYCLE, losses={"cycle": 0.3}), CYCLE)
-    assert (trials[0].number, trials[0].name, trials[0].recipe) == (0, "default", {"losses": {"cycle": 0.3, "pseudo": 0.5}})
+    assert (trials[0].number, trials[0].name, trials[0].recipe) == (0, "default", {"losses": {"cycle": 0.3, "cross_modal": 0.5}})
     assert [trial.name for trial in trials[1:]] == [""] * 11
     assert [trial.number for trial in trials] == list(range(12))
 
@@ -64,14 +64,14 @@ def test_every_variant_is_tried_by_its_name():
 
 
 def test_variants_are_crossed_with_choices():
-    content = {"variants": {"full": {}, "no cycle": {"losses": {"cycle": 0.0}}}, "losses": {"pseudo": {"choice": [0.5, 1.0]}}}
+    content = {"variants": {"full": {}, "no cycle": {"losses": {"cycle": 0.0}}}, "losses": {"cross_modal": {"choice": [0.5, 1.0]}}}
     space = parse("both", content)
     trials = listed(settled(space), space)
     assert [(trial.name, trial.recipe) for trial in trials] == [
-        ("full", {"losses": {"pseudo": 0.5}}),
-        ("full", {"losses": {"pseudo": 1.0}}),
-        ("no cycle", {"losses": {"cycle": 0.0, "pseudo": 0.5}}),
-        ("no cycle", {"losses": {"cycle": 0.0, "pseudo": 1.0}}),
+        ("full", {"losses": {"cross_modal": 0.5}}),
+        ("full", {"losses": {"cross_modal": 1.0}}),
+        ("no cycle", {"losses": {"cycle": 0.0, "cross_modal": 0.5}}),
+        ("no cycle", {"losses": {"cycle": 0.0, "cross_modal": 1.0}}),
     ]
 
 
@@ -196,8 +196,8 @@ def test_a_searcher_learns_from_all_that_ended_and_goes_on_with_the_interrupted(
     drawn, before = asked(settled(CYCLE, search="optuna", trials=8), CYCLE, KNOWN, draws=4)
     done = before[:4]
     assert [trial.params for trial in done] == [
-        {"recipe/losses/cycle": cycle, "recipe/losses/pseudo": pseudo}
-        for cycle, pseudo in ((0.1, 0.5), (0.25, 0.25), (0.5, 0.25), (0.75, 0.25))
+        {"recipe/losses/cycle": cycle, "recipe/losses/cross_modal": cross_modal}
+        for cycle, cross_modal in ((0.1, 0.5), (0.25, 0.25), (0.5, 0.25), (0.75, 0.25))
     ]
     assert [trial.state for trial in done] == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL]
     assert [trial.values for trial in done] == [[2.0], [4.0], None, None]

@@ -8,11 +8,11 @@ from ms2sl.nn.losses import cosine_distance, ctc_loss, info_nce, masked_mean
 from ms2sl.systems.ms2sl.losses import (
     FRAME_TEMPERATURE,
     FRAME_WEIGHT,
-    agreement_loss,
     bone_loss,
-    denoise_loss,
-    position_loss,
-    velocity_loss,
+    frame_contrastive_loss,
+    frame_delta_loss,
+    joint_mse_loss,
+    x0_mse_loss,
 )
 
 
@@ -23,25 +23,25 @@ def test_a_mean_over_nothing_is_zero():
 def test_denoise_is_the_squared_error_of_what_is_known():
     predicted, target = torch.tensor([[[1.0, 100.0], [3.0, 5.0]]]), torch.tensor([[[0.0, 0.0], [1.0, 5.0]]])
     mask = torch.tensor([[[True, False], [True, True]]])
-    assert denoise_loss(predicted, target, mask).item() == pytest.approx((1 + 4 + 0) / 3)
+    assert x0_mse_loss(predicted, target, mask).item() == pytest.approx((1 + 4 + 0) / 3)
 
 
 def test_unknown_features_get_no_gradient():
     predicted = torch.randn(1, 4, 3, requires_grad=True)
     mask = torch.rand(1, 4, 3) > 0.5
-    denoise_loss(predicted, torch.randn(1, 4, 3), mask).backward()
+    x0_mse_loss(predicted, torch.randn(1, 4, 3), mask).backward()
     assert (predicted.grad[~mask] == 0).all()
 
 
 def test_velocity_compares_differences_where_both_frames_are_known():
     predicted, target = torch.tensor([[[0.0], [2.0], [9.0]]]), torch.tensor([[[5.0], [6.0], [0.0]]])
     mask = torch.tensor([[[True], [True], [False]]])
-    assert velocity_loss(predicted, target, mask).item() == pytest.approx((2 - 1) ** 2)
+    assert frame_delta_loss(predicted, target, mask).item() == pytest.approx((2 - 1) ** 2)
 
 
 def test_position_is_the_squared_distance_of_seen_joints():
     predicted, target = torch.zeros(1, 1, 2, 2), torch.tensor([[[[3.0, 4.0], [9.0, 9.0]]]])
-    assert position_loss(predicted, target, torch.tensor([[[True, False]]])).item() == pytest.approx(25)
+    assert joint_mse_loss(predicted, target, torch.tensor([[[True, False]]])).item() == pytest.approx(25)
 
 
 def test_bone_compares_limb_lengths_alone():
@@ -105,13 +105,13 @@ def test_ctc_is_that_of_torch_a_target_token():
 def test_frames_agree_best_with_themselves():
     frames, mask = torch.eye(6)[None], torch.ones(1, 6, dtype=torch.bool)
     expected = FRAME_WEIGHT * math.log(1 + 5 * math.exp(-1 / FRAME_TEMPERATURE))
-    assert agreement_loss(frames, frames, mask).item() == pytest.approx(expected, rel=1e-3)
-    assert agreement_loss(frames.roll(1, dims=1), frames, mask) > 1 + FRAME_WEIGHT / FRAME_TEMPERATURE * 0.99
+    assert frame_contrastive_loss(frames, frames, mask).item() == pytest.approx(expected, rel=1e-3)
+    assert frame_contrastive_loss(frames.roll(1, dims=1), frames, mask) > 1 + FRAME_WEIGHT / FRAME_TEMPERATURE * 0.99
 
 
 def test_the_teacher_does_not_learn_from_the_student():
     student, teacher = torch.randn(2, 5, 4, requires_grad=True), torch.randn(2, 5, 4, requires_grad=True)
-    agreement_loss(student, teacher, torch.ones(2, 5, dtype=torch.bool)).backward()
+    frame_contrastive_loss(student, teacher, torch.ones(2, 5, dtype=torch.bool)).backward()
     assert teacher.grad is None
     assert student.grad.any()
 
@@ -119,20 +119,20 @@ def test_the_teacher_does_not_learn_from_the_student():
 def test_frames_of_the_teacher_beyond_the_end_are_nothing_to_tell_from():
     torch.manual_seed(0)
     student, teacher, mask = torch.randn(1, 6, 4), torch.randn(1, 6, 4), torch.arange(6)[None] < 4
-    within = agreement_loss(student[:, :4], teacher[:, :4], mask[:, :4])
-    assert agreement_loss(student, teacher, mask).item() == pytest.approx(within.item(), rel=1e-5)
+    within = frame_contrastive_loss(student[:, :4], teacher[:, :4], mask[:, :4])
+    assert frame_contrastive_loss(student, teacher, mask).item() == pytest.approx(within.item(), rel=1e-5)
 
 
 LIMBS = torch.tensor([[0, 1], [1, 2]])
 # Each term as a function of a prediction and the mask of what is present, with the shapes of both.
 MASKED = {
-    "denoise": (lambda x, mask: denoise_loss(x, torch.ones_like(x), mask), (2, 6, 3), (2, 6, 3)),
-    "velocity": (lambda x, mask: velocity_loss(x, torch.ones_like(x), mask), (2, 6, 3), (2, 6, 3)),
-    "position": (lambda x, mask: position_loss(x, torch.ones_like(x), mask), (2, 6, 3, 2), (2, 6, 3)),
+    "x0_mse": (lambda x, mask: x0_mse_loss(x, torch.ones_like(x), mask), (2, 6, 3), (2, 6, 3)),
+    "frame_delta": (lambda x, mask: frame_delta_loss(x, torch.ones_like(x), mask), (2, 6, 3), (2, 6, 3)),
+    "joint_mse": (lambda x, mask: joint_mse_loss(x, torch.ones_like(x), mask), (2, 6, 3, 2), (2, 6, 3)),
     "bone": (lambda x, mask: bone_loss(x, torch.ones_like(x), mask, LIMBS), (2, 6, 3, 2), (2, 6, 3)),
     "info_nce": (lambda x, mask: info_nce(x, torch.ones_like(x).cumsum(0), mask, torch.tensor(0.5)), (6, 4), (6,)),
     "cosine": (lambda x, mask: cosine_distance(x, torch.ones_like(x), mask), (2, 6, 4), (2, 6)),
-    "agreement": (lambda x, mask: agreement_loss(x, torch.ones_like(x).cumsum(1).cos(), mask), (2, 6, 4), (2, 6)),
+    "frame_contrastive": (lambda x, mask: frame_contrastive_loss(x, torch.ones_like(x).cumsum(1).cos(), mask), (2, 6, 4), (2, 6)),
     "ctc": (
         lambda x, mask: ctc_loss(x, torch.full((6,), 5), torch.tensor([[0, 1]] * 6), torch.full((6,), 2), mask),
         (6, 5, 4),

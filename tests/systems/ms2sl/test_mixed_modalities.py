@@ -51,4 +51,4 @@ def test_it_trains(each, tiny_model, tmp_path):
     assert all(math.isfinite(value) for value in last.values()), last
     if each[0] == ("pose",):
         assert last["contrastive"] == last["cycle"] == last["length"] == 0
-        assert last["denoise"] > 0
+        assert last["x0_mse"] > 0

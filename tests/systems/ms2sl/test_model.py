@@ -59,7 +59,7 @@ def test_any_modality_may_be_missing_and_every_parameter_still_gets_a_gradient(m
 
 def test_terms_that_need_a_missing_modality_are_zero(model, batch):
     losses = model(without(batch, "speech"), LossWeights(), torch.Generator().manual_seed(0))
-    assert losses["agreement"] == losses["pseudo"] == losses["ctc"] == 0
+    assert losses["frame_contrastive"] == losses["cross_modal"] == losses["ctc"] == 0
     assert losses["contrastive"] > 0
 
 
@@ -266,8 +266,8 @@ def test_a_denoiser_that_knows_the_velocity_has_no_error_and_samples_the_pose(mo
 
     model.denoiser.forward = velocity
     losses = model(batch, LossWeights(), torch.Generator().manual_seed(0))
-    assert losses["denoise"].item() == pytest.approx(0, abs=1e-8)
-    assert losses["position"].item() == pytest.approx(0, abs=1e-8)
+    assert losses["x0_mse"].item() == pytest.approx(0, abs=1e-8)
+    assert losses["joint_mse"].item() == pytest.approx(0, abs=1e-8)
     conditions, noise = [model.conditions(batch)["text"]], noise_for(batch, model, x0.shape[1])
     for steps, guidance, sampler in ((1, 1.0, "ddim"), (6, 2.0, "ddim"), (6, 2.0, "dpm++")):
         made = model.generate(conditions, batch.n_frames, noise, steps, guidance, sampler)
@@ -285,7 +285,7 @@ def test_a_model_learns_to_predict_the_velocity_and_samples_with_it(dataset, tin
         optimizer.zero_grad()
         losses["loss"].backward()
         optimizer.step()
-        found.append(losses["denoise"].item())
+        found.append(losses["x0_mse"].item())
     assert found[-1] < 0.7 * found[0]
     made = model.generate([model.conditions(batch)["text"]], batch.n_frames, noise_for(batch, model, batch.poses.shape[1]), 8, 1.5, "dpm++")
     assert torch.isfinite(made).all()
@@ -307,7 +307,7 @@ def test_an_overfitted_model_signs_its_clips(dataset, tmp_path):
             yield batch
 
     train(task, again, training, reporter)
-    assert reporter.history[-1]["denoise"] < reporter.history[0]["denoise"] / 10
+    assert reporter.history[-1]["x0_mse"] < reporter.history[0]["x0_mse"] / 10
     clips = list(dataset.clips("test"))[:8]
     producer, mean = MS2SLProducer.load(reporter.latest()), MeanPose(TrainingClips.of_clips(clips, dataset.skeleton))
     for modality in ("text", "speech", "both"):
