@@ -14,9 +14,12 @@ from ms2sl.errors import InputError
 UNTIL = "0.3"  # the version whose flags and recipes no longer accept them
 
 
-def formerly(*names: str) -> dict[str, Any]:
-    """``json_schema_extra`` of a field that had these names; with that of a changeable field: ``CHANGEABLE | formerly("old")``."""
-    return {"formerly": list(names)}
+def formerly(*names: str, **values: str) -> dict[str, Any]:
+    """``json_schema_extra`` of a field that had these names; with that of a changeable field: ``CHANGEABLE | formerly("old")``.
+
+    values: those that it took, and today's. A validator of the field maps them too (``current_value``), since flags may give them.
+    """
+    return {"formerly": list(names)} | ({"former_values": values} if values else {})
 
 
 def hint(former: str, name: str) -> str:
@@ -28,7 +31,7 @@ def both_given(former: str, name: str) -> InputError:
 
 
 def rename_deprecated(values: Mapping[str, Any], config: type[BaseModel]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Nested values under today's names, and of each former name that was found today's, both dotted.
+    """Nested values under today's names, and of each former name that was found today's, both dotted, with a value that has another name.
 
     Raises InputError if a value is given under both.
     """
@@ -39,10 +42,13 @@ def _rename(values: Mapping[str, Any], config: type[BaseModel], before: str, aft
     renamed, found = {}, {}
     for key, value in values.items():
         name = _current(key, config)
-        if name != key:
+        if name != key and (name in values or name in renamed):
+            raise both_given(f"{before}{key}", f"{after}{name}")
+        today = current_value(value, _extra(name, config).get("former_values", {}))
+        if today != value:
+            found[f"{before}{key} {value}"], value = f"{after}{name} {today}", today
+        elif name != key:
             found[f"{before}{key}"] = f"{after}{name}"
-            if name in values or name in renamed:
-                raise both_given(f"{before}{key}", f"{after}{name}")
         inside = group(config, name)
         if inside and isinstance(value, Mapping):
             value, deeper = _rename(value, inside, f"{before}{key}.", f"{after}{name}.")
@@ -60,10 +66,26 @@ def current_name(dotted: str, config: type[BaseModel]) -> str:
     return ".".join(parts)
 
 
+def current_value(value: Any, former: Mapping[str, str]) -> Any:
+    """Today's name of a value, or of each within: of the choices of a search space."""
+    if isinstance(value, str):
+        return former.get(value, value)
+    if isinstance(value, list) and former:
+        return [current_value(each, former) for each in value]
+    if isinstance(value, Mapping) and former:
+        return {key: current_value(each, former) for key, each in value.items()}
+    return value
+
+
+def _extra(name: str, config: type[BaseModel]) -> dict[str, Any]:
+    extra = config.model_fields[name].json_schema_extra if name in config.model_fields else None
+    return extra if isinstance(extra, dict) else {}
+
+
 def _current(name: str, config: type[BaseModel]) -> str:
     if name in config.model_fields:
         return name
-    for today, field in config.model_fields.items():
-        if isinstance(field.json_schema_extra, dict) and name in field.json_schema_extra.get("formerly", ()):
+    for today in config.model_fields:
+        if name in _extra(today, config).get("formerly", ()):
             return today
     return name

@@ -19,6 +19,7 @@ class Rate(Config):
 class Options(Config):
     schedule: Rate = Field(Rate(), json_schema_extra=formerly("rate"))
     width: int = 8
+    form: str = Field("round", json_schema_extra=formerly("shape", ball="round", box="square"))
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,15 @@ class Options(Config):
         ({"rate": {"steps": 1}}, {"schedule": {"steps": 1}}, {"rate": "schedule"}),
         ({"schedule": {"top": 1}}, {"schedule": {"peak": 1}}, {"schedule.top": "schedule.peak"}),
         ({"rate": {"highest": 1}}, {"schedule": {"peak": 1}}, {"rate": "schedule", "rate.highest": "schedule.peak"}),
+        ({"form": "round", "schedule": {}}, {"form": "round", "schedule": {}}, {}),
+        ({"form": "box"}, {"form": "square"}, {"form box": "form square"}),
+        ({"shape": "box"}, {"form": "square"}, {"shape box": "form square"}),
+        ({"shape": "square"}, {"form": "square"}, {"shape": "form"}),
+        (
+            {"shape": {"choice": ["ball", "flat", 1]}},
+            {"form": {"choice": ["round", "flat", 1]}},
+            {"shape {'choice': ['ball', 'flat', 1]}": "form {'choice': ['round', 'flat', 1]}"},
+        ),
         ({"rate": None, "unknown": {"top": 1}, 7: 1}, {"schedule": None, "unknown": {"top": 1}, 7: 1}, {"rate": "schedule"}),
     ],
 )
@@ -42,6 +52,7 @@ def test_values_come_under_todays_names(values, renamed, found):
         ({"rate": {}, "schedule": {}}, r"^rate is now schedule, and both are given: leave out rate$"),
         ({"schedule": {}, "rate": {}}, r"^rate is now schedule, and both are given: leave out rate$"),
         ({"rate": {"top": 1, "peak": 2}}, r"^rate\.top is now schedule\.peak, and both are given"),
+        ({"shape": "box", "form": "round"}, r"^shape is now form, and both are given"),
         ({"schedule": {"top": 1, "highest": 2}}, r"^schedule\.highest is now schedule\.peak, and both are given"),
     ],
 )

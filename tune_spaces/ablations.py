@@ -9,7 +9,7 @@ SPACE = {
         FULL: {},
         "text only": {"mask": {"speech": 1.0}},
         "speech only": {"mask": {"text": 1.0}},
-        "without diffusion": {"model": {"schedule": "none", "objective": "clean"}},
+        "without diffusion": {"model": {"schedule": "none", "prediction_type": "sample"}},
         "cosine diffusion": {"model": {"schedule": "cosine"}},
         "without ECL": WITHOUT_ECL,
         "without cycle": {"losses": {"cycle": 0.0}},

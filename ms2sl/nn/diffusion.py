@@ -8,7 +8,7 @@ import torch
 
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 ScheduleName = Literal["linear", "cosine", "none"]
-ObjectiveName = Literal["clean", "velocity"]
+PredictionType = Literal["sample", "v_prediction"]
 SamplerName = Literal["ddim", "dpm++"]
 
 

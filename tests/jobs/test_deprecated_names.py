@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from jobs import tune
 from jobs.runs import check_run_identity, read_recipe
@@ -27,6 +28,17 @@ def test_a_flag_of_a_group(arguments, capsys):
 def test_a_weight_of_a_loss(capsys):
     assert TrainCommand.parse(["--losses.denoise", "2"]).losses.x0_mse == 2
     assert capsys.readouterr().err == f"--losses.denoise is now --losses.x0-mse{UNTIL}"
+
+
+def test_a_choice_under_the_name_that_it_had(tmp_path, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("model: {objective: velocity, null_condition: 0.2}\n")
+    model = TrainCommand.parse(["--recipe", str(recipe)]).model
+    assert (model.prediction_type, model.cond_drop_prob) == ("v_prediction", 0.2)
+    told = ["model.objective velocity is now model.prediction_type v_prediction", "model.null_condition is now model.cond_drop_prob"]
+    assert capsys.readouterr().err == "".join(f"{recipe}: {each}{UNTIL}" for each in told)
+    assert TrainCommand.parse(["--model.objective", "velocity"]).model == TrainCommand.parse(["--model.prediction-type=v_prediction"]).model
+    assert capsys.readouterr().err == f"--model.objective is now --model.prediction-type{UNTIL}"
 
 
 @pytest.mark.parametrize(
@@ -106,18 +118,20 @@ def test_a_run_that_was_begun_under_deprecated_names_goes_on(tiny_dataset, tmp_p
 def test_a_space_and_the_sweep_that_was_begun_with_it(tiny_dataset, tmp_path, capsys):
     """The file of the space still has the former names, and what the sweep recorded has them too."""
     dataset, space = Dataset(tiny_dataset), tmp_path / "mine.yaml"
-    space.write_text("hide: {speech: {choice: [0.0, 0.5]}}\nvariants: {full: {}, half: {hide: {text: 0.5}}}\n")
+    variants = {"full": {}, "half": {"hide": {"text": 0.5}, "model": {"objective": "velocity"}}}
+    space.write_text(yaml.safe_dump({"hide": {"speech": {"choice": [0.0, 0.5]}}, "variants": variants}))
     opened, former = open_space(str(space))
-    assert (set(opened.leaves), opened.variants["half"]) == ({"mask.speech"}, {"mask": {"text": 0.5}})
-    assert former == {"hide": "mask"}
+    assert set(opened.leaves) == {"mask.speech"}
+    assert opened.variants["half"] == {"mask": {"text": 0.5}, "model": {"prediction_type": "v_prediction"}}
+    assert former == {"hide": "mask", "model.objective velocity": "model.prediction_type v_prediction"}
     with pytest.raises(InputError, match="holds no dataset"):
         tune.run(TuneCommand(data=str(tmp_path), space=str(space)))
-    assert capsys.readouterr().err == f"space 'mine': hide is now mask{UNTIL}"
+    assert capsys.readouterr().err == "".join(f"space 'mine': {name} is now {today}{UNTIL}" for name, today in former.items())
     options = TuneCommand(data=str(tiny_dataset), runs=tmp_path, name="begun", space=str(space)).settled(opened)
     check_run_identity(options, dataset)
     written = read_recipe(options.folder)
     record = {"hide" if key == "mask" else key: value for key, value in written.items()}
-    record["space"] = {"hide": written["space"]["mask"], "variants": {"full": {}, "half": {"hide": {"text": 0.5}}}}
+    record["space"] = {"hide": written["space"]["mask"], "variants": variants}
     (options.folder / "recipe.json").write_text(json.dumps(record))
     check_run_identity(options, dataset)
     assert capsys.readouterr().out == "", "nothing changed"

@@ -26,12 +26,15 @@ def test_what_is_saved_is_what_is_loaded(tiny_checkpoint, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
 
 
-def test_a_model_of_before_there_was_an_objective_predicts_the_clean_pose(folder, tiny_model):
+@pytest.mark.parametrize(
+    ("former", "predicts"), [({}, "sample"), ({"objective": "clean"}, "sample"), ({"objective": "velocity"}, "v_prediction")]
+)
+def test_a_model_of_before_there_was_a_prediction_type(folder, tiny_model, former, predicts):
     config = folder / "config.json"
     card = json.loads(config.read_text())
-    assert card["model"].pop("objective") == "clean"
-    config.write_text(json.dumps(card))
-    assert task.load(folder)[0].config == tiny_model
+    assert card["model"].pop("prediction_type") == "sample"
+    config.write_text(json.dumps(card | {"model": card["model"] | former}))
+    assert task.load(folder)[0].config == tiny_model.model_copy(update={"prediction_type": predicts})
 
 
 def test_publishing_leaves_the_training_state_behind_and_puts_a_whole_model_in_the_place_of_another(folder, tmp_path):

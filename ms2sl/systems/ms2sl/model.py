@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -14,14 +14,16 @@ from ms2sl.config import Config
 from ms2sl.data.collate import Batch
 from ms2sl.data.normalization import PoseNormalizer
 from ms2sl.data.skeleton import Skeleton
+from ms2sl.deprecated_names import current_value, formerly
 from ms2sl.features.base import Features
-from ms2sl.nn.diffusion import SCHEDULES, ObjectiveName, SamplerName, ScheduleName, diffuse, sample
+from ms2sl.nn.diffusion import SCHEDULES, PredictionType, SamplerName, ScheduleName, diffuse, sample
 from ms2sl.nn.transformer import check_heads, length_mask
 from ms2sl.systems.ms2sl.condition_encoders import Condition, ConditionEncoder, CrossModalMapper, GaussianUpsampler
 from ms2sl.systems.ms2sl.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
 from ms2sl.systems.ms2sl.loss_weights import ALL_LOSSES, LossWeights
 from ms2sl.systems.ms2sl.losses import Computed, Loss
 
+FORMER_PREDICTION_TYPES = {"clean": "sample", "velocity": "v_prediction"}
 BOTH = 0.2  # share of the clips with text and speech that are conditioned on both
 
 
@@ -39,10 +41,19 @@ class ModelConfig(Config):
     schedule: ScheduleName = Field(
         "linear", description="path from pose to noise: linear (flow), cosine (diffusion) or none (regression in one step)"
     )
-    objective: ObjectiveName = Field(
-        "clean", description="what the denoiser predicts: the clean pose, or the velocity along the path, from which it follows"
+    prediction_type: PredictionType = Field(
+        "sample",
+        description="what the denoiser predicts: the clean pose, or the velocity along the path, from which it follows",
+        json_schema_extra=formerly("objective", **FORMER_PREDICTION_TYPES),
     )
-    null_condition: float = Field(0.1, ge=0, lt=1, description="share of training clips without condition, for guidance")
+    cond_drop_prob: float = Field(
+        0.1, ge=0, lt=1, description="share of training clips without condition, for guidance", json_schema_extra=formerly("null_condition")
+    )
+
+    @field_validator("prediction_type", mode="before")
+    @classmethod
+    def _under_current_name(cls, value: object) -> object:
+        return current_value(value, FORMER_PREDICTION_TYPES)
 
     @model_validator(mode="after")
     def _divisible(self) -> "ModelConfig":
@@ -51,8 +62,10 @@ class ModelConfig(Config):
 
     @model_validator(mode="after")
     def _path(self) -> "ModelConfig":
-        if self.schedule == "none" and self.objective == "velocity":
-            raise ValueError("without a path (schedule none) there is no velocity: choose objective clean, or schedule linear or cosine")
+        if self.schedule == "none" and self.prediction_type == "v_prediction":
+            raise ValueError(
+                "without a path (schedule none) there is no velocity: choose prediction_type sample, or schedule linear or cosine"
+            )
         return self
 
 
@@ -168,12 +181,12 @@ class MS2SL(nn.Module):
         without_speech = torch.where(wants_speech & pseudo, 4, 1)
         without_text = torch.where(wants_speech | (not pseudo), 2, 3)
         choice = torch.where(has_speech, torch.where(has_text, either, without_text), without_speech)
-        return torch.where((draw[1] < self.config.null_condition) | ~(has_text | has_speech), 0, choice)
+        return torch.where((draw[1] < self.config.cond_drop_prob) | ~(has_text | has_speech), 0, choice)
 
     def _denoise(self, noisy: torch.Tensor, t: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
-        """The predicted clean features ``(B, F, D)``, whatever the denoiser's objective. given: what it takes after ``t``."""
+        """The predicted clean features ``(B, F, D)``, whatever the denoiser's prediction type. given: what it takes after ``t``."""
         output = self.denoiser(noisy, t, *given)
-        return output if self.config.objective == "clean" else self.schedule.clean(noisy, output, t[:, None, None])
+        return output if self.config.prediction_type == "sample" else self.schedule.clean(noisy, output, t[:, None, None])
 
     def _real(self, n_frames: torch.Tensor, frames: int) -> torch.Tensor:
         """bool ``(B, F, D)``: features of frames within the length and of joints that the corpus has."""

@@ -47,7 +47,7 @@ def changed(one: TuneCommand, other: TuneCommand) -> dict:
         ({"losses": {"choice": [{"cycle": 0.1}, {"cycle": 0.2}]}}, "losses is a group of settings, each of which can vary by itself"),
         ({"variants": {"x": {"model": {"width": 50}}}}, r"model\.width: .*multiple of 8"),
         ({"variants": {"x": {"losses": {"cycle": {"uniform": [0, 1]}}}}}, r"losses\.cycle: .*valid number"),
-        ({"variants": {"x": {"model": {"schedule": "none", "objective": "velocity"}}}}, "without a path .* there is no velocity"),
+        ({"variants": {"x": {"model": {"schedule": "none", "prediction_type": "v_prediction"}}}}, "without a path .* there is no velocity"),
     ],
 )
 def test_a_space_that_the_recipe_does_not_know_is_explained(content, reason):

@@ -126,8 +126,8 @@ def test_heads_that_do_not_divide_the_width_are_refused_by_the_config():
 
 
 def test_without_a_path_there_is_no_velocity():
-    with pytest.raises(ValidationError, match=r"schedule none.*choose objective clean"):
-        ModelConfig(schedule="none", objective="velocity")
+    with pytest.raises(ValidationError, match=r"schedule none.*choose prediction_type sample"):
+        ModelConfig(schedule="none", prediction_type="v_prediction")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_clip_is_conditioned_on_what_it_has(model, text, speech, pseudo, allow
     choice = model._choose(torch.full((n,), text), torch.full((n,), speech), pseudo, torch.Generator().manual_seed(0))
     assert set(choice.tolist()) == allowed
     if len(allowed) > 1:
-        assert (choice == 0).float().mean().item() == pytest.approx(model.config.null_condition, abs=0.02)
+        assert (choice == 0).float().mean().item() == pytest.approx(model.config.cond_drop_prob, abs=0.02)
     if len(allowed) > 2:
         shares = torch.bincount(choice[choice > 0]).float()
         expected = [(1 - BOTH) / 2, (1 - BOTH) / 2, BOTH] if 5 in allowed else [0.5, 0.5]
@@ -244,7 +244,7 @@ def test_a_part_shows_what_is_said_in_its_frames_of_the_whole(model, batch):
     assert not torch.allclose(made[:, 8:-8], whole[:, 8:28], atol=1e-2)
 
 
-def with_objective(model, **changes) -> MS2SL:
+def with_prediction_type(model, **changes) -> MS2SL:
     config = model.config.model_copy(update=changes)
     again = MS2SL(config, model.skeleton, BYTES, LOG_MEL)
     again.load_state_dict(model.state_dict())
@@ -253,7 +253,7 @@ def with_objective(model, **changes) -> MS2SL:
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_a_denoiser_that_knows_the_velocity_has_no_error_and_samples_the_pose(model, batch, schedule):
-    model = with_objective(model, schedule=schedule, objective="velocity")
+    model = with_prediction_type(model, schedule=schedule, prediction_type="v_prediction")
     x0, _ = model.space.encode(batch.poses, batch.seen)
     x0 = x0 * model._real(batch.n_frames, x0.shape[1])
 
@@ -277,7 +277,7 @@ def test_a_denoiser_that_knows_the_velocity_has_no_error_and_samples_the_pose(mo
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_a_model_learns_to_predict_the_velocity_and_samples_with_it(dataset, tiny_model, batch, schedule):
     torch.manual_seed(0)
-    model = MS2SL(tiny_model.model_copy(update={"schedule": schedule, "objective": "velocity"}), dataset.skeleton, BYTES, LOG_MEL)
+    model = MS2SL(tiny_model.model_copy(update={"schedule": schedule, "prediction_type": "v_prediction"}), dataset.skeleton, BYTES, LOG_MEL)
     model.space.set_statistics(dataset.card.statistics)
     optimizer, found = torch.optim.Adam(model.parameters(), lr=1e-2), []
     for _ in range(30):
