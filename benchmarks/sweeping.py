@@ -70,7 +70,7 @@ def main() -> None:
 
     training = {"steps": arguments.steps}
     one_by_one = {"trials": arguments.trials, "scheduler": "none", "concurrent": 1, "cpus_per_trial": cores}
-    alone = TuneCommand(**shared, **one_by_one, judgements=3, training=training).settled(SPACE)
+    alone = TuneCommand(**shared, **one_by_one, num_evals=3, training=training).settled(SPACE)
     rounds = [(loop(alone), sweep(alone)[0]) for _ in range(arguments.rounds)]
     loops, sweeps = zip(*rounds, strict=True)
     ratio = statistics.median(mine / plain for plain, mine in rounds)
@@ -82,7 +82,7 @@ def main() -> None:
     save("sweeping-overhead", title, rows)
 
     rows = [("", "seconds", "best guarded letter error", "finished")]
-    together = {"trials": arguments.asha_trials, "judgements": 9, "cpus_per_trial": 1, "concurrent": None}
+    together = {"trials": arguments.asha_trials, "num_evals": 9, "cpus_per_trial": 1, "concurrent": None}
     together |= {"training": {"steps": arguments.asha_steps}}
     for name in ("none", "asha"):
         seconds, best, finished = sweep(TuneCommand(**alone.model_dump() | together | {"scheduler": name}).settled(SPACE))

@@ -1,6 +1,6 @@
 """The folder of a run: what it was begun with, what may change when it goes on, and who works in it.
 
-Options of a run have ``name``, ``runs``, ``folder`` and ``fresh``; ``learns``, the options to record, which decide what is learned or
+Options of a run have ``name``, ``runs``, ``folder`` and ``overwrite``; ``learns``, the options to record, which decide what is learned or
 found; and ``changeable``, the names of those that do not (``ms2sl.config.changeable``).
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cli import Command
-from jobs.fresh import forget
+from jobs.overwrite import forget
 from ms2sl.config import flatten
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
@@ -70,7 +70,7 @@ def check_run_identity(options: Command, dataset: Dataset) -> None:
     Raises InputError if the folder is another run's.
     """
     now = options.learns | {"dataset": dataset.card.fingerprint}
-    if options.fresh:
+    if options.overwrite:
         forget(options)
     before = read_recipe(options.folder)
     values, defaults = dict(flatten(now)), dict(flatten(type(options).model_construct().model_dump(mode="json")))
@@ -122,7 +122,7 @@ def refuse_other(options: Command, changed: Mapping[str, tuple[Any, Any]]) -> No
     other = ", ".join(name + _values(*pair) for name, pair in changed.items())
     raise InputError(
         f"{options.folder} holds a run with other settings ({other}): "
-        f"choose another name or folder of runs, or delete {options.folder} to start it again (--fresh does that)"
+        f"choose another name or folder of runs, or delete {options.folder} to start it again (--overwrite does that)"
     )
 
 

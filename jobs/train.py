@@ -52,7 +52,7 @@ class TrainCommand(Command):
     task: Task = Field("ms2sl", description="the system to train")
     name: Name = Field("ms2sl", description="name of the run; the same name goes on with it")
     runs: LocalPath = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
-    fresh: bool = Field(False, description="forget an earlier run of this name")
+    overwrite: bool = Field(False, description="forget an earlier run of this name", json_schema_extra=formerly("fresh"))
     training: TrainingConfig = TrainingConfig()
     workers: int = Field(1, gt=0, description="DDP workers", json_schema_extra=CHANGEABLE)
     gpu: bool = Field(False, description="one GPU a worker")
@@ -132,7 +132,7 @@ def run(options: TrainCommand) -> Path:
             return finished
         if finished.exists() and not reached(options.folder):
             raise InputError(
-                f"{options.folder} has lost its checkpoints, so it cannot go on: choose another --name, or --fresh to start again"
+                f"{options.folder} has lost its checkpoints, so it cannot go on: choose another --name, or --overwrite to start again"
             )
         return run_alone(options, dataset, finished)
 

@@ -59,7 +59,7 @@ def run(options: TuneCommand) -> None:
     check(options, dataset)
     options = options.model_copy(update={"score": options.score or usual_score(back_translation.load(options.reader))})
     ledger = TrialStore(options.folder / "trials", TuneCommand)
-    together = room(options) if pending(options, space, [] if options.fresh else ledger.trials()) else 0
+    together = room(options) if pending(options, space, [] if options.overwrite else ledger.trials()) else 0
     with held(options):
         check_run_identity(options, dataset)
         run_alone(options, space, dataset, ledger, together)

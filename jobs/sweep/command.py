@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from jobs.cli import Command
 from jobs.train import TrainCommand
 from ms2sl.config import Config, changeable, explain, flatten
-from ms2sl.deprecated_names import rename_deprecated
+from ms2sl.deprecated_names import formerly, rename_deprecated
 from ms2sl.errors import InputError
 from ms2sl.evaluation.objective import LATENCY, QUALITY, ScoreName
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig
@@ -41,7 +41,7 @@ class TuneCommand(Command):
     task: ProducingSystem = Field(USUAL, description="the system to train in trials; with --trained it is that of the model")
     name: Name = Field("sweep", description="name of the sweep; the same name goes on with it")
     runs: LocalPath = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
-    fresh: bool = Field(False, description="forget an earlier sweep of this name")
+    overwrite: bool = Field(False, description="forget an earlier sweep of this name", json_schema_extra=formerly("fresh"))
     search: Literal["random", "grid", "optuna"] | None = Field(
         None, description="how settings are chosen; by default grid for variants, optuna for two objectives, random otherwise"
     )
@@ -53,7 +53,12 @@ class TuneCommand(Command):
     )
     trials: int = Field(12, gt=0, description="settings to try, the recipe's own among them; a grid is tried whole")
     minutes: float | None = Field(None, gt=0, description="time after which this command stops; the same command goes on")
-    judgements: int = Field(9, gt=0, description="how often a trial is judged on its way, in place of training.validate_every")
+    num_evals: int = Field(
+        9,
+        gt=0,
+        description="how often a trial is judged on its way, in place of training.validate_every",
+        json_schema_extra=formerly("judgements"),
+    )
     reader: PathOrModelUri = Field(
         Path("runs/recogniser/model"), description="folder, or models:/name@alias, of the recogniser or back-translator to judge by"
     )
@@ -90,7 +95,7 @@ class TuneCommand(Command):
     @property
     def learns(self) -> dict:
         """What decides what is tried and how it is judged: a sweep can go on only with the same, but for what is ``changeable``."""
-        decisive = {"search", "scheduler", "objectives", "judgements", "reader", "score", "clips", "trained", "seed", "workers_per_trial"}
+        decisive = {"search", "scheduler", "objectives", "num_evals", "reader", "score", "clips", "trained", "seed", "workers_per_trial"}
         decisive |= {"cpus_per_trial", "gpus_per_trial"} if "latency" in self.objectives else set()
         decisive |= {"task"} if self.task != USUAL else set()
         chosen = {"sampling": self.call_options.model_dump(mode="json"), "space": open_space(self.space)[0].content}
@@ -145,8 +150,8 @@ class TuneCommand(Command):
 
     @property
     def interval(self) -> int:
-        """Steps between judgements."""
-        return -(-self.steps // self.judgements)
+        """Steps between evaluations."""
+        return -(-self.steps // self.num_evals)
 
     def settled(self, space: Space) -> "TuneCommand":
         """With all that was left open decided for this space. Raises InputError for what does not go together."""

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ms2sl.config import CHANGEABLE, Config
 from ms2sl.data.collate import Batch
+from ms2sl.deprecated_names import formerly
 from ms2sl.precision import Precision, uses_bf16
 from ms2sl.training.distributed import all_sum
 from ms2sl.training.state import TrainState
@@ -38,7 +39,7 @@ class TrainingConfig(Config):
     warmup: int = Field(50, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights")
+    ema_decay: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights", json_schema_extra=formerly("ema"))
     precision: Precision = Field("auto", description="auto is bf16 autocast where the run begins on processors that all have it")
     log_every: int = Field(20, gt=0, description="steps between reports", json_schema_extra=CHANGEABLE)
     validate_every: int = Field(500, gt=0, description="steps between validations on the whole dev split", json_schema_extra=CHANGEABLE)
@@ -127,7 +128,7 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         state.step += 1
-        state.update_average(config.ema)
+        state.update_average(config.ema_decay)
         meter.add(losses, int(batch.n_frames.sum()))
 
         last = state.step == config.steps

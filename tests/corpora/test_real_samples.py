@@ -114,7 +114,7 @@ def test_a_model_overfits_them(make, tmp_path):
     torch.manual_seed(0)
     task = MS2SLTask(dataset, config, LossWeights(), ModelCard.of("ms2sl", config, dataset.card))
     every = {"steps": 600, "validate_every": 600, "checkpoint_every": 600, "log_every": 10}
-    training = TrainingConfig(**every, batch_size=len(clips), warmup=30, ema=0.98)
+    training = TrainingConfig(**every, batch_size=len(clips), warmup=30, ema_decay=0.98)
     plan, reporter = EpochPlan(dataset.shards("train"), len(clips), seed=0), LocalReporter(tmp_path / "run")
     train(task, lambda step: local_batches(plan, task.collate, step), training, reporter)
     errors = [each["joint_mse"] for each in reporter.history if "joint_mse" in each]

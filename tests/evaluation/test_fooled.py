@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 def trained(task, dataset: Dataset, folder, steps: int, rate: float):
     every = {"steps": steps, "validate_every": steps, "checkpoint_every": steps, "log_every": 50}
     plan, reporter = EpochPlan(dataset.shards("train"), 20, seed=0), LocalReporter(folder)
-    training = TrainingConfig(**every, batch_size=20, learning_rate=rate, warmup=20, ema=0.95, precision="fp32")
+    training = TrainingConfig(**every, batch_size=20, learning_rate=rate, warmup=20, ema_decay=0.95, precision="fp32")
     train(task, lambda step: local_batches(plan, task.collate, step), training, reporter)
     return reporter.latest()
 

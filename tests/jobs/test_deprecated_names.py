@@ -43,10 +43,10 @@ def test_a_choice_under_the_name_that_it_had(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("flag", "today", "value"),
-    [("--champion", "--candidate", True), ("--no-champion", "--no-candidate", False)],
+    [("--champion", "--candidate", True), ("--no-champion", "--no-candidate", False), ("--fresh", "--overwrite", True)],
 )
 def test_a_switch(flag, today, value, capsys):
-    assert TrainCommand.parse([flag]).candidate is value
+    assert getattr(TrainCommand.parse([flag]), today.removeprefix("--").removeprefix("no-")) is value
     assert capsys.readouterr().err == f"{flag} is now {today}{UNTIL}"
 
 
@@ -130,7 +130,8 @@ def test_a_space_and_the_sweep_that_was_begun_with_it(tiny_dataset, tmp_path, ca
     options = TuneCommand(data=str(tiny_dataset), runs=tmp_path, name="begun", space=str(space)).settled(opened)
     check_run_identity(options, dataset)
     written = read_recipe(options.folder)
-    record = {"hide" if key == "mask" else key: value for key, value in written.items()}
+    former = {"mask": "hide", "num_evals": "judgements"}
+    record = {former.get(key, key): value for key, value in written.items()}
     record["space"] = {"hide": written["space"]["mask"], "variants": variants}
     (options.folder / "recipe.json").write_text(json.dumps(record))
     check_run_identity(options, dataset)

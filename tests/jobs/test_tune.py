@@ -32,7 +32,7 @@ def options(tiny_dataset, tiny_recogniser, tmp_path):
 
     def with_more(**more) -> TuneCommand:
         training = {"steps": 6, "batch_size": 4, "precision": "fp32"} | more.pop("training", {})
-        shared = {"data": str(tiny_dataset), "reader": tiny_recogniser, "runs": tmp_path, "clips": 4, "judgements": 3, "model": TINY}
+        shared = {"data": str(tiny_dataset), "reader": tiny_recogniser, "runs": tmp_path, "clips": 4, "num_evals": 3, "model": TINY}
         return TuneCommand(**shared | {"trials": 3, "training": training, "concurrent": 1} | more)
 
     return with_more
@@ -127,7 +127,7 @@ def test_more_than_the_cluster_has_is_refused_at_once(options):
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_population_based_training_changes_weights_on_the_way(options):
-    sweep = options(trials=4, name="population", scheduler="pbt", training={"steps": 24}, judgements=12, cpus_per_trial=4, concurrent=None)
+    sweep = options(trials=4, name="population", scheduler="pbt", training={"steps": 24}, num_evals=12, cpus_per_trial=4, concurrent=None)
     run(sweep)
     tried = trials(sweep)
     assert all(trial.outcome == "finished" for trial in tried)
@@ -170,7 +170,7 @@ def test_trials_of_several_workers_give_all_they_took_back(options, ray_cluster)
 
 
 def test_after_ctrl_c_and_after_a_kill_the_same_command_goes_on(options, tmp_path, ray_cluster):
-    sweep = options(trials=5, name="killed", training={"steps": 60}, judgements=6)
+    sweep = options(trials=5, name="killed", training={"steps": 60}, num_evals=6)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(sweep.model_dump(mode="json", exclude={"recipe"}, exclude_none=True)))
     command = [sys.executable, "-m", "jobs.tune", "--recipe", str(recipe)]

@@ -83,7 +83,7 @@ saw["titles"] = (out / "judged" / "results.md").read_text().count(" still ")
 space = out / "space.yaml"
 space.write_text(yaml.safe_dump({"recurrence": {"width": {"choice": [8, 16]}}, "sampling": {"restlessness": {"choice": [0.0, 0.1]}}}))
 flags = f"--task recurrence --data {data} --space {space} --runs {out} --name sweep --reader {reader}"
-flags += f" --search grid --clips 3 --judgements 1 --objectives quality {TRAINING} --training.steps 2"
+flags += f" --search grid --clips 3 --num-evals 1 --objectives quality {TRAINING} --training.steps 2"
 tune.run(TuneCommand.parse(flags.split()))
 saw["trials"] = [trial.outcome for trial in TrialStore(out / "sweep" / "trials").trials()]
 

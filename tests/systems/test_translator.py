@@ -82,7 +82,9 @@ def test_what_it_writes_has_at_most_so_many_pieces(model, batch, beams):
 def test_it_learns_to_read_and_finds_the_true_text_likelier_than_another(dataset, tmp_path):
     config = TranslatorConfig(vocabulary="characters", width=64, heads=2, layers=1, noise=0.0, dropout=0.0, smoothing=0.0, longest=12)
     task = make(dataset, config)
-    training = TrainingConfig(steps=220, batch_size=40, warmup=20, ema=0.9, learning_rate=4e-3, validate_every=220, checkpoint_every=220)
+    training = TrainingConfig(
+        steps=220, batch_size=40, warmup=20, ema_decay=0.9, learning_rate=4e-3, validate_every=220, checkpoint_every=220
+    )
     plan, reporter = EpochPlan(dataset.shards("train"), 32, seed=0), LocalReporter(tmp_path)
     train(task, lambda step: local_batches(plan, task.collate, step), training, reporter)
     losses = [report["loss"] for report in reporter.history]

@@ -206,14 +206,14 @@ def test_who_changes_nothing_is_the_recipe_itself():
         assert not options.is_own(recipe)
 
 
-@pytest.mark.parametrize(("steps", "judgements"), [(1500, 9), (10, 9), (7, 9), (1, 9), (100, 1), (90, 10), (91, 10)])
-def test_a_trial_is_judged_as_often_as_was_said_and_at_its_end(steps, judgements):
-    options = settle(CYCLE, training={"steps": steps}, judgements=judgements)
+@pytest.mark.parametrize(("steps", "num_evals"), [(1500, 9), (10, 9), (7, 9), (1, 9), (100, 1), (90, 10), (91, 10)])
+def test_a_trial_is_judged_as_often_as_was_said_and_at_its_end(steps, num_evals):
+    options = settle(CYCLE, training={"steps": steps}, num_evals=num_evals)
     judged = [step for step in range(1, steps + 1) if step == steps or step % options.interval == 0]
-    assert len(judged) <= judgements
+    assert len(judged) <= num_evals
     assert options.steps == steps
     gaps = {after - before for before, after in zip([0, *judged], judged, strict=False)}
-    assert max(gaps) == options.interval == min(gap for gap in range(1, steps + 1) if gap * judgements >= steps)
+    assert max(gaps) == options.interval == min(gap for gap in range(1, steps + 1) if gap * num_evals >= steps)
 
 
 def test_a_trained_model_is_judged_once():
@@ -223,7 +223,7 @@ def test_a_trained_model_is_judged_once():
 
 def test_the_training_of_a_trial_is_judged_checkpointed_and_reported_at_the_same_steps():
     training = {"steps": 90, "batch_size": 3, "seed": 5, "log_every": 1, "validate_every": 2, "checkpoint_every": 3}
-    options = settle(CYCLE, training=training, judgements=9, model={"width": 48}, mask={"text": 0.5}, data="d", workers_per_trial=2)
+    options = settle(CYCLE, training=training, num_evals=9, model={"width": 48}, mask={"text": 0.5}, data="d", workers_per_trial=2)
     command = options.with_recipe({"losses": {"cycle": 0.75}}).training_command()
     said = command.training
     assert (said.validate_every, said.checkpoint_every, said.log_every) == (10, 10, 10)
@@ -241,7 +241,15 @@ def test_judging_is_what_was_said(tmp_path):
 
 
 def test_how_long_and_where_a_sweep_runs_does_not_decide_what_it_finds():
-    free = {"trials": 99, "minutes": 3.0, "concurrent": 2, "name": "other", "runs": Path("elsewhere"), "fresh": True, "cpus_per_trial": 3}
+    free = {
+        "trials": 99,
+        "minutes": 3.0,
+        "concurrent": 2,
+        "name": "other",
+        "runs": Path("elsewhere"),
+        "overwrite": True,
+        "cpus_per_trial": 3,
+    }
     free |= {"gpus_per_trial": 0.5, "max_failures": 5, "alias": "best", "tracking": "sqlite:///x.db", "experiment": "mine"}
     settled = [TuneCommand(**options).settled(load_space("loss_weights")) for options in ({}, free)]
     assert settled[0].learns == settled[1].learns
@@ -253,7 +261,7 @@ def test_how_long_and_where_a_sweep_runs_does_not_decide_what_it_finds():
         {"search": "optuna"},
         {"scheduler": "none"},
         {"objectives": ("quality", "latency")},
-        {"judgements": 3},
+        {"num_evals": 3},
         {"reader": Path("other")},
         {"score": "hand_dtw"},
         {"clips": 5},
@@ -293,12 +301,12 @@ def test_what_decides_is_the_same_after_it_was_written_and_read(name):
 
 
 def test_the_command_line_says_all_of_it():
-    arguments = "--objectives quality,latency --space x --losses.cycle 0.3 --model.width 48 --sampling.sampler dpm++ --trials 3 --fresh"
+    arguments = "--objectives quality,latency --space x --losses.cycle 0.3 --model.width 48 --sampling.sampler dpm++ --trials 3 --overwrite"
     arguments += " --workers-per-trial 2 --gpus-per-trial 0.5 --scheduler none --trained somewhere --minutes 1.5 --score hand_dtw"
     options = TuneCommand.parse(arguments.split())
     assert options.objectives == ("quality", "latency")
     assert (options.space, options.losses.cycle, options.model.width, options.sampling.sampler) == ("x", 0.3, 48, "dpm++")
-    assert (options.trials, options.fresh, options.workers_per_trial, options.gpus_per_trial) == (3, True, 2, 0.5)
+    assert (options.trials, options.overwrite, options.workers_per_trial, options.gpus_per_trial) == (3, True, 2, 0.5)
     assert (options.scheduler, options.trained, options.minutes, options.score) == ("none", Path("somewhere"), 1.5, "hand_dtw")
     assert TuneCommand.parse(["--objectives", "latency"]).objectives == ("latency",)
     assert TuneCommand.parse(["--objectives", "quality", "--objectives", "latency"]).objectives == ("quality", "latency")

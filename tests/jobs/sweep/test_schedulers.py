@@ -11,7 +11,7 @@ from tune_spaces import parse
 
 
 def asha(options: TuneCommand | None = None, known: list[Trial] = ()) -> Asha:
-    options = options or settled(CYCLE, training={"steps": 90}, judgements=9)
+    options = options or settled(CYCLE, training={"steps": 90}, num_evals=9)
     made = scheduler(options, CYCLE, known)
     assert isinstance(made, Asha)
     return made
@@ -62,15 +62,15 @@ def test_asha_never_stops_the_recipes_own_settings():
 
 def test_asha_spares_the_variant_that_changes_nothing_wherever_it_stands():
     space = parse("mine", {"variants": {"no cycle": {"losses": {"cycle": 0.0}}, "full": {}}})
-    made = scheduler(settled(space, scheduler="asha", training={"steps": 90}, judgements=9), space, [])
+    made = scheduler(settled(space, scheduler="asha", training={"steps": 90}, num_evals=9), space, [])
     assert not told(made, added(made, "good", {"mask": {"text": 0.5}}), 10, 1.0)
     assert told(made, added(made, "no cycle", {"losses": {"cycle": 0.0}}), 10, 99.0)
     assert not told(made, added(made, "full", {}), 10, 99.0)
 
 
-@pytest.mark.parametrize(("steps", "judgements"), [(90, 9), (10, 1), (91, 10)])
-def test_asha_stops_nobody_at_the_last_step(steps, judgements):
-    made = asha(settled(CYCLE, training={"steps": steps}, judgements=judgements))
+@pytest.mark.parametrize(("steps", "num_evals"), [(90, 9), (10, 1), (91, 10)])
+def test_asha_stops_nobody_at_the_last_step(steps, num_evals):
+    made = asha(settled(CYCLE, training={"steps": steps}, num_evals=num_evals))
     for number, loss in enumerate((1.0, 2.0, 99.0)):
         assert not told(made, added(made, str(number), recipe(0.2 + 0.1 * number)), steps, loss)
     assert made.stopped == set()

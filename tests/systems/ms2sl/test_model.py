@@ -299,7 +299,7 @@ def test_an_overfitted_model_signs_its_clips(dataset, tmp_path):
     table = read_shard(dataset.shards("test")[0][0], task.collate.columns).slice(0, 8)
     batch = task.collate(table)
     every = {"steps": 250, "validate_every": 250, "checkpoint_every": 250, "log_every": 10}
-    training = TrainingConfig(**every, learning_rate=4e-3, warmup=20, ema=0.95, precision="fp32")
+    training = TrainingConfig(**every, learning_rate=4e-3, warmup=20, ema_decay=0.95, precision="fp32")
     reporter = LocalReporter(tmp_path)
 
     def again(step):

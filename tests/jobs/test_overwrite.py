@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from jobs.fresh import forget
+from jobs.overwrite import forget
 from jobs.runs import check_run_identity
 from jobs.sweep.command import TuneCommand
 from jobs.train import TrainCommand
@@ -14,7 +14,7 @@ COMMANDS = {"training": TrainCommand, "sweep": TuneCommand}
 
 def begun(runs, kind: str, name: str = "mine"):
     """Options of a run of this kind, whose folder is there as a command leaves it."""
-    options = COMMANDS[kind](runs=runs, name=name, fresh=True)
+    options = COMMANDS[kind](runs=runs, name=name, overwrite=True)
     options.folder.mkdir(parents=True)
     (options.folder / "recipe.json").write_text(json.dumps(options.learns))
     (options.folder / "train").mkdir()
@@ -45,7 +45,7 @@ def test_an_earlier_run_of_the_same_kind_is_forgotten_whole(kind, tmp_path):
 def test_a_run_of_another_kind_stays(kind, other, tmp_path, tiny_dataset):
     there = begun(tmp_path, other)
     with pytest.raises(InputError, match=f"holds a {other} and no {kind}, and is not deleted"):
-        check_run_identity(COMMANDS[kind](runs=tmp_path, name="mine", fresh=True), Dataset(tiny_dataset))
+        check_run_identity(COMMANDS[kind](runs=tmp_path, name="mine", overwrite=True), Dataset(tiny_dataset))
     assert (there.folder / "train" / "checkpoint").exists()
 
 
@@ -53,7 +53,7 @@ def test_a_run_of_another_kind_stays(kind, other, tmp_path, tiny_dataset):
 def test_what_is_no_run_stays(recipe, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
-    options = TrainCommand(runs=tmp_path, name="mine", fresh=True)
+    options = TrainCommand(runs=tmp_path, name="mine", overwrite=True)
     forget(options)  # an empty folder is as good as none
     folder.mkdir()
     (folder / "thesis.doc").touch()
@@ -68,7 +68,7 @@ def test_a_link_stays_and_what_it_leads_to(tmp_path):
     elsewhere = begun(tmp_path / "elsewhere", "training")
     (tmp_path / "mine").symlink_to(elsewhere.folder)
     with pytest.raises(InputError, match="is a link and is not deleted"):
-        forget(TrainCommand(runs=tmp_path, name="mine", fresh=True))
+        forget(TrainCommand(runs=tmp_path, name="mine", overwrite=True))
     assert (elsewhere.folder / "recipe.json").exists()
 
 

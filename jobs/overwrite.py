@@ -1,4 +1,4 @@
-"""``--fresh``: an earlier run of this name is forgotten, and nothing else that may lie in its place."""
+"""``--overwrite``: an earlier run of this name is forgotten, and nothing else that may lie in its place."""
 
 import json
 import os
