@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: quickstart serve test lint setup
+.PHONY: quickstart serve test lint lock setup
 
 quickstart: setup  ## train MS2SL on real signing and show what it says
 	$(BIN)/python -m jobs.quickstart $(ARGS)
@@ -16,9 +16,14 @@ lint: setup  ## style and common mistakes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+lock: setup  ## the newest versions that pyproject.toml allows, into .venv and requirements.lock; run the tests then
+	$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable ".[all,dev]"
+	$(BIN)/python -m pip freeze --exclude-editable | grep -ivE '^(torch|triton|nvidia-)|@' > .venv/lock  # builds of torch differ
+	mv .venv/lock requirements.lock
+
 setup: .venv/.installed
 
-.venv/.installed: pyproject.toml
+.venv/.installed: pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[all,dev]"
 	touch $@

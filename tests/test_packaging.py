@@ -7,11 +7,13 @@ import sys
 import tarfile
 import tomllib
 from importlib.metadata import Distribution, distribution
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ms2sl.extras import require
 
@@ -173,3 +175,12 @@ def test_a_missing_package_of_an_extra_ends_a_command():
 def test_all_extras_but_those_of_developers_are_in_all():
     extras = PROJECT["optional-dependencies"]
     assert Requirement(extras["all"][0]).extras == extras.keys() - {"all", "dev"}
+
+
+def test_the_lock_has_a_version_in_the_range_of_every_dependency():
+    """Of torch too many builds differ: its range stands."""
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    locked = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    asked = map(Requirement, chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()))
+    ranges = {canonicalize_name(each.name): each.specifier for each in asked if each.name not in ("torch", "ms2sl")}
+    assert {name: locked.get(name) for name in ranges if name not in locked or locked[name] not in ranges[name]} == {}
