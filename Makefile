@@ -12,9 +12,10 @@ serve: setup  ## the model of the quickstart online, with a page to try it: http
 test: setup  ## the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: setup  ## style and common mistakes
+lint: setup  ## style, common mistakes and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 lock: setup  ## the newest versions that pyproject.toml allows, into .venv and requirements.lock; run the tests then
 	$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable ".[all,dev]"

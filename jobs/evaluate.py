@@ -181,7 +181,7 @@ def evaluated(options: EvaluateCommand) -> list[Result]:
     track(options, report)
     print(f"\n{report.markdown()}\n")
     check_made([results[entry] for entry in own], len(clips))
-    return report.results
+    return list(report.results)
 
 
 def about(options: EvaluateCommand, model: SystemUnderTest, clips: int) -> str:
@@ -321,7 +321,7 @@ def write(
 
 def tracked(options: EvaluateCommand) -> tuple[str, str | None]:
     """URI of MLflow, and the id there of the run that trained the model, None if it comes from none."""
-    folder = options.model.parent
+    folder = Path(options.model).parent
     known = folder / "mlflow_run_id"
     if not known.exists():
         return options.tracking or default_uri(Path("runs")), None

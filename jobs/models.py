@@ -24,7 +24,7 @@ def with_folders(options: T, *names: str, within: Path, runs: Path = Path("runs"
     def folder(model: Path | str) -> Path:
         if not is_registered(model):
             return Path(model).absolute()
-        version, checkpoint = fetch(str(model), options.tracking or default_uri(runs), within.absolute() / FETCHED)
+        version, checkpoint = fetch(str(model), options.tracking or default_uri(runs), within.absolute() / FETCHED)  # type: ignore[attr-defined]
         if "@" in str(model):
             print(f"{model} is version {version}")
         return checkpoint

@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ms2sl.errors import InputError
 
@@ -12,12 +13,25 @@ KINDS = {"space": "sweep", "task": "training"}  # by a key of its recipe
 
 
 class RunOptions(Protocol):
-    """learns: what is recorded in the run's ``recipe.json``."""
+    """A command of a run.
+
+    learns: options to record, in ``recipe.json``, which decide what is learned or found. changeable: the names of those that do not
+    (``ms2sl.config.changeable``).
+    """
+
+    name: str
+    runs: Path
+    overwrite: bool
+    changeable: Collection[str]
 
     @property
     def folder(self) -> Path: ...
     @property
     def learns(self) -> dict: ...
+    @classmethod
+    def model_construct(cls) -> Any: ...
+    @classmethod
+    def under_current_names(cls, recorded: dict) -> dict: ...
 
 
 def forget(options: RunOptions) -> None:

@@ -64,8 +64,8 @@ class PrepareOptions(Command):
         """Raises InputError if it is not what it should be as a whole."""
         if self.synthesise_speech:
             espeak()  # is missing now, and not clip by clip
-        corpus = CORPORA[self.corpus](getattr(self, self.corpus))
-        return SplitOverride(corpus, self.split) if self.split else corpus
+        corpus = CORPORA[self.corpus](getattr(self, self.corpus))  # type: ignore[call-arg]
+        return SplitOverride(corpus, self.split) if self.split else corpus  # type: ignore[return-value]
 
     def decisive(self, corpus: Corpus) -> dict:
         """All that decides what the dataset holds."""

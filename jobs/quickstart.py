@@ -34,7 +34,7 @@ def run(options: QuickstartCommand) -> None:
     start_ray()
     print("1/4  corpus: fingerspelling from real recordings")
     corpus = FingerspellingConfig(signed_language=options.signed_language, train=options.clips)
-    card = prepare.prepare(prepare.PrepareCommand(out=options.data, fingerspelling=corpus))
+    card = prepare.prepare(prepare.PrepareCommand(out=options.data, fingerspelling=corpus))  # type: ignore[call-arg]
     print(*summary(card), sep="\n")
 
     shared = {"data": options.data, "runs": options.runs, "workers": options.workers, "gpu": options.gpu}

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobs.cli import Command
-from jobs.overwrite import forget
+from jobs.overwrite import RunOptions, forget
 from ms2sl.config import flatten
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
@@ -36,7 +35,7 @@ REMARKS = {
 
 
 @contextmanager
-def held(options: Command) -> Iterator[None]:
+def held(options: RunOptions) -> Iterator[None]:
     """Keeps the run for this process. The lock ends with the process, however that ends.
 
     Raises InputError if another command works on it, and says which, and if the lock cannot be written (another user's).
@@ -64,7 +63,7 @@ def held(options: Command) -> Iterator[None]:
         yield
 
 
-def check_run_identity(options: Command, dataset: Dataset) -> None:
+def check_run_identity(options: RunOptions, dataset: Dataset) -> None:
     """Makes the run's folder, or finds that it is this very run's; what changed and may change is recorded there and printed.
 
     Raises InputError if the folder is another run's.
@@ -114,7 +113,7 @@ def differences(before: Mapping[str, Any], values: Mapping[str, Any], defaults: 
     return {name: (recorded.get(name), values.get(name)) for name in names if recorded.get(name) != values.get(name)}
 
 
-def refuse_other(options: Command, changed: Mapping[str, tuple[Any, Any]]) -> None:
+def refuse_other(options: RunOptions, changed: Mapping[str, tuple[Any, Any]]) -> None:
     """Raises InputError if anything changed that may not."""
     if not changed:
         return
@@ -132,7 +131,7 @@ def _values(old: Any, new: Any) -> str:
     return f" {old} there, {new} here" if len(f"{old}{new}") < LONGEST else ""
 
 
-def refuse_fewer(options: Command, before: int, now: int) -> None:
+def refuse_fewer(options: RunOptions, before: int, now: int) -> None:
     """Raises InputError if a run is to end before the step that it has come to."""
     step = max(reached(options.folder), trained_to(options.folder))
     if now < before and now <= step and now != trained_to(options.folder):

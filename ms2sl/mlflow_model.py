@@ -101,7 +101,7 @@ def _refuse_unknown_params() -> None:
             check_params(params, known)
         return enforce(params, schema)
 
-    enforce_all.checks_params_of_signs = True
+    enforce_all.checks_params_of_signs = True  # type: ignore[attr-defined]
     mlflow.pyfunc._enforce_params_schema = enforce_all
 
 

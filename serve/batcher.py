@@ -16,7 +16,8 @@ from functools import partial
 from typing import Generic, TypeVar
 
 MOMENT = 0.015  # seconds
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Run = Callable[[Hashable, Sequence[Item]], Awaitable[Sequence[Result]]]
 
 

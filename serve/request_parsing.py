@@ -111,7 +111,7 @@ async def _read_speech(request: Request, limits: Limits) -> SignRequest:
         await form.close()
     try:
         decoding = (Speech.decode, encoded, "speech", limits.audio_seconds, SAMPLE_RATE)
-        speech = await asyncio.get_running_loop().run_in_executor(DECODERS, *decoding)
+        speech = await asyncio.get_running_loop().run_in_executor(DECODERS, *decoding)  # type: ignore[call-arg]
     except InputError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
     return _ask(asked, speech=speech)

@@ -4,7 +4,7 @@ KIND = "ms2sl"  # the system
 WITHOUT_ECL = {"losses": dict.fromkeys(("contrastive", "cycle", "frame_contrastive", "cross_modal"), 0.0)}
 FULL = "full"
 
-SPACE = {
+SPACE: dict[str, dict[str, dict]] = {
     "variants": {
         FULL: {},
         "text only": {"mask": {"speech": 1.0}},

@@ -103,7 +103,7 @@ def _content(corpus: Corpus, index: int) -> str:
         return str(error)
     content = hashlib.blake2b(repr((clip.text, clip.gloss, clip.remarks)).encode())
     for array in (clip.poses and clip.poses.joints, clip.poses and clip.poses.confidence, clip.speech and clip.speech.waveform):
-        content.update(b"" if array is None else array.tobytes())
+        content.update(b"" if array is None else array.tobytes())  # type: ignore[union-attr]
     return content.hexdigest()
 
 

@@ -5,10 +5,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from ms2sl.audio.decoding import SUFFIXES
 from ms2sl.audio.speech import Speech
-from ms2sl.config import Config
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Clip, Placement, RawPoses
 from ms2sl.errors import InputError
@@ -34,7 +34,7 @@ class Record:
     split: str
     text: str | None = None
     gloss: str | None = None
-    poses: object = None
+    poses: Any = None
     speech: StoragePath | None = None
     spoken_language: str | None = None
     signed_language: str | None = None
@@ -58,7 +58,7 @@ class RecordCorpus(ABC):
     spoken_language = "und"
     signed_language = "und"
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Any):
         self.config = config
 
     @abstractmethod
@@ -105,7 +105,7 @@ class RecordCorpus(ABC):
 
     @cached_property
     def _clip_digests(self) -> list[str]:
-        known = [[READING, replace(record, poses=None, speech=None), self.stamp(record)] for record in self.index]
+        known: list[list[Any]] = [[READING, replace(record, poses=None, speech=None), self.stamp(record)] for record in self.index]
         return [_hash(each + [self._first[each[1].id]] * (self._first[each[1].id] != i)) for i, each in enumerate(known)]
 
     def stamp(self, record: Record) -> str:
@@ -168,7 +168,7 @@ def normalised(record: Record) -> Record:
     return record
 
 
-def source(config: Config, name: str) -> StoragePath:
+def source(config: Any, name: str) -> StoragePath:
     """The folder of the corpus. Raises InputError if it was not said or is not there."""
     if not config.source:
         raise InputError(f"say where the corpus is: --{name}.source FOLDER (a path, or a URI such as s3://bucket/folder)")

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Protocol
 
-from ms2sl.config import Config
+from ms2sl.config import Config as Options
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Clip
 
@@ -15,8 +15,8 @@ class Corpus(Protocol):
     """
 
     name: ClassVar[str]
-    Config: ClassVar[type[Config]]
-    config: Config
+    Config: ClassVar[type[Options]]
+    config: Options
     skeleton: Skeleton
     fps: float
     splits: dict[str, range]

@@ -63,4 +63,4 @@ class PoseSums(Config):
         mean = total / n
         deviation = np.sqrt(np.maximum(squares / n - mean**2, 0))
         frames = max(sum(sums.frames for sums in every), 1)
-        return PoseStatistics(mean=mean.tolist(), deviation=deviation.tolist(), seen=(seen / frames).tolist())
+        return PoseStatistics(mean=mean.tolist(), deviation=deviation.tolist(), seen=(seen / frames).tolist())  # type: ignore[union-attr]

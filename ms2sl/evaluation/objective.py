@@ -104,7 +104,7 @@ class Quality:
         return Score(float(value), *percentile_interval(mine - theirs), ())
 
     def _resampled(self, result: Result) -> np.ndarray:
-        return to_minimize(result.resampled.get(self.score, np.array([np.nan])), self.score)
+        return to_minimize(result.resampled.get(self.score, np.array([np.nan])), self.score)  # type: ignore[return-value]
 
     def _entries(self, folder: Path, sampling: Config | None, seeds: Sequence[int]) -> list[SystemUnderTest]:
         card = read_producer_card(folder)

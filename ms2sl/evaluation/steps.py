@@ -48,7 +48,7 @@ def _seconds(producer: Producer, utterance: Utterance) -> float:
 
 def steps_table(points: Sequence[Point], sentences: bool) -> Table:
     key, name = decisive(sentences), title_of(sentences)
-    rows = [("steps", "from", name, "95 %", "hand DTW", "amplitude", "jerk", "ms an utterance")]
+    rows: Table = [("steps", "from", name, "95 %", "hand DTW", "amplitude", "jerk", "ms an utterance")]
     for point in points:
         motion = (cell(point.result, name, digits) for name, digits in (("hand_dtw", 3), ("amplitude", 2), ("jerk", 2)))
         score = point.result.scores[key]

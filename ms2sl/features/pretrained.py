@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from ms2sl.features.base import FeaturizerConfig
 from ms2sl.precision import uses_bf16
 
 
-def load(config: FeaturizerConfig, modality: str, processor: type, device: torch.device) -> tuple[nn.Module, object]:
+def load(config: FeaturizerConfig, modality: str, processor: Any, device: torch.device) -> tuple[nn.Module, Any]:
     """The encoder, frozen and in fp32, and its ``processor``: a tokenizer or feature extractor.
 
     Raises InputError if they cannot be had.

@@ -174,7 +174,7 @@ class OutputFolder:
                 except InputError as error:
                     failed.append((utterance.id, str(error)))
             if produced:
-                self._write(*zip(*produced, strict=True), producer, digests)
+                self._write(*zip(*produced, strict=True), producer, digests)  # type: ignore[call-arg]
             made += len(produced)
         return Outcome(made, failed, remarks)
 
@@ -218,7 +218,7 @@ def content_digest(utterance: Utterance | Recording) -> str:
 
 def _is_of(given: Utterance | Recording, text: str | None, digest: str | None) -> bool:
     """Whether what was made of a text or a recording is of this one; before there were digests, folders knew the texts alone."""
-    return digest == content_digest(given) if digest is not None else text is None or " ".join(nfc(text).split()) == given.text
+    return digest == content_digest(given) if digest is not None else text is None or " ".join(nfc(text).split()) == given.text  # type: ignore[union-attr]
 
 
 def _read_columns(part: Path, columns: Sequence[str]) -> pa.Table:

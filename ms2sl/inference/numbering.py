@@ -3,9 +3,9 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-Thing = TypeVar("Thing")
+Thing = TypeVar("Thing", bound=Any)  # a dataclass with id and text
 
 
 class ListPosition(str):

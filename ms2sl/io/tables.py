@@ -275,7 +275,7 @@ def _lines(where: StoragePath) -> Iterator[tuple[int, str]]:
                 if len(line) > LONGEST:
                     raise InputError(f"{where}, line {number} has more than {LONGEST} characters: rows end at line feeds")
                 try:
-                    yield number, line if wide else line.decode()
+                    yield number, line if wide else line.decode()  # type: ignore[union-attr]
                 except UnicodeDecodeError:
                     raise InputError(f"{where}, line {number} is not UTF-8 text: save the file as UTF-8") from None
         except UnicodeDecodeError:

@@ -78,7 +78,7 @@ def wrist_distance(poses: Poses, skeleton: Skeleton) -> np.ndarray:
 def diversity(samples: Sequence[Poses], skeleton: Skeleton) -> float:
     """Mean ``hand_dtw`` between all pairs of samples of one utterance with other seeds; 0 if they are all alike."""
     pairs = list(combinations(samples, 2))
-    return float(hand_dtw(*zip(*pairs, strict=True), skeleton).mean()) if pairs else 0.0
+    return float(hand_dtw(*zip(*pairs, strict=True), skeleton).mean()) if pairs else 0.0  # type: ignore[call-arg]
 
 
 def _distances(a: np.ndarray, b: np.ndarray, seen: np.ndarray) -> np.ndarray:

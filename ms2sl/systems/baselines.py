@@ -104,7 +104,7 @@ def fit_length(poses: Poses, utterance: Utterance) -> Poses:
 
 def _system(producer: type[WholeProducer], inputs: Sequence[str] = (), seeded: bool = False) -> System:
     def load(source: str, context: Context) -> WholeProducer:
-        return producer(context.training)
+        return producer(context.training)  # type: ignore[call-arg]
 
     description = (producer.__doc__ or "").partition("\n")[0]
     return System(producer.name, description, frozenset(inputs), "poses", load, seeded=seeded, baseline=True)

@@ -69,7 +69,7 @@ def limits() -> dict[str, tuple[Any, Any]]:
         field = having[0].Options.model_fields[name]
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         if LIMIT in extra:
-            constrained = Annotated[(field.annotation, *field.metadata)]
+            constrained = Annotated[(field.annotation, *field.metadata)]  # type: ignore[name-defined]
             found[name] = (constrained, Field(extra[LIMIT], description=field.description))
     return found
 

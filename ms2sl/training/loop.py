@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
+import pyarrow as pa
 import torch
 from pydantic import Field
 from torch import nn
@@ -51,6 +52,9 @@ class Task(Protocol):
     """What is learned."""
 
     module: nn.Module
+
+    @property
+    def collate(self) -> Callable[[pa.Table], Batch]: ...
 
     def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """Terms to report, and ``loss``, which is minimised. ``module`` may be wrapped for DDP."""

@@ -119,7 +119,7 @@ def one_after_another(sayings: Sequence[Sequence[Condition]], lengths: Sequence[
 def _row(condition: Condition, i: int) -> Condition:
     row, real = slice(i, i + 1), condition.mask[i]
     of_row = (condition.tokens[row, real], real[None, real], condition.log_durations[row, real], condition.embedding[row])
-    return Condition(*(each.clone() for each in of_row), condition.log_deviation)
+    return Condition(*(each.clone() for each in of_row), condition.log_deviation)  # type: ignore[call-arg]
 
 
 def _given(said: SaidFeatures) -> tuple[str, ...]:

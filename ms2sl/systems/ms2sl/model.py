@@ -119,7 +119,7 @@ class MS2SL(nn.Module):
         along_text, along_speech = self.aligner(text, batch.n_frames, times), self.aligner(speech, batch.n_frames, times)
         pseudo_speech, pseudo_text = self.text_to_speech(along_text), self.speech_to_text(along_speech)
 
-        choice = self._choose(has_text, has_speech, weights.cross_modal > 0, generator)
+        choice = self._choose(has_text, has_speech, weights.cross_modal > 0, generator)  # type: ignore[attr-defined]
         along_both = (along_text + along_speech) / 2
         aligned = torch.stack([self.null.expand_as(along_text), along_text, along_speech, pseudo_text, pseudo_speech, along_both])
         aligned = aligned[choice, torch.arange(len(batch), device=x0.device)]
