@@ -1,6 +1,6 @@
 """How well a model of letters hears recordings that are quiet, too loud, narrow or coarse: letter error from speech, beside clean speech.
 
-    python -m benchmarks.speech_conditions --data data/fingerspelling --model runs/quickstart/model --reader runs/recogniser/model
+    python -m benchmarks.speech_conditions --data data/fingerspelling --model runs/quickstart/model --back-translator runs/recogniser/model
 
 Every recording is written as a file of its kind and decoded as any other. Differences to clean are in points, with the 95 % interval
 under resampling of clips in pairs.
@@ -78,13 +78,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("data/fingerspelling"))
     parser.add_argument("--model", type=Path, default=Path("runs/quickstart/model"))
-    parser.add_argument("--reader", type=Path, default=Path("runs/recogniser/model"))
+    parser.add_argument("--back-translator", type=Path, default=Path("runs/recogniser/model"))
     parser.add_argument("--split", default="test")
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    producer, reader = MS2SLProducer.load(options.model, options=Sampling(steps=8)), back_translation.load(options.reader)
+    producer, reader = MS2SLProducer.load(options.model, options=Sampling(steps=8)), back_translation.load(options.back_translator)
     usable = (clip for clip in Dataset(options.data).clips(options.split) if clip.speech and clip.text)
     clips = list(islice(usable, options.clips))
     letters = np.array([len(clip.text) for clip in clips])

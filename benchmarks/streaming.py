@@ -1,7 +1,7 @@
 """Streams of a running service: when the first frames come, how much faster than real time they are made, and whether ten minutes of speech
 take more memory, or move less, at their end than at their beginning.
 
-python -m benchmarks.streaming --model runs/quickstart/model --reader runs/recogniser/model
+python -m benchmarks.streaming --model runs/quickstart/model --back-translator runs/recogniser/model
 """
 
 import argparse
@@ -78,7 +78,7 @@ def minute(poses: Poses, number: int) -> Poses:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("runs/quickstart/model"))
-    parser.add_argument("--reader", type=Path, default=Path("runs/recogniser/model"))
+    parser.add_argument("--back-translator", type=Path, default=Path("runs/recogniser/model"))
     parser.add_argument("--sentences", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=595, help="of the long speech")
     arguments = parser.parse_args()
@@ -105,7 +105,7 @@ def main() -> None:
     signing = joined(parts)
     minutes = int(signing.seconds // 60)
     moved = [movement(minute(signing, number), skeleton) for number in range(minutes)]
-    reader = back_translation.load(arguments.reader)
+    reader = back_translation.load(arguments.back_translator)
     read = "".join(reader.read([minute(signing, number) for number in range(minutes + 1)]))
     rows = [
         ("speech, seconds", f"{arguments.seconds:.0f}"),

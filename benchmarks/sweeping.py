@@ -1,6 +1,6 @@
 """What a sweep costs beside its trials, and what ASHA saves: the same trials in a plain loop, in a sweep, and in one with ASHA.
 
-    python -m benchmarks.sweeping --data data/fingerspelling --reader runs/recogniser/model
+    python -m benchmarks.sweeping --data data/fingerspelling --back-translator runs/recogniser/model
 
 All run the same draws with the same threads. The loop and the sweep beside it take one trial after the other; ASHA and its rival have
 as many at a time as there are cores. Starting Ray is measured by itself: a sweep does it once. What sweeps conclude is left out.
@@ -55,14 +55,14 @@ def sweep(options: TuneCommand) -> tuple[float, float, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("data/fingerspelling"))
-    parser.add_argument("--reader", type=Path, default=Path("runs/recogniser/model"))
+    parser.add_argument("--back-translator", type=Path, default=Path("runs/recogniser/model"))
     parser.add_argument("--trials", type=int, default=4, help="of the loop and of the sweep beside it")
     parser.add_argument("--steps", type=int, default=90)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--asha-trials", type=int, default=12)
     parser.add_argument("--asha-steps", type=int, default=270)
     arguments = parser.parse_args()
-    shared = {"data": str(arguments.data.absolute()), "reader": arguments.reader.absolute()}
+    shared = {"data": str(arguments.data.absolute()), "back_translator": arguments.back_translator.absolute()}
     cores = os.cpu_count() or 1
     began = time.perf_counter()
     start_ray(num_cpus=cores)

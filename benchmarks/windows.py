@@ -1,6 +1,6 @@
 """Long texts by the size of the windows in which they are signed: what a recogniser reads wrong, jerk where windows meet, and speed.
 
-python -m benchmarks.windows --model runs/quickstart/model --reader runs/recogniser/model
+python -m benchmarks.windows --model runs/quickstart/model --back-translator runs/recogniser/model
 """
 
 import argparse
@@ -49,12 +49,12 @@ def jerk_where_they_meet(parts: list[Poses], hands: np.ndarray) -> tuple[float, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("runs/quickstart/model"))
-    parser.add_argument("--reader", type=Path, default=Path("runs/recogniser/model"))
+    parser.add_argument("--back-translator", type=Path, default=Path("runs/recogniser/model"))
     parser.add_argument("--texts", type=int, default=20)
     parser.add_argument("--words", type=int, default=12)
     arguments = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
-    producer, reader, rng = MS2SLProducer.load(arguments.model), back_translation.load(arguments.reader), np.random.default_rng(0)
+    producer, reader, rng = MS2SLProducer.load(arguments.model), back_translation.load(arguments.back_translator), np.random.default_rng(0)
     texts = [sentence(rng, arguments.words) for _ in range(arguments.texts)]
     seen = producer.skeleton.hands[producer.seen[producer.skeleton.hands]]
     longest = producer.card.longest

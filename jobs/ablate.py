@@ -17,6 +17,7 @@ from jobs.cli import Command, main
 from jobs.models import with_folders
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip
+from ms2sl.deprecated_names import formerly
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result, summarise
 from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
@@ -45,8 +46,10 @@ class AblateCommand(Command):
     )
     split: str = Field("test", description="split to judge on")
     clips: int = Field(200, gt=1, description="clips to judge on")
-    reader: PathOrModelUri = Field(
-        Path("runs/recogniser/model"), description="folder, or models:/name@alias, of the recogniser or back-translator to judge by"
+    back_translator: PathOrModelUri = Field(
+        Path("runs/recogniser/model"),
+        description="folder, or models:/name@alias, of the recogniser or back-translator to judge by",
+        json_schema_extra=formerly("reader"),
     )
     runs: LocalPath = Field(Path("runs/ablations"), description="folder for the trained models and the results")
     only: tuple[str, ...] = Field(tuple(ABLATIONS), description=f"which of: {', '.join(ABLATIONS)}")
@@ -64,10 +67,10 @@ def run(options: AblateCommand) -> list[Result]:
     unknown = set(options.only) - set(ABLATIONS)
     if unknown:
         raise InputError(f"there is no ablation '{unknown.pop()}'; there are: {', '.join(ABLATIONS)}")
-    options = with_folders(options, "reader", within=options.runs, runs=options.runs)
-    dataset, sentences = Dataset(options.data), back_translation.load(options.reader).sentences
+    options = with_folders(options, "back_translator", within=options.runs, runs=options.runs)
+    dataset, sentences = Dataset(options.data), back_translation.load(options.back_translator).sentences
     clips = chosen_clips(dataset, options.split, options.clips)
-    evaluate.check_reader(options.reader, dataset)
+    evaluate.check_reader(options.back_translator, dataset)
     if not clips or not all(clip.speech for clip in clips):
         raise InputError(f"the ablations need clips of split '{options.split}' with text, speech and poses")
 
@@ -83,7 +86,7 @@ def run(options: AblateCommand) -> list[Result]:
         data=options.data,
         split=options.split,
         clips=options.clips,
-        reader=options.reader,
+        back_translator=options.back_translator,
         workers=options.workers,
         gpus_per_worker=float(options.gpu),
     )

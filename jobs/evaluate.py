@@ -25,6 +25,7 @@ from ms2sl.corpora.letters import FINGERSPELLING
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.shards import write_parquet
 from ms2sl.data.types import Clip
+from ms2sl.deprecated_names import formerly
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result, summarise
 from ms2sl.evaluation.evaluator import GROUND_TRUTH, Evaluator, Modality, SystemUnderTest, chosen_clips, columns, real_signing
@@ -70,8 +71,10 @@ class EvaluateCommand(Command):
     produced: dict[str, LocalPath] = Field(
         {}, description="what other systems produced: name=folder of .pose files named by the ids of clips"
     )
-    reader: PathOrModelUri = Field(
-        Path("runs/recogniser/model"), description="folder, or models:/name@alias, of the recogniser or back-translator to judge by"
+    back_translator: PathOrModelUri = Field(
+        Path("runs/recogniser/model"),
+        description="folder, or models:/name@alias, of the recogniser or back-translator to judge by",
+        json_schema_extra=formerly("reader"),
     )
     out: LocalPath = Field(Path("runs/quickstart/evaluation"), description="folder for results.md, results.json and gallery.html")
     clips: int = Field(200, gt=1, description="clips to judge on, the first of the split")
@@ -82,8 +85,10 @@ class EvaluateCommand(Command):
     dictionary: PathOrName | None = Field(
         None, description="dictionary of spoken-to-signed to stitch signs from: a folder, or 'fingerspelling' for letters alone"
     )
-    ear: PathOrName | None = Field(
-        None, description="recogniser of speech for a cascade speech → text → signs: a folder, a name on the hub, or 'own' for the model's"
+    asr: PathOrName | None = Field(
+        None,
+        description="recogniser of speech for a cascade speech → text → signs: a folder, a name on the hub, or 'own' for the model's",
+        json_schema_extra=formerly("ear"),
     )
     sweep: tuple[Steps, ...] = Field((), description="numbers of sampling steps to plot quality and latency against")
     promote: bool = Field(
@@ -109,7 +114,7 @@ class JudgeActor:
         torch.set_num_threads(threads)
         dataset = Dataset(options.data)
         self.clips = chosen_clips(dataset, options.split, options.clips)
-        self.judge = Evaluator(dataset, back_translation.load(options.reader, options.device), options.device)
+        self.judge = Evaluator(dataset, back_translation.load(options.back_translator, options.device), options.device)
 
     def __call__(self, batch: dict) -> pa.Table:
         entry, start = batch["entry"][0], int(batch["start"][0])
@@ -118,7 +123,7 @@ class JudgeActor:
 
 def run(options: EvaluateCommand) -> list[Result]:
     options = options.model_copy(update={"data": StoragePath(options.data).uri})
-    options = with_folders(options, "model", "others", "reader", within=options.out)
+    options = with_folders(options, "model", "others", "back_translator", within=options.out)
     return promoted(options) if options.promote else evaluated(options)
 
 
@@ -128,7 +133,7 @@ def promoted(options: EvaluateCommand) -> list[Result]:
         raise InputError("the models have met the clips of split 'train': --promote needs another --split")
     if CHAMPION in options.others:
         raise InputError(f"with --promote '{CHAMPION}' is the present one: choose another name in --others")
-    score = usual_score(back_translation.load(options.reader))
+    score = usual_score(back_translation.load(options.back_translator))
     uri, run_id = tracked(options)
     promotion = Promotion(options.model, uri, run_id)
     with promotion.champion(Dataset(options.data).skeleton, options.out) as champion:
@@ -142,11 +147,11 @@ def promoted(options: EvaluateCommand) -> list[Result]:
 
 def evaluated(options: EvaluateCommand) -> list[Result]:
     """Judges everybody, and writes and prints what was found."""
-    dataset, reader = Dataset(options.data), back_translation.load(options.reader)
+    dataset, reader = Dataset(options.data), back_translation.load(options.back_translator)
     clips = chosen_clips(dataset, options.split, options.clips)
     if not clips:
         raise InputError(f"no clip of split '{options.split}' has both text and poses, so there is nothing to judge on")
-    check_reader(options.reader, dataset)
+    check_reader(options.back_translator, dataset)
     if options.split == "train":
         print("split train: the models have met these clips, and the nearest text is the clip itself")
     judge = Evaluator(
@@ -214,7 +219,7 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[S
         given = {"kind": card.kind, "seeds": seeds, "options": called[card.kind]}
         entries += [SystemUnderTest(name=name, modality=modality, source=str(Path(folder).absolute()), **given) for modality in chosen]
     entries += [SystemUnderTest(name=name, kind="folder", source=place(str(folder))) for name, folder in options.produced.items()]
-    if options.ear:
+    if options.asr:
         if not spoken:
             raise InputError("a cascade needs clips with speech, and there are none")
         entries.append(
@@ -223,7 +228,7 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[S
                 kind="cascade",
                 modality="speech",
                 source=str(options.model),
-                asr=place(options.ear),
+                asr=place(options.asr),
                 seeds=seeds,
                 options=called[own.kind],
             )
@@ -270,7 +275,9 @@ def measures(options: EvaluateCommand, entries: list[SystemUnderTest], clips: li
     start_ray()
     check_resources(options.workers, gpus=options.gpus_per_worker)
     folders = {f"the folder of {entry.name}": entry.source for entry in entries if entry.source and Path(entry.source).is_dir()}
-    check_shared(read={"--data": options.data, "--reader": options.reader, **folders}, written={}, gpus=options.gpus_per_worker)
+    check_shared(
+        read={"--data": options.data, "--back-translator": options.back_translator, **folders}, written={}, gpus=options.gpus_per_worker
+    )
     ray.data.DataContext.get_current().enable_progress_bars = False
     tasks = [{"entry": entry, "start": start} for entry, start in product(entries, range(0, len(clips), CHUNK))]
     threads = max(1, (os.cpu_count() or 1) // options.workers)

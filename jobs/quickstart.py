@@ -46,7 +46,7 @@ def run(options: QuickstartCommand) -> None:
     model = train.run(train.TrainCommand(name="quickstart", training=learning, **shared))
     print("4/4  what it says, beside real signing, trivial producers and the present champion")
     out = options.runs / "quickstart" / "evaluation"
-    judging = evaluate.EvaluateCommand(data=options.data, model=model, reader=judge, out=out, promote=True)
+    judging = evaluate.EvaluateCommand(data=options.data, model=model, back_translator=judge, out=out, promote=True)
     try:
         evaluate.run(judging)
     except InputError as error:  # the champion may be of other data, or MLflow away

@@ -52,12 +52,12 @@ def run(options: TuneCommand) -> None:
     for name, today in former.items():
         print(f"space '{space.name}': {hint(name, today)}", file=sys.stderr)
     options = options.model_copy(update={"data": StoragePath(options.data).uri, "runs": options.runs.absolute()})
-    options = with_folders(options, "reader", "trained", within=options.runs, runs=options.runs)
+    options = with_folders(options, "back_translator", "trained", within=options.runs, runs=options.runs)
     task = read_producer_card(options.trained).kind if options.trained else options.task
     options = options.model_copy(update={"task": task}).settled(space)
     dataset = Dataset(options.data)
     check(options, dataset)
-    options = options.model_copy(update={"score": options.score or usual_score(back_translation.load(options.reader))})
+    options = options.model_copy(update={"score": options.score or usual_score(back_translation.load(options.back_translator))})
     ledger = TrialStore(options.folder / "trials", TuneCommand)
     together = room(options) if pending(options, space, [] if options.overwrite else ledger.trials()) else 0
     with held(options):
@@ -93,14 +93,14 @@ def room(options: TuneCommand) -> int:
     """Trials at a time; Ray runs after this. Raises InputError if there is room for none."""
     start_ray(**({"num_cpus": None} if options.workers_per_trial == 1 else {}))
     together = concurrency(options)
-    read = {"--data": options.data, "--reader": options.reader, "--trained": options.trained}
+    read = {"--data": options.data, "--back-translator": options.back_translator, "--trained": options.trained}
     check_shared(read=read, written={"--runs": options.runs}, gpus=needs(options).get("GPU", 0))
     return together
 
 
 def check(options: TuneCommand, dataset: Dataset) -> None:
     """Raises InputError for what would fail in every trial."""
-    check_reader(options.reader, dataset)
+    check_reader(options.back_translator, dataset)
     if options.trained:
         check_skeleton(read_producer_card(options.trained), dataset.skeleton, options.trained)
     else:

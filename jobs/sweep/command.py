@@ -59,8 +59,10 @@ class TuneCommand(Command):
         description="how often a trial is judged on its way, in place of training.validate_every",
         json_schema_extra=formerly("judgements"),
     )
-    reader: PathOrModelUri = Field(
-        Path("runs/recogniser/model"), description="folder, or models:/name@alias, of the recogniser or back-translator to judge by"
+    back_translator: PathOrModelUri = Field(
+        Path("runs/recogniser/model"),
+        description="folder, or models:/name@alias, of the recogniser or back-translator to judge by",
+        json_schema_extra=formerly("reader"),
     )
     score: ScoreName | None = Field(
         None, description="what quality is; by default letter_error of a recogniser, log_likelihood of a back-translator"
@@ -95,7 +97,18 @@ class TuneCommand(Command):
     @property
     def learns(self) -> dict:
         """What decides what is tried and how it is judged: a sweep can go on only with the same, but for what is ``changeable``."""
-        decisive = {"search", "scheduler", "objectives", "num_evals", "reader", "score", "clips", "trained", "seed", "workers_per_trial"}
+        decisive = {
+            "search",
+            "scheduler",
+            "objectives",
+            "num_evals",
+            "back_translator",
+            "score",
+            "clips",
+            "trained",
+            "seed",
+            "workers_per_trial",
+        }
         decisive |= {"cpus_per_trial", "gpus_per_trial"} if "latency" in self.objectives else set()
         decisive |= {"task"} if self.task != USUAL else set()
         chosen = {"sampling": self.call_options.model_dump(mode="json"), "space": open_space(self.space)[0].content}
@@ -141,7 +154,7 @@ class TuneCommand(Command):
 
     @property
     def judging(self) -> SampleMetricsConfig:
-        return SampleMetricsConfig(reader=self.reader, score=self.score, clips=self.clips, sampling=self.call_options)
+        return SampleMetricsConfig(back_translator=self.back_translator, score=self.score, clips=self.clips, sampling=self.call_options)
 
     @property
     def steps(self) -> int:

@@ -30,7 +30,7 @@ class HoldoutEvaluator:
     def __init__(self, options: TuneCommand):
         torch.set_num_threads(options.cpus_per_trial)
         device = options.device if torch.cuda.is_available() else "cpu"
-        dataset, reader = Dataset(options.data), back_translation.load(options.reader, device)
+        dataset, reader = Dataset(options.data), back_translation.load(options.back_translator, device)
         self.options = options
         seen = chosen_clips(dataset, dataset.validation, options.clips)
         spoken, known = all(clip.speech for clip in seen), {clip.id for clip in seen}

@@ -16,9 +16,9 @@ from ms2sl.training.loop import Task
 
 
 class SampleMetricsConfig(Config):
-    """By which reader and score, on how many clips of the validation split, and sampled how."""
+    """By which back-translator and score, on how many clips of the validation split, and sampled how."""
 
-    reader: Path
+    back_translator: Path
     score: ScoreName | None = None
     clips: int = 64
     sampling: Config | None = None
@@ -26,7 +26,7 @@ class SampleMetricsConfig(Config):
     def quality(self, dataset: Dataset, device: str = "cpu") -> Quality:
         """Raises InputError if the folder holds no reader."""
         clips = chosen_clips(dataset, dataset.validation, self.clips)
-        return Quality(dataset, back_translation.load(self.reader, device), clips, self.score, device)
+        return Quality(dataset, back_translation.load(self.back_translator, device), clips, self.score, device)
 
 
 class TaskWithSampleMetrics:

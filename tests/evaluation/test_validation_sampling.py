@@ -29,7 +29,7 @@ def dataset(tiny_dataset) -> Dataset:
 
 @pytest.fixture(scope="module")
 def judging(tiny_recogniser) -> SampleMetricsConfig:
-    return SampleMetricsConfig(reader=tiny_recogniser, clips=3, sampling=Sampling(steps=2))
+    return SampleMetricsConfig(back_translator=tiny_recogniser, clips=3, sampling=Sampling(steps=2))
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,6 @@ def test_judging_takes_so_many_clips_of_the_dev_split(dataset, judging, quality)
 
 def test_who_cannot_read_cannot_judge(dataset, tiny_checkpoint, tmp_path):
     with pytest.raises(InputError, match="a ms2sl model, not a recogniser or translator model"):
-        SampleMetricsConfig(reader=tiny_checkpoint).quality(dataset)
+        SampleMetricsConfig(back_translator=tiny_checkpoint).quality(dataset)
     with pytest.raises(InputError, match="is no checkpoint"):
-        SampleMetricsConfig(reader=tmp_path).quality(dataset)
+        SampleMetricsConfig(back_translator=tmp_path).quality(dataset)

@@ -17,7 +17,7 @@ def options(tiny_dataset, tiny_recogniser, tmp_path):
     training = TrainingConfig(steps=2, batch_size=4, checkpoint_every=2, log_every=2, precision="fp32")
     return AblateCommand(
         data=tiny_dataset,
-        reader=tiny_recogniser,
+        back_translator=tiny_recogniser,
         runs=tmp_path / "ablations",
         only=("text only",),
         clips=4,

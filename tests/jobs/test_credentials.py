@@ -72,7 +72,14 @@ def test_keys_in_a_uri_are_left_nowhere(s3, tmp_path):
     said["train"] = job("train", f"--data={data}", "--name=t", "--training.steps=4", *training)
     (runs / "t" / "model").rename(tmp_path / "model")
     said["resumed with other keys"] = job("train", f"--data={rotated}", "--name=t", "--training.steps=4", *training)
-    judging = [f"--model={runs}/t/model", f"--reader={runs}/r/model", "--clips=4", "--shown=1", "--seeds=1", f"--out={tmp_path}/judged"]
+    judging = [
+        f"--model={runs}/t/model",
+        f"--back-translator={runs}/r/model",
+        "--clips=4",
+        "--shown=1",
+        "--seeds=1",
+        f"--out={tmp_path}/judged",
+    ]
     said["evaluate"] = job("evaluate", f"--data={data}", *judging, "--steps=1", "--baselines=mean pose", f"--tracking={tracking}")
     assert "MLflow at http://127.0.0.1:9 does not answer" in said["evaluate"]
     said |= {

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from jobs import tune
+from jobs.ablate import AblateCommand
+from jobs.evaluate import EvaluateCommand
 from jobs.runs import check_run_identity, read_recipe
 from jobs.sweep.command import TuneCommand, open_space
 from jobs.train import TrainCommand
@@ -39,6 +41,17 @@ def test_a_choice_under_the_name_that_it_had(tmp_path, capsys):
     assert capsys.readouterr().err == "".join(f"{recipe}: {each}{UNTIL}" for each in told)
     assert TrainCommand.parse(["--model.objective", "velocity"]).model == TrainCommand.parse(["--model.prediction-type=v_prediction"]).model
     assert capsys.readouterr().err == f"--model.objective is now --model.prediction-type{UNTIL}"
+
+
+@pytest.mark.parametrize("command", [EvaluateCommand, AblateCommand, TuneCommand])
+def test_whom_an_evaluation_asks(command, capsys):
+    assert command.parse(["--reader", "models:/reader/1"]).back_translator == "models:/reader/1"
+    assert capsys.readouterr().err == f"--reader is now --back-translator{UNTIL}"
+
+
+def test_the_recogniser_of_a_cascade(capsys):
+    assert EvaluateCommand.parse(["--ear=own"]).asr == "own"
+    assert capsys.readouterr().err == f"--ear is now --asr{UNTIL}"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +143,7 @@ def test_a_space_and_the_sweep_that_was_begun_with_it(tiny_dataset, tmp_path, ca
     options = TuneCommand(data=str(tiny_dataset), runs=tmp_path, name="begun", space=str(space)).settled(opened)
     check_run_identity(options, dataset)
     written = read_recipe(options.folder)
-    former = {"mask": "hide", "num_evals": "judgements"}
+    former = {"mask": "hide", "num_evals": "judgements", "back_translator": "reader"}
     record = {former.get(key, key): value for key, value in written.items()}
     record["space"] = {"hide": written["space"]["mask"], "variants": variants}
     (options.folder / "recipe.json").write_text(json.dumps(record))

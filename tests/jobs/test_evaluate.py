@@ -30,7 +30,14 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 @pytest.fixture
 def options(tiny_dataset, tiny_checkpoint, tiny_recogniser, tmp_path):
     return EvaluateCommand(
-        data=tiny_dataset, model=tiny_checkpoint, reader=tiny_recogniser, out=tmp_path / "evaluation", clips=4, shown=3, steps=1, seeds=2
+        data=tiny_dataset,
+        model=tiny_checkpoint,
+        back_translator=tiny_recogniser,
+        out=tmp_path / "evaluation",
+        clips=4,
+        shown=3,
+        steps=1,
+        seeds=2,
     )
 
 
@@ -41,7 +48,7 @@ def scores(options) -> dict[str, dict]:
 
 @pytest.mark.parametrize("kind", ["tiny_recogniser", "tiny_translator"])
 def test_it_leaves_tables_the_scores_pictures_and_a_gallery(kind, options, request, capsys):
-    run(options.model_copy(update={"reader": request.getfixturevalue(kind), "sweep": (1, 2)}))
+    run(options.model_copy(update={"back_translator": request.getfixturevalue(kind), "sweep": (1, 2)}))
     text = (options.out / "results.md").read_text()
     assert text.startswith("4 clips of test, 1 steps, 2 seeds; model: ")
     assert text.strip() in capsys.readouterr().out
@@ -65,7 +72,7 @@ def test_everybody_stands_side_by_side_and_two_workers_measure_what_one_process_
     clips = chosen_clips(dataset, "test", options.clips)
     for clip in clips[1:]:  # one is missing, and counted
         (tmp_path / f"{clip.id}.pose").write_bytes(to_bytes(clip.poses, dataset.skeleton))
-    several = {"others": {"another": tiny_checkpoint}, "produced": {"theirs": tmp_path}, "ear": "own", "dictionary": "fingerspelling"}
+    several = {"others": {"another": tiny_checkpoint}, "produced": {"theirs": tmp_path}, "asr": "own", "dictionary": "fingerspelling"}
     run(options.model_copy(update={**several, "modalities": ("text", "speech"), "baselines": ("mean pose",), "shown": 0, "workers": 2}))
     found = scores(options)
     models = {f"{name} from {modality}" for name in ("ms2sl", "another") for modality in ("text", "speech")}
@@ -75,7 +82,7 @@ def test_everybody_stands_side_by_side_and_two_workers_measure_what_one_process_
     assert found["theirs"]["scores"]["hand_dtw"]["value"] < found["mean pose"]["scores"]["hand_dtw"]["value"]
     assert "theirs: 1 clips could not be produced" in (options.out / "results.md").read_text()
 
-    judge = Evaluator(dataset, back_translation.load(options.reader))
+    judge = Evaluator(dataset, back_translation.load(options.back_translator))
     model = SystemUnderTest(
         name="ms2sl", kind="ms2sl", modality="speech", source=str(tiny_checkpoint), options=Sampling(steps=1), seeds=(0, 1)
     )
@@ -117,7 +124,7 @@ def test_what_cannot_be_is_said_before_anything_is_judged(options, change, reaso
 
 def test_all_that_is_sampled_is_sampled_as_asked(options, tiny_dataset, tiny_checkpoint):
     choices = {"steps": 5, "guidance": 1.5, "sampler": "dpm++"}
-    asked = options.model_copy(update={**choices, "others": {"another": tiny_checkpoint}, "ear": "own"})
+    asked = options.model_copy(update={**choices, "others": {"another": tiny_checkpoint}, "asr": "own"})
     entries = [entry for entry in compared(asked, Dataset(tiny_dataset), spoken=True) if entry.kind in ("ms2sl", "cascade")]
     assert len(entries) == 7
     assert all(entry.options.model_dump() == choices for entry in entries)
@@ -138,7 +145,7 @@ def test_a_reader_must_fit_the_data(options, tiny_recogniser, tmp_path, change, 
         card = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(card | change))
     with pytest.raises(InputError, match=reason):
-        run(options.model_copy(update={"reader": folder}))
+        run(options.model_copy(update={"back_translator": folder}))
 
 
 def test_a_corpus_without_speech_is_judged_from_text(tiny_model, tmp_path, capsys):
@@ -150,7 +157,13 @@ def test_a_corpus_without_speech_is_judged_from_text(tiny_model, tmp_path, capsy
     reader = TranslationTask(dataset, config, ModelCard.of("translator", config, dataset.card))
     reader.save(tmp_path / "reader", reader.module.state_dict())
     options = EvaluateCommand(
-        data=tmp_path / "data", split="train", model=tmp_path / "model", reader=tmp_path / "reader", out=tmp_path / "out", steps=1, seeds=1
+        data=tmp_path / "data",
+        split="train",
+        model=tmp_path / "model",
+        back_translator=tmp_path / "reader",
+        out=tmp_path / "out",
+        steps=1,
+        seeds=1,
     )
     names = [result.label for result in run(options)]
     assert "ms2sl from text" in names

@@ -121,10 +121,12 @@ def test_models_of_another_kind_are_refused_by_every_job(registry, tiny_dataset,
     with pytest.raises(InputError, match=r"reader-1-.* holds a recogniser model, not a ms2sl model"):
         run(ProduceCommand(model="models:/reader/1", text="cab", tracking=registry, out=tmp_path / "out"))
     with pytest.raises(InputError, match=r"ms2sl-2-.* holds a ms2sl model, not a recogniser or translator model"):
-        evaluate(EvaluateCommand(model="models:/ms2sl/1", reader=CHAMPION, out=tmp_path / "out", **given))
+        evaluate(EvaluateCommand(model="models:/ms2sl/1", back_translator=CHAMPION, out=tmp_path / "out", **given))
     with pytest.raises(InputError, match=r"reader-1-.* holds a recogniser model, not a ms2sl model"):
         evaluate(
-            EvaluateCommand(model=CHAMPION, others={"a": "models:/reader/1"}, reader="models:/reader/1", out=tmp_path / "out", **given)
+            EvaluateCommand(
+                model=CHAMPION, others={"a": "models:/reader/1"}, back_translator="models:/reader/1", out=tmp_path / "out", **given
+            )
         )
     with pytest.raises(InputError, match=r"reader-1-.* holds a recogniser model, not a ms2sl model"):
-        tune(TuneCommand(space="sampling", trained="models:/reader/1", reader="models:/reader/1", runs=tmp_path / "runs", **given))
+        tune(TuneCommand(space="sampling", trained="models:/reader/1", back_translator="models:/reader/1", runs=tmp_path / "runs", **given))

@@ -68,7 +68,7 @@ TEXTS = [
 def test_options_were_found():
     found = {(kind.__name__, name) for kind, name in PATHS}
     assert {("TrainCommand", "runs"), ("ProduceCommand", "out"), ("EvaluateCommand", "others"), ("TuneCommand", "trained")} <= found
-    assert {("PrepareCommand", "how2sign.source"), ("TrainCommand", "data"), ("EvaluateCommand", "ear")} <= {
+    assert {("PrepareCommand", "how2sign.source"), ("TrainCommand", "data"), ("EvaluateCommand", "asr")} <= {
         (kind.__name__, name) for kind, name in TEXTS
     }
 
@@ -109,9 +109,14 @@ def test_options_for_models_were_found():
         ("ProduceCommand", "model"),
         ("EvaluateCommand", "model"),
         ("EvaluateCommand", "others"),
-        ("EvaluateCommand", "reader"),
+        ("EvaluateCommand", "back_translator"),
     }
-    assert found >= {("AblateCommand", "reader"), ("TuneCommand", "reader"), ("TuneCommand", "trained"), ("Service", "model")}
+    assert found >= {
+        ("AblateCommand", "back_translator"),
+        ("TuneCommand", "back_translator"),
+        ("TuneCommand", "trained"),
+        ("Service", "model"),
+    }
 
 
 @pytest.mark.parametrize(("kind", "option"), MODELS, ids=lambda value: getattr(value, "__name__", value))

@@ -24,7 +24,9 @@ from ms2sl.training.checkpoint import fingerprint, read_card
 def options(tiny_dataset, tiny_checkpoint, tiny_recogniser, tmp_path) -> EvaluateCommand:
     few = {"steps": 1, "seeds": 1, "clips": 8, "shown": 0, "baselines": (), "modalities": ("text", "speech"), "promote": True}
     uri = default_uri(tmp_path / "runs")
-    return EvaluateCommand(data=str(tiny_dataset), model=tiny_checkpoint, reader=tiny_recogniser, out=tmp_path / "out", tracking=uri, **few)
+    return EvaluateCommand(
+        data=str(tiny_dataset), model=tiny_checkpoint, back_translator=tiny_recogniser, out=tmp_path / "out", tracking=uri, **few
+    )
 
 
 @pytest.fixture

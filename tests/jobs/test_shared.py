@@ -36,9 +36,9 @@ cases = {
     "produce --model": (produce, produce.ProduceCommand(model=f"{own}/model", out=f"{shared}/none", **one)),
     "train --runs": (train, train.TrainCommand(data=data, runs=f"{own}/runs", **tiny)),
     "train --data": (train, train.TrainCommand(data=f"{own}/data", runs=f"{shared}/runs", **tiny)),
-    "evaluate --reader": (evaluate, evaluate.EvaluateCommand(model=model, reader=f"{own}/reader", **judging)),
-    "evaluate the folder of ms2sl": (evaluate, evaluate.EvaluateCommand(model=f"{own}/model", reader=reader, **judging)),
-    "tune --runs": (tune, TuneCommand(data=data, reader=reader, runs=f"{own}/runs", training={"steps": 2, "batch_size": 4}, clips=2)),
+    "evaluate --back-translator": (evaluate, evaluate.EvaluateCommand(model=model, back_translator=f"{own}/reader", **judging)),
+    "evaluate the folder of ms2sl": (evaluate, evaluate.EvaluateCommand(model=f"{own}/model", back_translator=reader, **judging)),
+    "tune --runs": (tune, TuneCommand(data=data, back_translator=reader, runs=f"{own}/runs", training=tiny["training"], clips=2)),
     "prepare --out": (prepare, prepare.PrepareCommand(out=f"{own}/new", workers=1, fingerspelling={"train": 8, "dev": 2, "test": 2})),
     "shared": (produce, produce.ProduceCommand(model=model, out=f"{shared}/out", **one)),
 }

@@ -32,7 +32,14 @@ def options(tiny_dataset, tiny_recogniser, tmp_path):
 
     def with_more(**more) -> TuneCommand:
         training = {"steps": 6, "batch_size": 4, "precision": "fp32"} | more.pop("training", {})
-        shared = {"data": str(tiny_dataset), "reader": tiny_recogniser, "runs": tmp_path, "clips": 4, "num_evals": 3, "model": TINY}
+        shared = {
+            "data": str(tiny_dataset),
+            "back_translator": tiny_recogniser,
+            "runs": tmp_path,
+            "clips": 4,
+            "num_evals": 3,
+            "model": TINY,
+        }
         return TuneCommand(**shared | {"trials": 3, "training": training, "concurrent": 1} | more)
 
     return with_more

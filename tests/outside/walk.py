@@ -74,7 +74,9 @@ saw["frames"] = [poses.n_frames for poses in files]
 saw["settings"] = json.loads((out / "signs" / "settings.json").read_text())
 saw["refused"] = refused("--steps", "4")
 
-arguments = f"--data {data} --model {model} --others ms2sl={other} --reader {reader} --out {out}/judged --clips 3 --seeds 1 --shown 1"
+arguments = (
+    f"--data {data} --model {model} --others ms2sl={other} --back-translator {reader} --out {out}/judged --clips 3 --seeds 1 --shown 1"
+)
 results = evaluate.run(evaluate.EvaluateCommand.parse([*arguments.split(), "--baselines", "mean pose", "--restlessness", "0.01"]))
 saw["judged"] = [result.label for result in results]
 saw["stillness"] = [result.value("stillness") for result in results]
@@ -82,7 +84,7 @@ saw["titles"] = (out / "judged" / "results.md").read_text().count(" still ")
 
 space = out / "space.yaml"
 space.write_text(yaml.safe_dump({"recurrence": {"width": {"choice": [8, 16]}}, "sampling": {"restlessness": {"choice": [0.0, 0.1]}}}))
-flags = f"--task recurrence --data {data} --space {space} --runs {out} --name sweep --reader {reader}"
+flags = f"--task recurrence --data {data} --space {space} --runs {out} --name sweep --back-translator {reader}"
 flags += f" --search grid --clips 3 --num-evals 1 --objectives quality {TRAINING} --training.steps 2"
 tune.run(TuneCommand.parse(flags.split()))
 saw["trials"] = [trial.outcome for trial in TrialStore(out / "sweep" / "trials").trials()]

@@ -166,9 +166,9 @@ def test_a_population_takes_turns_on_all_there_is():
 
 
 def test_workers_in_other_folders_find_what_was_said_here():
-    options = settle(STEPS, trained=Path("model"), reader=Path("reader"), runs=Path("runs"))
-    options = with_folders(options, "reader", "trained", within=options.runs)
-    assert (options.trained, options.reader, options.runs) == tuple(Path.cwd() / name for name in ("model", "reader", "runs"))
+    options = settle(STEPS, trained=Path("model"), back_translator=Path("reader"), runs=Path("runs"))
+    options = with_folders(options, "back_translator", "trained", within=options.runs)
+    assert (options.trained, options.back_translator, options.runs) == tuple(Path.cwd() / name for name in ("model", "reader", "runs"))
 
 
 def test_settling_twice_changes_nothing():
@@ -234,9 +234,9 @@ def test_the_training_of_a_trial_is_judged_checkpointed_and_reported_at_the_same
 
 
 def test_judging_is_what_was_said(tmp_path):
-    options = settle(CYCLE, reader=tmp_path, score="hand_dtw", clips=7, sampling={"steps": 3})
+    options = settle(CYCLE, back_translator=tmp_path, score="hand_dtw", clips=7, sampling={"steps": 3})
     judging = options.with_recipe({"sampling": {"guidance": 2.0}}).judging
-    assert (judging.reader, judging.score, judging.clips) == (tmp_path, "hand_dtw", 7)
+    assert (judging.back_translator, judging.score, judging.clips) == (tmp_path, "hand_dtw", 7)
     assert (judging.sampling.steps, judging.sampling.guidance) == (3, 2.0)
 
 
@@ -262,7 +262,7 @@ def test_how_long_and_where_a_sweep_runs_does_not_decide_what_it_finds():
         {"scheduler": "none"},
         {"objectives": ("quality", "latency")},
         {"num_evals": 3},
-        {"reader": Path("other")},
+        {"back_translator": Path("other")},
         {"score": "hand_dtw"},
         {"clips": 5},
         {"seed": 1},
