@@ -121,7 +121,7 @@ def main() -> None:
     title = f"{arguments.clients} clients that ask again and again for {arguments.seconds:g} s; every third leaves each time within 4 s. "
     title += f"8 steps; one sampler with one thread; memory of all replicas. {arguments.what}{machine()}"
     for name, environment in PROXIES.items():
-        options = {"at_once": 2 * arguments.clients, "seconds": LIMIT, "stream_seconds": LIMIT}
+        options = {"max_concurrent_requests": 2 * arguments.clients, "request_timeout_s": LIMIT, "stream_timeout_s": LIMIT}
         with running(arguments.model, environment, **options) as url:
             asyncio.run(crowd(url, arguments.clients, 5))  # so that all that is made once is made
             tally, used = asyncio.run(crowd(url, arguments.clients, arguments.seconds))

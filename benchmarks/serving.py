@@ -78,10 +78,10 @@ def main() -> None:
         sys.exit("wrk is not installed: apt install wrk")
     alone = {batch: direct(arguments.model, batch, arguments.steps, arguments.seconds) for batch in (1, BATCH)}
     servers = {
-        f"Ray's proxy, batches of {BATCH}": lambda: running(arguments.model, batch=BATCH),
-        "Ray's proxy, one by one": lambda: running(arguments.model, batch=1),
-        f"HAProxy, batches of {BATCH}": lambda: running(arguments.model, HAPROXY, batch=BATCH),
-        "HAProxy, one by one": lambda: running(arguments.model, HAPROXY, batch=1),
+        f"Ray's proxy, batches of {BATCH}": lambda: running(arguments.model, max_batch_size=BATCH),
+        "Ray's proxy, one by one": lambda: running(arguments.model, max_batch_size=1),
+        f"HAProxy, batches of {BATCH}": lambda: running(arguments.model, HAPROXY, max_batch_size=BATCH),
+        "HAProxy, one by one": lambda: running(arguments.model, HAPROXY, max_batch_size=1),
     }
     if importlib.util.find_spec("litserve"):
         servers[f"LitServe, batches of {BATCH}"] = lambda: litserve(arguments.model, BATCH)

@@ -41,9 +41,9 @@ def make(service: "Frontend") -> FastAPI:
     problems.install(api)
     settings = service.service
     api.add_middleware(Answers, requests=service.requests)
-    if settings.origins:
+    if settings.cors_origins:
         shared = {"allow_methods": ["GET", "POST"], "allow_headers": ["*"], "expose_headers": ["Retry-After", REMARKS]}
-        api.add_middleware(CORSMiddleware, allow_origins=settings.origins, **shared)
+        api.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **shared)
 
     async def authorised(token: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
         given = token.credentials.encode() if token else b""
@@ -72,7 +72,7 @@ def make(service: "Frontend") -> FastAPI:
         if kind is None:
             raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"there is {', '.join(FORMATS)}")
         async with service.admitted():
-            body, remarks = await Limit(settings.seconds, "send less, or use /v1/signs/stream").keep(signed(request, kind))
+            body, remarks = await Limit(settings.request_timeout_s, "send less, or use /v1/signs/stream").keep(signed(request, kind))
         more = {REMARKS: "; ".join(remarks)} if remarks else {}
         return Response(body, media_type=kind, headers={"Cache-Control": "no-store"} | more)
 
@@ -106,8 +106,8 @@ def make(service: "Frontend") -> FastAPI:
         n_frames, started = 0, False
         async with service.admitted():
             try:
-                ask = await Limit(settings.seconds, "send less").keep(asked(request))
-                limit = Limit(settings.stream_seconds, "send it in parts")
+                ask = await Limit(settings.request_timeout_s, "send less").keep(asked(request))
+                limit = Limit(settings.stream_timeout_s, "send it in parts")
                 async with aclosing(service.sign(ask)) as signing:
                     while part := await limit.keep(anext(signing, None)):
                         served, poses = part

@@ -30,8 +30,8 @@ def build(arguments: dict) -> serve.Application:
     """arguments: the keys of ``Service``. Raises Refused for a wrong one and for a model that is not there."""
     try:
         service = Service.parse(arguments)
-        if service.keys is not None:
-            service = service.model_copy(update={"keys": absolute(service.keys)})
+        if service.api_keys_file is not None:
+            service = service.model_copy(update={"api_keys_file": absolute(service.api_keys_file)})
             service.api_keys()
         return application(service, model(service))
     except InputError as error:
@@ -49,7 +49,7 @@ def application(service: Service, model: dict) -> serve.Application:
         **LASTING,
         **replicas(service),
     )
-    samplers = sampler.bind(max(1, round(service.cpus)), service.batch, "cuda" if service.gpus else "cpu", service.precision)
+    samplers = sampler.bind(max(1, round(service.cpus)), service.max_batch_size, "cuda" if service.gpus else "cpu", service.precision)
     renderer = (
         serve.deployment(Renderer)
         .options(ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=1, max_queued_requests=DRAWINGS, **LASTING)
@@ -58,7 +58,7 @@ def application(service: Service, model: dict) -> serve.Application:
     frontend = serve.deployment(Frontend).options(
         num_replicas=number,
         ray_actor_options={"num_cpus": 0.1},
-        max_ongoing_requests=2 * service.at_once,  # room to say that there is none
+        max_ongoing_requests=2 * service.max_concurrent_requests,  # room to say that there is none
         max_queued_requests=-1,
         **LASTING,
     )
@@ -83,11 +83,11 @@ def frontends(service: Service) -> int:
 
 def replicas(service: Service) -> dict:
     """How many samplers there are, and when there are more."""
-    if service.sampler_limit == service.samplers:
-        return {"num_replicas": service.samplers}
+    if service.sampler_limit == service.min_replicas:
+        return {"num_replicas": service.min_replicas}
     return {
         "autoscaling_config": {
-            "min_replicas": service.samplers,
+            "min_replicas": service.min_replicas,
             "max_replicas": service.sampler_limit,
             "target_ongoing_requests": 1.5,  # calls, each of as many requests as wait
             "upscale_delay_s": 10,

@@ -28,7 +28,7 @@ class Frontend:
 
     def __init__(self, service: Service, samplers: DeploymentHandle, renderer: DeploymentHandle):
         self.service, self.renderer = service, renderer
-        self.samplers = SamplerPool(samplers, service.batch, service.sampler_limit)
+        self.samplers = SamplerPool(samplers, service.max_batch_size, service.sampler_limit)
         self.keys = service.api_keys()
         self.working = 0
         self._served: Served | None = None
@@ -63,7 +63,7 @@ class Frontend:
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
         """Raises Problem if there are as many requests at work as there may be."""
-        if self.working >= self.service.at_once:
+        if self.working >= self.service.max_concurrent_requests:
             raise too_many_requests()
         self.working += 1
         self.at_work.set(self.working)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
 
 from ms2sl.config import Config, explain
-from ms2sl.deprecated_names import hint, rename_deprecated
+from ms2sl.deprecated_names import formerly, hint, rename_deprecated
 from ms2sl.errors import InputError
 from ms2sl.inference.sliding_window import LONGEST_SECONDS
 from ms2sl.io.storage import StoragePath
@@ -51,34 +51,47 @@ class Service(Config):
     tracking: Uri | None = Field(None, description="MLflow's URI, for models:/…; by default MLFLOW_TRACKING_URI, or else runs/mlflow.db")
     sampling: CallOptions = Field(CallOptions(), description="of requests that do not say")
     limits: Limits = Limits()
-    keys: LocalPath | None = Field(None, description="file of API keys, one a line; without it everybody may ask")
-    origins: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
-        (), description="other web sites whose pages may ask, such as https://example.org"
+    api_keys_file: LocalPath | None = Field(
+        None, description="file of API keys, one a line; without it everybody may ask", json_schema_extra=formerly("keys")
     )
-    samplers: int = Field(1, gt=0, description="replicas that sample, at least")
-    most_samplers: int | None = Field(None, gt=0, description="replicas that sample under load; by default as many as ever")
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        (), description="other web sites whose pages may ask, such as https://example.org", json_schema_extra=formerly("origins")
+    )
+    min_replicas: int = Field(1, gt=0, description="replicas that sample, at least", json_schema_extra=formerly("samplers"))
+    max_replicas: int | None = Field(
+        None, gt=0, description="replicas that sample under load; by default as many as ever", json_schema_extra=formerly("most_samplers")
+    )
     cpus: float = Field(1, gt=0, description="CPUs of each, and threads")
     gpus: float = Field(0, ge=0, description="GPUs of each, or a share of one")
     precision: Precision = Field("auto", description="auto is bf16 where the processor has it")
-    batch: int = Field(16, gt=0, description="windows that are sampled together, at most")
+    max_batch_size: int = Field(16, gt=0, description="windows that are sampled together, at most", json_schema_extra=formerly("batch"))
     frontends: int | None = Field(None, gt=0, description="replicas that speak HTTP; by default two where there are two nodes")
-    at_once: int = Field(64, gt=0, description="requests that each of them works on at once; more are told to come back later")
-    seconds: float = Field(120, gt=0, description="seconds after which a request is given up, unless it is streamed")
-    stream_seconds: float = Field(1800, gt=0, description="seconds after which a stream is given up")
+    max_concurrent_requests: int = Field(
+        64,
+        gt=0,
+        description="requests that each of them works on at once; more are told to come back later",
+        json_schema_extra=formerly("at_once"),
+    )
+    request_timeout_s: float = Field(
+        120, gt=0, description="seconds after which a request is given up, unless it is streamed", json_schema_extra=formerly("seconds")
+    )
+    stream_timeout_s: float = Field(
+        1800, gt=0, description="seconds after which a stream is given up", json_schema_extra=formerly("stream_seconds")
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Service":
         for name in limits():
             if (getattr(self.sampling, name) or 0) > getattr(self.limits, name):
                 raise ValueError(f"sampling.{name} is beyond limits.{name}")
-        if self.most_samplers is not None and self.most_samplers < self.samplers:
-            raise ValueError("most_samplers is below samplers")
+        if self.max_replicas is not None and self.max_replicas < self.min_replicas:
+            raise ValueError("max_replicas is below min_replicas")
         return self
 
     @property
     def sampler_limit(self) -> int:
         """Samplers there may be."""
-        return self.most_samplers or self.samplers
+        return self.max_replicas or self.min_replicas
 
     @classmethod
     def parse(cls, arguments: dict) -> "Service":
@@ -102,14 +115,14 @@ class Service(Config):
 
     def api_keys(self) -> tuple[str, ...]:
         """Raises InputError if the file cannot be read or holds no key."""
-        if self.keys is None:
+        if self.api_keys_file is None:
             return ()
         try:
-            keys = tuple(key for line in read_lines(StoragePath(self.keys)) if (key := line.strip()))
+            keys = tuple(key for line in read_lines(StoragePath(self.api_keys_file)) if (key := line.strip()))
         except InputError as error:
             raise InputError(f"the API keys cannot be read: {error}") from None
         if not all(map(str.isascii, keys)):
-            raise InputError(f"an API key in {self.keys} has letters that a header cannot hold: use ASCII")
+            raise InputError(f"an API key in {self.api_keys_file} has letters that a header cannot hold: use ASCII")
         if not keys:
-            raise InputError(f"{self.keys} holds no API key: write one a line")
+            raise InputError(f"{self.api_keys_file} holds no API key: write one a line")
         return keys

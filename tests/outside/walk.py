@@ -97,7 +97,7 @@ saw["logged"] = bool(np.allclose(row["joints"], alone.joints, atol=1e-5))
 
 with reserved_port() as port:
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(build({"model": str(model), "sampling.restlessness": "0.02", "precision": "fp32", "samplers": "2"}))
+    serve.run(build({"model": str(model), "sampling.restlessness": "0.02", "precision": "fp32", "min_replicas": "2"}))
     url = f"http://127.0.0.1:{port}"
     asked = {"text": "cab", "seed": 3}
     answer = requests.post(f"{url}/v1/signs", json=asked, headers={"accept": "application/json"}, timeout=60).json()

@@ -47,7 +47,7 @@ def service(serving, tiny_checkpoint) -> Running:
 
     from serve.app import build
 
-    serve.run(build({"model": str(tiny_checkpoint), "sampling.steps": "2", "precision": "fp32", "origins": "https://example.org"}))
+    serve.run(build({"model": str(tiny_checkpoint), "sampling.steps": "2", "precision": "fp32", "cors_origins": "https://example.org"}))
     return Running(serving, tiny_checkpoint)
 
 

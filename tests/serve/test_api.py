@@ -220,7 +220,7 @@ def test_a_fault_of_ours_in_a_stream_is_told_in_its_last_line(card):
     assert sign(Imitation(card, trouble={2: KeyError("secret")}), "/v1/signs/stream").lines()[-1]["type"] == "error"
 
 
-@pytest.mark.parametrize(("path", "setting"), [("/v1/signs", "seconds"), ("/v1/signs/stream", "stream_seconds")])
+@pytest.mark.parametrize(("path", "setting"), [("/v1/signs", "request_timeout_s"), ("/v1/signs/stream", "stream_timeout_s")])
 def test_what_takes_too_long_is_given_up(card, path, setting):
     imitation = Imitation(card, pause=5, **{setting: 0.1})
     assert sign(imitation, path).problem()["status"] == 504
@@ -230,7 +230,7 @@ def test_what_takes_too_long_is_given_up(card, path, setting):
 
 @pytest.mark.parametrize("path", ["/v1/signs", "/v1/signs/stream"])
 def test_those_who_never_send_what_they_announce_give_their_place_back(card, path):
-    imitation = Imitation(card, seconds=0.1)
+    imitation = Imitation(card, request_timeout_s=0.1)
     answer = ask(imitation, path, "POST", silent=True, content_type="application/json")
     assert answer.status in (408, 504)
     assert imitation.working == 0
@@ -263,7 +263,7 @@ def test_signing_is_kept_by_no_cache(card):
 
 def test_pages_of_other_sites_may_ask_only_if_the_operator_says_so(card):
     asking = {"origin": "https://example.org", "access_control_request_method": "POST", "access_control_request_headers": "authorization"}
-    closed, opened = Imitation(card), Imitation(card, origins="https://example.org")
+    closed, opened = Imitation(card), Imitation(card, cors_origins="https://example.org")
     assert "access-control-allow-origin" not in sign(closed, origin="https://example.org").headers
     assert sign(opened, origin="https://example.org").headers["access-control-allow-origin"] == "https://example.org"
     assert "access-control-allow-origin" not in sign(opened, origin="https://example.com").headers

@@ -130,14 +130,14 @@ def deploy(serving, ray_cluster):
 @pytest.fixture(scope="module")
 def two(serving, deploy, tiny_checkpoint) -> str:
     """An application with two samplers."""
-    assert deploy("two", tiny_checkpoint, samplers=2) == "RUNNING"
+    assert deploy("two", tiny_checkpoint, min_replicas=2) == "RUNNING"
     return f"{serving}/two"
 
 
 @pytest.fixture(scope="module")
 def narrow(serving, deploy, tiny_checkpoint) -> str:
     """One that works on two requests at once."""
-    assert deploy("narrow", tiny_checkpoint, at_once=2, seconds=5) == "RUNNING"
+    assert deploy("narrow", tiny_checkpoint, max_concurrent_requests=2, request_timeout_s=5) == "RUNNING"
     return f"{serving}/narrow"
 
 
@@ -272,7 +272,7 @@ def test_another_model_takes_over_and_nothing_is_dropped(two, deploy, samplers, 
     before, pids, whole = served(two)["version"], sorted(samplers("two")), undisturbed(two, seed=2, **SLOW)
     with Crowd(two) as crowd, stream(two, seed=2, **SLOW) as (_answer, lines):
         said = [next(lines), next(lines)]
-        assert deploy("two", other, samplers=2) == "RUNNING"
+        assert deploy("two", other, min_replicas=2) == "RUNNING"
         eventually(lambda: served(two)["version"] != before)
         said += lines
         eventually(lambda: all(served(two)["version"] != before for _ in range(5)))
@@ -280,7 +280,7 @@ def test_another_model_takes_over_and_nothing_is_dropped(two, deploy, samplers, 
     assert np.allclose(frames(said), whole, atol=1e-3)
     assert np.abs(undisturbed(two, seed=2, **SLOW) - whole[:1]).max() > 0.01
     assert sorted(samplers("two")) == pids
-    assert deploy("two", tiny_checkpoint, samplers=2) == "RUNNING"
+    assert deploy("two", tiny_checkpoint, min_replicas=2) == "RUNNING"
     eventually(lambda: served(two)["version"] == before)
 
 
@@ -289,12 +289,12 @@ def test_a_model_that_does_not_load_leaves_the_old_one(two, deploy, tiny_checkpo
     shutil.copytree(tiny_checkpoint, tmp_path / "damaged")
     (tmp_path / "damaged" / WEIGHTS).write_bytes(b"damaged")
     with Crowd(two) as crowd:
-        deploy("two", tmp_path / "damaged", samplers=2)
+        deploy("two", tmp_path / "damaged", min_replicas=2)
         eventually(lambda: "failure" in served(two))
         crowd.answered(16)
     assert crowd.statuses.keys() == {200}, crowd.statuses
     assert served(two)["version"] == before
-    deploy("two", tiny_checkpoint, samplers=2)
+    deploy("two", tiny_checkpoint, min_replicas=2)
     eventually(lambda: "failure" not in served(two))
 
 
@@ -303,7 +303,7 @@ def test_other_settings_take_over_and_nothing_is_dropped(two, deploy, samplers, 
     pids, whole = set(samplers("two")), undisturbed(two, seed=4, **SLOW)
     with Crowd(two) as crowd, stream(two, seed=4, **SLOW) as (_answer, lines):
         said = [next(lines), next(lines)]
-        assert deploy("two", tiny_checkpoint, samplers=2, sampling={"steps": 3}) == "RUNNING"
+        assert deploy("two", tiny_checkpoint, min_replicas=2, sampling={"steps": 3}) == "RUNNING"
         eventually(lambda: served(two)["sampling"]["steps"] == 3)
         said += lines
         eventually(lambda: not pids & set(samplers("two")), 90)

@@ -29,9 +29,9 @@ def deployed() -> dict:
 
 
 def test_dotted_keys_reach_what_is_nested():
-    service = Service.parse({"limits.steps": "20", "sampling.steps": "4", "sampling.sampler": "dpm++", "at_once": "3"})
+    service = Service.parse({"limits.steps": "20", "sampling.steps": "4", "sampling.sampler": "dpm++", "max_concurrent_requests": "3"})
     assert (service.limits.steps, service.limits.fps) == (20, Limits().fps)
-    assert (service.sampling.steps, service.sampling.sampler, service.at_once) == (4, "dpm++", 3)
+    assert (service.sampling.steps, service.sampling.sampler, service.max_concurrent_requests) == (4, "dpm++", 3)
 
 
 def test_nested_and_dotted_keys_go_together_and_change_nothing_that_was_given():
@@ -47,7 +47,13 @@ def test_nothing_is_enough():
 
 @pytest.mark.parametrize(
     ("key", "allowed"),
-    [("modell", "samplers"), ("limits.stepz", "rendered_frames"), ("sampling.seed", "guidance"), ("limits..steps", "steps"), ("", "model")],
+    [
+        ("modell", "min_replicas"),
+        ("limits.stepz", "rendered_frames"),
+        ("sampling.seed", "guidance"),
+        ("limits..steps", "steps"),
+        ("", "model"),
+    ],
 )
 def test_an_unknown_key_is_told_what_is_allowed(key, allowed):
     message = refusal({key: "1"})
@@ -58,23 +64,23 @@ def test_an_unknown_key_is_told_what_is_allowed(key, allowed):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("samplers", 0),
-        ("samplers", "two"),
-        ("at_once", -1),
-        ("at_once", "1.5"),
-        ("batch", 0),
+        ("min_replicas", 0),
+        ("min_replicas", "two"),
+        ("max_concurrent_requests", -1),
+        ("max_concurrent_requests", "1.5"),
+        ("max_batch_size", 0),
         ("cpus", 0),
         ("gpus", -0.5),
         ("frontends", 0),
-        ("seconds", "nan"),
-        ("seconds", 0),
+        ("request_timeout_s", "nan"),
+        ("request_timeout_s", 0),
         ("precision", "fp8"),
         ("sampling.steps", 1001),
         ("limits.steps", 1001),
         ("limits.text_characters", 0),
         ("limits", "3"),
         ("limits", None),
-        ("most_samplers", 0),
+        ("max_replicas", 0),
         ("model.name", "x"),
         ("model", 5),
         ("sampling.sampler", "euler"),
@@ -99,15 +105,33 @@ def test_a_key_under_its_former_name_is_taken_and_told(capsys):
     assert capsys.readouterr().err == "welcome is now greeting; the former name works until version 0.3\n"
 
 
+def test_all_former_keys_are_taken(capsys):
+    former = {
+        "at_once": 3,
+        "batch": 4,
+        "samplers": 2,
+        "most_samplers": 5,
+        "seconds": 6,
+        "stream_seconds": 7,
+        "keys": "k",
+        "origins": "https://a.org",
+    }
+    service = Service.parse(former)
+    assert (service.max_concurrent_requests, service.max_batch_size, service.min_replicas, service.max_replicas) == (3, 4, 2, 5)
+    assert (service.request_timeout_s, service.stream_timeout_s) == (6, 7)
+    assert (service.api_keys_file, service.cors_origins) == (Path("k"), ("https://a.org",))
+    assert len(capsys.readouterr().err.splitlines()) == len(former)
+
+
 def test_origins_can_be_given_on_the_command_line():
-    assert Service.parse({"origins": "https://a.org, https://b.org"}).origins == ("https://a.org", "https://b.org")
-    assert Service.parse({"origins": ["https://a.org"]}).origins == ("https://a.org",)
+    assert Service.parse({"cors_origins": "https://a.org, https://b.org"}).cors_origins == ("https://a.org", "https://b.org")
+    assert Service.parse({"cors_origins": ["https://a.org"]}).cors_origins == ("https://a.org",)
 
 
 def test_keys_are_read_one_a_line(tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("\ufefffirst\n\n  second  \r\nthird", encoding="utf-8")
-    assert Service.parse({"keys": str(keys)}).api_keys() == ("first", "second", "third")
+    assert Service.parse({"api_keys_file": str(keys)}).api_keys() == ("first", "second", "third")
     assert Service.parse({}).api_keys() == ()
 
 
@@ -119,9 +143,9 @@ def test_a_file_without_usable_keys_opens_nothing(tmp_path, content):
     if content is not None:
         keys.write_bytes(content)
     with pytest.raises(InputError, match="keys"):
-        Service.parse({"keys": str(keys)}).api_keys()
+        Service.parse({"api_keys_file": str(keys)}).api_keys()
     with pytest.raises(InputError, match="keys"):
-        build({"keys": str(keys)})
+        build({"api_keys_file": str(keys)})
 
 
 @pytest.mark.parametrize("model", ["no/such/folder", "models:/nothing@champion", "models:/nothing/3", "models:/broken"])
@@ -142,8 +166,8 @@ def test_serve_run_shows_a_wrong_argument_as_one_line():
 
 
 def test_samplers_multiply_only_where_there_may_be_more():
-    assert replicas(Service(samplers=2)) == replicas(Service(samplers=2, most_samplers=2)) == {"num_replicas": 2}
-    scaling = replicas(Service(samplers=2, most_samplers=5))["autoscaling_config"]
+    assert replicas(Service(min_replicas=2)) == replicas(Service(min_replicas=2, max_replicas=2)) == {"num_replicas": 2}
+    scaling = replicas(Service(min_replicas=2, max_replicas=5))["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"]) == (2, 5)
 
 
@@ -160,7 +184,7 @@ def test_all_options_of_the_config_exist_also_those_that_are_commented_out():
     (application,) = deployed()["applications"]
     Service.parse(application["args"])
     commented = re.findall(r"^      # (\w+): (\S+)$", CONFIG.read_text(encoding="utf-8"), re.MULTILINE)
-    assert ("keys", "/etc/ms2sl/keys") in commented
+    assert ("api_keys_file", "/etc/ms2sl/keys") in commented
     Service.parse(dict(commented))
 
 

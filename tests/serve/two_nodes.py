@@ -30,7 +30,7 @@ def main() -> None:
     nodes = [cluster.add_node(num_cpus=2, object_store_memory=2**27) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False)
     serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
-    serve.run(build({"model": model, "sampling.steps": "2", "precision": "fp32", "samplers": 2, "cpus": 0.5}))
+    serve.run(build({"model": model, "sampling.steps": "2", "precision": "fp32", "min_replicas": 2, "cpus": 0.5}))
     client, before, took = Client(f"http://127.0.0.1:{port}"), frontends(), []
     client.sign("cab")
     cluster.remove_node(next(node for node in nodes if node.node_id == before[0]), allow_graceful=False)
