@@ -153,7 +153,7 @@ def trained(options: AblateCommand, name: str, seed: int) -> Path:
 def ablation_table(results: dict, found: dict, sentences: bool) -> Table:
     """Each ablation beside the full model from the same modality."""
     key, title = decisive(sentences), title_of(sentences)
-    rows: Table = [("", "from", title, "95 %", "by training", "minus full", "hand DTW", "amplitude", "length", "R@1 %")]
+    rows: Table = [("", "from", title, "95 %", "by training", "minus full", "hand DTW", "speed ratio", "length", "R@1 %")]
     for (name, modality), result in results.items():
         score = result.scores[key]
         gap = "" if name == FULL else with_interval(result.minus(results[FULL, modality], key), sign=True)

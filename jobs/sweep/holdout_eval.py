@@ -64,10 +64,10 @@ class HoldoutEvaluator:
         return f"{surely} the recipe's own settings: on {self.about}, {name} {difference} against theirs, without the guard"
 
     def front_table(self, trials: Sequence[Trial]) -> Table:
-        """A row a trial: what it drew, the score from each modality with its interval, the amplitude, and milliseconds."""
+        """A row a trial: what it drew, the score from each modality with its interval, the speed ratio, and milliseconds."""
         names, score = swept(trials), self.quality.score
         modalities = [result.modality for result in self.results(trials[0])]
-        columns = [title for each in modalities for title in (f"{score} from {each}".replace("_", " "), "95 %", "amplitude")]
+        columns = [title for each in modalities for title in (f"{score} from {each}".replace("_", " "), "95 %", "speed ratio")]
         rows = [("trial", *names, *columns, "ms an utterance")]
         for trial in tqdm(trials, desc="judge the front again", unit="trial"):
             cells = [

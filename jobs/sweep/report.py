@@ -46,7 +46,7 @@ def conclude(options: TuneCommand, space: Space, trials: Sequence[Trial], tracke
         *((f"from {each}", f"{score}_{each}", 1, digits(score)) for each in heard_by(ended, score)),
     ]
     columns += [("ms", LATENCY, 1000, 0)] if LATENCY in options.metrics else []
-    columns += [("hand DTW", "hand_dtw", 1, 3), ("amplitude", "amplitude", 1, 2)]
+    columns += [("hand DTW", "hand_dtw", 1, 3), ("speed ratio", "amplitude", 1, 2)]
     parts = [f"{options.name}: {described(options, trials)}", markdown(trials_table(trials, columns))]
     values = ", ".join(f"{name} {shown(value)}" for name, value in best.drawn.items()) or "nothing changed"
     parts.append(f"best: trial {best.label}, {title} {best.value(QUALITY):.4g}, with {values}")

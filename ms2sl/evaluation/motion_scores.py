@@ -90,7 +90,7 @@ OURS = (
         is_error=True,
     ),
     MotionScore("dtw_mje", "DTW-MJE", _mje, lambda mine, real: {"dtw_mje": [(mine["mje_sum"], mine["mje_count"])]}, 3, is_error=True),
-    MotionScore("amplitude", "amplitude", _of_each("speed", movement), share_of_real("amplitude", "speed")),
+    MotionScore("amplitude", "speed ratio", _of_each("speed", movement), share_of_real("amplitude", "speed")),
     MotionScore("amplitude_body", "of body", _part_speeds, _part_amplitudes),
     MotionScore(
         "distance",

@@ -48,7 +48,7 @@ def _seconds(producer: Producer, utterance: Utterance) -> float:
 
 def steps_table(points: Sequence[Point], sentences: bool) -> Table:
     key, name = decisive(sentences), title_of(sentences)
-    rows: Table = [("steps", "from", name, "95 %", "hand DTW", "amplitude", "jerk", "ms an utterance")]
+    rows: Table = [("steps", "from", name, "95 %", "hand DTW", "speed ratio", "jerk", "ms an utterance")]
     for point in points:
         motion = (cell(point.result, name, digits) for name, digits in (("hand_dtw", 3), ("amplitude", 2), ("jerk", 2)))
         score = point.result.scores[key]
@@ -58,7 +58,7 @@ def steps_table(points: Sequence[Point], sentences: bool) -> Table:
 
 
 def steps_plot(points: Sequence[Point], ceiling: Result, sentences: bool) -> bytes:
-    """PNG: the decisive score and the amplitude against steps, and the score against latency."""
+    """PNG: the decisive score and the speed ratio against steps, and the score against latency."""
     with extra("render"):
         from matplotlib.figure import Figure
 
@@ -73,9 +73,9 @@ def steps_plot(points: Sequence[Point], ceiling: Result, sentences: bool) -> byt
         axis.axhline(ceiling.value(key), linestyle="--", color="grey", label="real signing")
         axis.set(xlabel=label, ylabel=name)
         axis.legend()
-    for measure, marker in (("amplitude", "o"), ("jerk", "s")):
+    for measure, title, marker in (("amplitude", "speed ratio", "o"), ("jerk", "jerk", "s")):
         if measure in points[0].result.scores:
-            axes[1].plot(steps, [point.result.value(measure) for point in points], marker=marker, label=measure)
+            axes[1].plot(steps, [point.result.value(measure) for point in points], marker=marker, label=title)
     axes[1].axhline(1, linestyle="--", color="grey", label="real signing")
     axes[1].set(xlabel="sampling steps", ylabel="share of real signing")
     axes[1].set_ylim(bottom=0)  # frozen is 0

@@ -31,9 +31,8 @@ def reading_table(results: Sequence[Result], sentences: bool) -> Table:
     key = decisive(sentences)
     extra = (("BLEU-1", "bleu_1"), ("chrF", "chrf"), ("ROUGE-L", "rouge_l"), ("WER %", "word_error")) if sentences else ()
     name = title_of(sentences)
-    rows = [
-        ("", "from", name, "95 %", "± seeds", "of ceiling %", f"minus {results[1].name}", *(title for title, _ in extra), "log-likelihood")
-    ]
+    titles = ("", "from", name, "95 %", "± seeds", "% of ground truth", f"minus {results[1].name}")
+    rows = [(*titles, *(title for title, _ in extra), "log-likelihood")]
     for result in results:
         score = result.scores[key]
         against = _rival(result, results[1:])

@@ -61,7 +61,7 @@ def test_more_steps_take_longer(tiny_checkpoint):
 
 def test_cells_of_the_table():
     assert steps_table(POINTS, sentences=False) == [
-        ("steps", "from", "letter error %", "95 %", "hand DTW", "amplitude", "jerk", "ms an utterance"),
+        ("steps", "from", "letter error %", "95 %", "hand DTW", "speed ratio", "jerk", "ms an utterance"),
         ("1", "text", "30.0", "28.0 to 33.0", "0.125", "0.75", "1.50", "10"),
         ("4", "text", "12.3", "10.3 to 15.3", "0.125", "0.75", "1.50", "26"),
         ("16", "text", "11.0", "9.0 to 14.0", "0.125", "0.75", "1.50", "100"),

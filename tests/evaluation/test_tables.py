@@ -62,7 +62,7 @@ def test_each_is_compared_with_the_first_model_from_the_same_modality():
 
 def test_what_is_read_in_letters():
     table = reading_table(RESULTS, sentences=False)
-    assert table[0] == ("", "from", "letter error %", "95 %", "± seeds", "of ceiling %", "minus ms2sl", "log-likelihood")
+    assert table[0] == ("", "from", "letter error %", "95 %", "± seeds", "% of ground truth", "minus ms2sl", "log-likelihood")
     assert table[2] == ("ms2sl", "text", "40.0", "39.0 to 42.0", "1.0", "75.0", "", "")
     assert column(table, "± seeds") == ["", "1.0", "", "", "", ""]
     assert column(table, "log-likelihood") == ["-0.50", "", "-2.00", "-3.00", "-3.00", "-9.00"]
@@ -77,14 +77,14 @@ def test_what_is_read_in_sentences():
         "ROUGE-L",
         "WER %",
     ]
-    assert column(table, "of ceiling %") == ["100.0", "200.0", "250.0", "325.0", "150.0", "500.0"]
+    assert column(table, "% of ground truth") == ["100.0", "200.0", "250.0", "325.0", "150.0", "500.0"]
 
 
 def test_motion_has_a_column_for_what_anybody_was_measured_by():
     table = motion_table(RESULTS)
-    assert table[0] == ("", "from", "hand DTW", "amplitude")
+    assert table[0] == ("", "from", "hand DTW", "speed ratio")
     assert column(table, "hand DTW") == ["0.000", "0.250", "0.375", "0.500", "", "1.000"]
-    assert column(table, "amplitude") == ["1.00", "0.75", "0.50", "0.25", "0.25", "0.00"]
+    assert column(table, "speed ratio") == ["1.00", "0.75", "0.50", "0.25", "0.25", "0.00"]
     varied = motion_table([*RESULTS, result("x", "", 1.0, diversity=0.125)])
     assert column(varied, "diversity") == [""] * 6 + ["0.125"]
 
