@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -141,10 +142,10 @@ def test_a_tracker_travels(tracker):
     assert run_of(tracker).data.metrics == {"loss": 1.0}
 
 
-def test_registering_makes_versions_and_moves_the_alias(tracker, tmp_path, warnings):
+def test_registering_makes_versions_and_moves_the_alias(tracker, tiny_checkpoint, tmp_path, warnings):
     checkpoint = tmp_path / "checkpoint"
-    checkpoint.mkdir()
-    for name in ("config.json", "model.safetensors", "training.safetensors"):
+    shutil.copytree(tiny_checkpoint, checkpoint)  # whose card tells the parameters of the model
+    for name in ("model.safetensors", "training.safetensors"):
         (checkpoint / name).write_text("{}")
     assert [tracker.register(checkpoint, "plain", "champion") for _ in range(2)] == ["1", "1"], "the same weights of the same run"
     (checkpoint / "model.safetensors").write_text("{ }")
