@@ -16,12 +16,12 @@ from ms2sl.data.resampling import Resampler
 from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
 from ms2sl.inference.producer import Session, StepReply, StepRequest
+from ms2sl.systems.options import CallOptions
 from ms2sl.systems.registry import system
 from serve.batcher import Abandoned, Batcher
 from serve.model_replica import InternalError, Refusal, Replaced, Served
 from serve.problems import Problem, unknown
 from serve.request_parsing import SignRequest
-from serve.settings import CallOptions
 
 log = logging.getLogger("ray.serve")
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds

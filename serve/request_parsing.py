@@ -17,10 +17,10 @@ from ms2sl.audio.speech import SAMPLE_RATE, Speech
 from ms2sl.config import Config
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
-from ms2sl.systems.options import with_call_options
+from ms2sl.systems.options import CallOptions, with_call_options
 from ms2sl.systems.registry import System
 from serve.problems import Problem
-from serve.settings import CallOptions, Limits
+from serve.settings import Limits
 
 JSON, FORM = "application/json", "multipart/form-data"
 LONGEST_CHARACTER = 12  # bytes: two escapes of JSON

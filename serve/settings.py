@@ -1,7 +1,7 @@
 """What an operator can choose. Limits stand between the service and whoever sends it something."""
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
 
@@ -13,8 +13,7 @@ from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import read_lines
 from ms2sl.io.uri import LocalPath, PathOrModelUri, Uri
 from ms2sl.precision import Precision
-from ms2sl.systems.options import limits, with_call_options
-from ms2sl.systems.registry import System
+from ms2sl.systems.options import CallOptions, limits
 
 
 def _split(value: object) -> object:
@@ -33,15 +32,6 @@ class _Limits(Config):
 
 
 Limits = create_model("Limits", __base__=_Limits, __module__=__name__, __doc__=_Limits.__doc__, **limits())
-
-
-@with_call_options
-class CallOptions(Config):
-    """Options of calls, of whichever system is served; what is not given is the system's default."""
-
-    def of(self, system: System) -> dict[str, Any]:
-        """Those that the system has."""
-        return {name: value for name, value in self if value is not None and name in system.Options.model_fields}
 
 
 class Service(Config):
@@ -81,8 +71,8 @@ class Service(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Service":
-        for name in limits():
-            if (getattr(self.sampling, name) or 0) > getattr(self.limits, name):
+        for name in CallOptions.model_fields:
+            if name in Limits.model_fields and (getattr(self.sampling, name) or 0) > getattr(self.limits, name):
                 raise ValueError(f"sampling.{name} is beyond limits.{name}")
         if self.max_replicas is not None and self.max_replicas < self.min_replicas:
             raise ValueError("max_replicas is below min_replicas")

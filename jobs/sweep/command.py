@@ -15,7 +15,7 @@ from ms2sl.evaluation.objective import LATENCY, QUALITY, ScoreName
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig
 from ms2sl.io.file_names import Name
 from ms2sl.io.uri import LocalPath, PathOrModelUri, PathOrName, PathOrUri, Uri
-from ms2sl.systems.options import chosen, with_call_options, with_sections_of
+from ms2sl.systems.options import CallOptions, chosen, with_sections_of
 from ms2sl.systems.registry import producing, system
 from ms2sl.training.loop import TrainingConfig
 from tune_spaces import Space, load_space, nested, parse
@@ -25,11 +25,6 @@ PERTURBED = ("training.learning_rate", "training.weight_decay", "training.clip_n
 USUAL = "ms2sl"  # system
 ProducingSystem = Literal[tuple(each.kind for each in producing())]
 METRICS = {"quality": QUALITY, "latency": LATENCY}
-
-
-@with_call_options
-class CallOptions(Config):
-    """Options of calls, of whichever system; what is not given is the system's default."""
 
 
 @with_sections_of(*(each.kind for each in producing()))

@@ -93,3 +93,12 @@ def _optional(name: str, having: list[System]) -> tuple[Any, Any]:
 
 def _extended(model: type[Model], fields: dict[str, tuple[Any, Any]]) -> type[Model]:
     return create_model(model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields)
+
+
+@with_call_options
+class CallOptions(Config):
+    """Options of calls, of whichever system; what is not given is the system's default."""
+
+    def of(self, system: System) -> dict[str, Any]:
+        """Those that the system has."""
+        return {name: value for name, value in self if value is not None and name in system.Options.model_fields}

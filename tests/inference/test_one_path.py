@@ -21,12 +21,12 @@ from ms2sl.mlflow_model import SignModel
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.systems.ms2sl.task import MS2SLTask
+from ms2sl.systems.options import CallOptions
 from ms2sl.training.checkpoint import ModelCard
 from serve.model_replica import Sampler
 from serve.orchestrator import SamplerPool, sign
 from serve.problems import Problem
 from serve.request_parsing import SignRequest
-from serve.settings import CallOptions
 from tests.features import checkpoints
 
 SEED, RATE = 3, 16_000

@@ -13,10 +13,11 @@ import soundfile
 from starlette.requests import Request
 
 from ms2sl.inference.sampling_config import Sampling
+from ms2sl.systems.options import CallOptions
 from ms2sl.systems.registry import system
 from serve.problems import Problem
 from serve.request_parsing import SignRequest, read
-from serve.settings import CallOptions, Limits
+from serve.settings import Limits
 
 FORM = "multipart/form-data; boundary=cut"
 DEFAULTS = CallOptions(steps=5, guidance=2.0)
