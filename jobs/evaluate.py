@@ -139,8 +139,7 @@ def promoted(options: EvaluateCommand) -> list[Result]:
     with promotion.champion(Dataset(options.data).skeleton, options.out) as champion:
         rival = {CHAMPION: champion} if champion else {}
         results = evaluated(options.model_copy(update={"others": options.others | rival}))
-    own = read_producer_card(options.model).kind
-    model, other = ([result for result in results if result.name == name] for name in (own, CHAMPION))
+    model, other = ([result for result in results if result.name == name] for name in (promotion.name, CHAMPION))
     print(promotion.decide(model, other, score, MARGINS[score] if options.margin is None else options.margin))
     return results
 
@@ -154,9 +153,8 @@ def evaluated(options: EvaluateCommand) -> list[Result]:
     check_reader(options.back_translator, dataset)
     if options.split == "train":
         print("split train: the models have met these clips, and the nearest text is the clip itself")
-    judge = Evaluator(
-        dataset, None, options.device if torch.cuda.is_available() else "cpu"
-    )  # the driver's machine may lack what actors have
+    device = options.device if torch.cuda.is_available() else "cpu"  # the driver's machine may lack what actors have
+    judge = Evaluator(dataset, None, device)
     entries = compared(options, dataset, spoken=all(clip.speech for clip in clips))
     swept = steps_swept(options, entries)
     everyone = list(dict.fromkeys([*entries, *swept]))

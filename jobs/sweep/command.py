@@ -21,7 +21,7 @@ from ms2sl.training.loop import TrainingConfig
 from tune_spaces import Space, load_space, nested, parse
 
 FIXED = ("training.steps", "training.log_every", "training.validate_every", "training.checkpoint_every")  # the same for all trials
-PERTURBED = ("training.learning_rate", "training.weight_decay", "training.clip_norm")  # what may change in mid-training, with losses
+PERTURBED = ("training.learning_rate", "training.weight_decay", "training.clip_norm")  # change in mid-training, as System.perturbable does
 USUAL = "ms2sl"  # system
 ProducingSystem = Literal[tuple(each.kind for each in producing())]
 METRICS = {"quality": QUALITY, "latency": LATENCY}
@@ -203,8 +203,8 @@ class TuneCommand(Command):
             self._check_pbt(space)
 
     def _check_pbt(self, space: Space) -> None:
-        losses = tuple(f"{name}." for name in system(self.task).training if name == "losses")
-        stuck = [name for name in space.leaves if not name.startswith(PERTURBED + losses)]
+        sections = tuple(f"{name}." for name in system(self.task).perturbable)
+        stuck = [name for name in space.leaves if not name.startswith(PERTURBED + sections)]
         if stuck or space.variants:
             what = ", ".join(stuck or ["variants"])
             raise InputError(f"--scheduler pbt changes settings in mid-training: it can vary losses and the learning rate, but not {what}")

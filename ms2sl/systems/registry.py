@@ -67,8 +67,9 @@ class System:
     kind: its name, also in checkpoints. inputs: of what it makes its output, ``text`` and ``speech``, ``gloss`` or ``poses``.
     load: what it is named by (a checkpoint folder, a dictionary), a Context and perhaps further choices → a Producer or a BackTranslator.
     Config: shape of its model. section: where that stands among the options of its training, the kind by default. training: further
-    sections. former: names that sections had before, by today's. Options: of a call. seeded: whether another seed makes another output.
-    baseline: whether it is compared with by default.
+    sections. perturbable: those that may change in mid-training, as population-based training does. former: names that sections had
+    before, by today's. Options: of a call. seeded: whether another seed makes another output. baseline: whether it is compared with by
+    default.
     task: what the training loop learns, from a dataset, the sections and the card; None for what does not learn.
     start: a Session of a producer without its weights, from the card, an utterance, options and a seed; None for what no service serves.
     """
@@ -81,6 +82,7 @@ class System:
     Config: ConfigClass | None = None
     section: str = ""
     training: Mapping[str, ConfigClass] = field(default_factory=dict)
+    perturbable: frozenset[str] = frozenset()
     former: Mapping[str, str] = field(default_factory=dict)
     Options: ConfigClass = NoOptions
     seeded: bool = False

@@ -31,6 +31,7 @@ SYSTEM = System(
     Config=ModelConfig,
     section="model",
     training={"losses": LossWeights, "mask": MaskConfig},
+    perturbable=frozenset({"losses"}),
     former={"mask": "hide"},
     Options=Sampling,
     seeded=True,
