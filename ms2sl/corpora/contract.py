@@ -75,7 +75,9 @@ def _check_clip(clip: Clip, name: str, split: str) -> None:
 
 def _check_same(clip: Clip, again: Clip) -> None:
     """Clips are the same whenever and wherever they are read."""
-    assert (clip.text, clip.gloss) == (again.text, again.gloss), f"{clip.id} has another text when it is read again"
+    assert (clip.text, clip.gloss, clip.signer) == (again.text, again.gloss, again.signer), (
+        f"{clip.id} has another text, gloss or signer when it is read again"
+    )
     for one, other in ((clip.poses, again.poses), (clip.speech, again.speech)):
         assert (one is None) == (other is None), f"{clip.id} has other modalities when it is read again"
     if clip.poses is not None:
@@ -101,8 +103,9 @@ def _content(corpus: Corpus, index: int) -> str:
         clip = corpus.clip(index)
     except InputError as error:
         return str(error)
-    content = hashlib.blake2b(repr((clip.text, clip.gloss, clip.remarks)).encode())
-    for array in (clip.poses and clip.poses.joints, clip.poses and clip.poses.confidence, clip.speech and clip.speech.waveform):
+    content = hashlib.blake2b(repr((clip.text, clip.gloss, clip.signer, clip.remarks)).encode())
+    poses, speech = clip.poses, clip.speech
+    for array in (clip.gloss_times, poses and poses.joints, poses and poses.confidence, speech and speech.waveform):
         content.update(b"" if array is None else array.tobytes())  # type: ignore[union-attr]
     return content.hexdigest()
 

@@ -99,7 +99,7 @@ class Fingerspelling:
         speed = rng.uniform(0.8, 1.25)
         manner = stitching.Manner(speed, rng.uniform(80, 130), (rng.normal(256, 20), rng.normal(256, 20)))
         repeats = [False, *(before == after for before, after in itertools.pairwise(text))]
-        poses = stitching.spell([self.letters[letter] for letter in text], repeats, manner, self.fps, rng)
+        poses, times = stitching.spell([self.letters[letter] for letter in text], repeats, manner, self.fps, rng)
         without_speech = split == "train" and lacks < self.config.missing_speech
         speech = None if without_speech else self._speech(text, speed, rng)
         if speech is not None and split == "train":
@@ -111,6 +111,8 @@ class Fingerspelling:
             spoken_language=self.spoken_language,
             signed_language=self.config.signed_language,
             text=None if without_text else text,
+            gloss=" ".join(text),
+            gloss_times=times,
             speech=speech,
             speech_source=None if speech is None else "synthesised",
             poses=poses,

@@ -28,7 +28,7 @@ NARROWEST = 24  # numbers of a frame of any corpus
 ROUNDED = 0.01  # of a counter in a file with two decimals
 SCAN = 2**24  # bytes
 # The corpus's own tables, and those of the copies that are passed around, call the same columns by different names.
-COLUMNS = {"name": ("name", "id"), "text": ("translation",), "gloss": ("orth", "annotation")}
+COLUMNS = {"name": ("name", "id"), "text": ("translation",), "gloss": ("orth", "annotation"), "signer": ("speaker", "signer")}
 
 
 class Phoenix14TConfig(Config):
@@ -63,7 +63,7 @@ class Phoenix14T(RecordCorpus):
         texts = _texts(table) if table and table.exists() else {}
         skels = folder.resolve(f"{base}.skels")
         if not skels.exists():
-            return [Record(name, split, text, gloss) for name, (text, gloss) in texts.items()]
+            return [Record(name, split, **told) for name, told in texts.items()]
         lines = list(line_spans(skels))
         paths = [nfc(line) for line in _lines(folder.resolve(f"{base}.files"), len(lines))]
         if table and table.exists():
@@ -71,14 +71,14 @@ class Phoenix14T(RecordCorpus):
             of_line = [texts.get(names.get(path)) for path in paths]
         else:
             names, twins = {}, {}
-            of_line = list(zip(*(_lines(folder.resolve(f"{base}.{kind}"), len(lines)) for kind in ("text", "gloss")), strict=True))
+            each = zip(*(_lines(folder.resolve(f"{base}.{kind}"), len(lines)) for kind in ("text", "gloss")), strict=True)
+            of_line = [{"text": text or None, "gloss": gloss or None} for text, gloss in each]
         missing, records = f"it has no text in {table.name if table else base + '.text'}", []
         for path, span, told in zip(paths, lines, of_line, strict=True):
-            text, gloss = told or ("", "")
-            why = {"problem": None if told else missing, "no_text": None if text else missing}
-            records.append(Record(path.split("/")[-1], split, text or None, gloss or None, poses=(skels, *span), path=path, **why))
+            why = {"problem": None if told else missing, "no_text": None if told and told["text"] else missing}
+            records.append(Record(path.split("/")[-1], split, **told or {}, poses=(skels, *span), path=path, **why))
         there = set(names.values())  # the rest in the order of the table: that of a set is another in each process
-        rest = [Record(name, split, *texts[name], problem=twins.get(name)) for name in texts if name not in there]
+        rest = [Record(name, split, **texts[name], problem=twins.get(name)) for name in texts if name not in there]
         return records + rest
 
     def stamp(self, record: Record) -> str:
@@ -148,9 +148,10 @@ def _lines(where: StoragePath, expected: int) -> list[str]:
     return lines
 
 
-def _texts(table: StoragePath) -> dict[str, tuple[str | None, str | None]]:
+def _texts(table: StoragePath) -> dict[str, dict[str, str | None]]:
+    """Text, gloss and signer of each clip, by its name."""
     rows = read_table(table, COLUMNS, required=("name", "text"), whole=("name",), kind=BAR)
-    found, twins = by_name((row["name"], (row.get("text"), row.get("gloss"))) for _, row in rows)
+    found, twins = by_name((row["name"], {name: row.get(name) for name in ("text", "gloss", "signer")}) for _, row in rows)
     if twins:
         raise InputError(f"{table}: rows of one name: {'; '.join(list(twins.values())[:10])}")
     return found

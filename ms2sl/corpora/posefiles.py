@@ -1,7 +1,8 @@
 """Any collection of ``.pose`` files, with a table of what is known of them, or with none: unlabelled signing is a corpus too.
 
-The table is CSV, TSV, JSON lines or Parquet with the columns ``id``, ``pose``, ``speech`` (files below the source), ``text``, ``gloss``,
-``split``, ``spoken_language``, ``signed_language``; all are optional, but each row has one of ``pose``, ``text`` and ``speech``.
+The table is CSV, TSV, JSON lines or Parquet with the columns ``id``, ``pose``, ``speech`` (files below the source), ``text``, ``gloss``
+(names of signs between spaces), ``gloss_times`` (the seconds of each of them: ``0.12-0.56 0.6-1.04``), ``signer``, ``split``,
+``spoken_language``, ``signed_language``; all are optional, but each row has one of ``pose``, ``text`` and ``speech``.
 """
 
 import hashlib
@@ -24,7 +25,8 @@ from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import read_table
 from ms2sl.io.uri import PathOrUri
 
-COLUMNS = {name: (name,) for name in ("id", "pose", "speech", "text", "gloss", "split", "spoken_language", "signed_language")}
+LABELS = ("text", "gloss", "gloss_times", "signer", "spoken_language", "signed_language")
+COLUMNS = {name: (name,) for name in ("id", "pose", "speech", "split", *LABELS)}
 
 
 class PoseFilesConfig(Config):
@@ -67,7 +69,7 @@ class PoseFiles(RecordCorpus):
             return Record(row.get("id", where), row.get("split", "train"), problem=f"{place} has neither pose nor text nor speech")
         path = next((_stem(row[key]) for key in ("pose", "speech") if key in row), "")
         name = row.get("id") or path.split("/")[-1] or path or "text-" + hashlib.blake2b(row["text"].encode(), digest_size=6).hexdigest()
-        rest = {key: row.get(key) for key in ("text", "gloss", "spoken_language", "signed_language")}
+        rest = {key: row.get(key) for key in LABELS}
         rest["path"] = "" if "id" in row else path
         try:
             rest |= {where: folder / row[key] for key, where in (("pose", "poses"), ("speech", "speech")) if key in row}

@@ -1,11 +1,14 @@
 """What corpora of files have in common: an index of records, from which each clip is read when it is asked for."""
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from ms2sl.audio.decoding import SUFFIXES
 from ms2sl.audio.speech import Speech
@@ -18,6 +21,7 @@ from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import public_uri
 from ms2sl.text_normalization import normalise
 
+STRETCH = re.compile(r"(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)")
 READING = 3  # how files are read: another where clips come out otherwise than before
 
 
@@ -26,8 +30,8 @@ class Record:
     """What is known of a clip before its poses are read.
 
     split: in any spelling that ``split_name`` knows. poses: where they are, in whatever way the corpus knows it; problem: why it cannot be
-    used, if that is known already; no_text, no_gloss, no_speech: why it has none, where it should have one. path: of what it comes from,
-    with its folders, which make its id unique where others have the same.
+    used, if that is known already; no_text, no_gloss, no_speech: why it has none, where it should have one. gloss_times: seconds of each
+    sign, as ``0.12-0.56 0.6-1.04``. path: of what it comes from, with its folders, which make its id unique where others have the same.
     """
 
     id: str
@@ -44,6 +48,8 @@ class Record:
     no_gloss: str | None = field(default=None, repr=False)
     no_speech: str | None = None
     path: str = ""
+    gloss_times: str | None = field(default=None, repr=False)
+    signer: str | None = field(default=None, repr=False)
 
 
 class RecordCorpus(ABC):
@@ -105,8 +111,13 @@ class RecordCorpus(ABC):
 
     @cached_property
     def _clip_digests(self) -> list[str]:
-        known: list[list[Any]] = [[READING, replace(record, poses=None, speech=None), self.stamp(record)] for record in self.index]
-        return [_hash(each + [self._first[each[1].id]] * (self._first[each[1].id] != i)) for i, each in enumerate(known)]
+        return [_hash(self._deciding(i, record)) for i, record in enumerate(self.index)]
+
+    def _deciding(self, index: int, record: Record) -> list[Any]:
+        """All that decides a clip. What is not said of it is not in there, so that clips of an earlier version stay as they are."""
+        first = self._first[record.id]
+        said = [(name, value) for name in ("gloss_times", "signer") if (value := getattr(record, name))]
+        return [READING, replace(record, poses=None, speech=None), self.stamp(record), *said, *([first] if first != index else [])]
 
     def stamp(self, record: Record) -> str:
         """Of the files of a clip, unread: another where they are others. A subclass says it whose poses are no ``StoragePath``."""
@@ -129,6 +140,7 @@ class RecordCorpus(ABC):
             speech = Speech.decode(record.speech.read_bytes(), record.speech.name) if record.speech else None
         except InputError as error:
             broken["speech"] = error
+        times, odd = gloss_times(record.gloss_times)
         clip = Clip(
             id=record.id,
             split=record.split,
@@ -136,11 +148,13 @@ class RecordCorpus(ABC):
             signed_language=record.signed_language or self.signed_language,
             text=record.text,
             gloss=record.gloss,
+            gloss_times=times,
+            signer=record.signer,
             speech=speech,
             poses=signing.poses if signing else None,
             placement=Placement((0.0,) * self.skeleton.dims, 1.0, signing.width, signing.height) if signing else None,
             remarks=((f"gloss left out: {record.no_gloss}",) if record.no_gloss else ())
-            + (*(signing.remarks if signing else ()), *(speech.remarks if speech else ())),
+            + (*odd, *(signing.remarks if signing else ()), *(speech.remarks if speech else ())),
         )
         for part, reason in filter(lambda each: each[1], broken.items()):
             clip = clip.without(part, reason)
@@ -166,6 +180,16 @@ def normalised(record: Record) -> Record:
         except InputError as error:
             record = replace(record, **{part: None, f"no_{part}": str(error)})
     return record
+
+
+def gloss_times(written: str | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """float32 ``(signs, 2)``, seconds, of ``0.12-0.56 0.6-1.04``; None and a remark where something else is written."""
+    if not written:
+        return None, ()
+    found = [STRETCH.fullmatch(each) for each in written.split()]
+    if not all(found):
+        return None, (f"gloss_times left out: '{written[:40]}' is not seconds such as '0.12-0.56 0.6-1.04'",)
+    return np.array([each.groups() for each in found if each], np.float32), ()
 
 
 def source(config: Any, name: str) -> StoragePath:

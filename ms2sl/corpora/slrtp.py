@@ -90,8 +90,8 @@ class Slrtp(RecordCorpus):
 
 def _record(name: str, split: str, entry: dict) -> Record:
     known = entry if isinstance(entry, dict) else {}
-    text, gloss = (str(known[key]) if known.get(key) else None for key in ("text", "gloss"))
-    return Record(str(name), split, text, gloss, poses=name)
+    text, gloss, signer = (str(known[key]) if known.get(key) else None for key in ("text", "gloss", "speaker"))
+    return Record(str(name), split, text, gloss, poses=name, signer=signer)
 
 
 def load(where: StoragePath) -> dict[str, dict]:
@@ -123,7 +123,8 @@ def export(where: Path, clips: Iterable[Clip], placement: Placement) -> int:
     entries, origin = {}, np.array(placement.origin, np.float32)
     for clip in clips:
         poses = torch.from_numpy((clip.poses.joints[:, joint_order()] * placement.unit + origin).astype(np.float32))
-        entries[clip.id] = {"name": clip.id, "text": clip.text or "", "gloss": clip.gloss or "", "poses_3d": poses, "speaker": ""}
+        known = {"name": clip.id, "text": clip.text or "", "gloss": clip.gloss or ""}
+        entries[clip.id] = known | {"poses_3d": poses, "speaker": clip.signer or ""}
     with atomic_write(where) as temporary:
         torch.save(entries, temporary)
     return len(entries)

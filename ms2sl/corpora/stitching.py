@@ -24,13 +24,15 @@ class Manner:
     place: tuple[float, float]
 
 
-def spell(letters: Sequence[Letter], same_as_before: Sequence[bool], manner: Manner, fps: float, rng: np.random.Generator) -> Poses:
-    """Poses in pixels of a sequence of letters.
+def spell(
+    letters: Sequence[Letter], same_as_before: Sequence[bool], manner: Manner, fps: float, rng: np.random.Generator
+) -> tuple[Poses, np.ndarray]:
+    """Poses in pixels of a sequence of letters, and the seconds at which each of them begins and ends, float32 ``(letters, 2)``.
 
     same_as_before: whether a letter is the same as the one before; it is then slid aside with a bounce, so that one can count them.
     """
     shift = _slides(same_as_before)
-    pieces, confidences = [], []
+    pieces, confidences, times, now = [], [], [], 0
     for number, letter in enumerate(letters):
         held = _held(letter, manner.speed * rng.uniform(0.9, 1.1)) + _aside(letter, shift[number])
         seen = letter.poses.confidence[0]
@@ -40,14 +42,18 @@ def spell(letters: Sequence[Letter], same_as_before: Sequence[bool], manner: Man
             )
             pieces.append(joints)
             confidences.append(known)
+            now += len(joints)
         pieces.append(held)
         confidences.append(np.broadcast_to(seen, held.shape[:2]))
+        times.append((now, now + len(held)))
+        now += len(held)
     joints, confidence = np.concatenate(pieces), np.concatenate(confidences)
     chosen = np.arange(0, len(joints), FINE_RATE / fps).astype(int)
     joints, confidence = joints[chosen], confidence[chosen]
     joints = joints + _smooth_noise(joints.shape, fps, rng)
     pixels = joints * manner.width + np.array(manner.place)
-    return Poses((pixels * (confidence[..., None] > 0)).astype(np.float32), confidence.astype(np.float32), fps)
+    poses = Poses((pixels * (confidence[..., None] > 0)).astype(np.float32), confidence.astype(np.float32), fps)
+    return poses, np.array(times, np.float32) / FINE_RATE
 
 
 def _slides(same_as_before: Sequence[bool]) -> list[float]:

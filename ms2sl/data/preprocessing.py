@@ -14,6 +14,7 @@ from ms2sl.data.types import Clip, Placement, Poses
 from ms2sl.errors import InputError
 
 ABSURD = 10.0  # shoulder widths from between the shoulders: farther than any limb reaches
+BEYOND = 0.2  # seconds by which a sign may end after the poses: tables round to frames
 LEAP, LEAP_SPEED = 0.5, 12.5  # shoulder widths from one frame to the next and back again, and a second: hands do not reach it
 
 
@@ -28,7 +29,8 @@ class PreprocessConfig(Config):
 def preprocess_clip(clip: Clip, skeleton: Skeleton, config: PreprocessConfig, fps: float) -> Clip:
     """A raw clip with its poses normalised, mended and resampled to ``fps``, its speech at 16 kHz, and a remark on what was mended.
 
-    Poses and speech that cannot be used are left out with a remark. Raises InputError if nothing is left, or the clip is too long.
+    Poses, speech and gloss times that cannot be used are left out with a remark. Raises InputError if nothing is left, or the clip is
+    too long.
     """
     if clip.text is None and clip.speech is None and clip.poses is None:
         raise InputError("it has neither text nor speech nor poses")
@@ -45,6 +47,10 @@ def preprocess_clip(clip: Clip, skeleton: Skeleton, config: PreprocessConfig, fp
             skeleton.check(clip.poses)
     except InputError as error:
         clip = clip.without("poses", error)
+    try:
+        check_gloss_times(clip)
+    except InputError as error:
+        clip = replace(clip, gloss_times=None, remarks=(*clip.remarks, f"gloss_times left out: {error}"))
     for what, given in (("speech", clip.speech), ("signing", clip.poses)):
         if given is not None and given.seconds > config.longest:
             raise InputError(f"its {what} lasts {given.seconds:.1f} s, longer than --poses.longest {config.longest:g}")
@@ -65,6 +71,21 @@ def preprocess_clip(clip: Clip, skeleton: Skeleton, config: PreprocessConfig, fp
         placement=Placement(placement.origin, placement.unit, *size),
         remarks=(*clip.remarks, *remarks),
     )
+
+
+def check_gloss_times(clip: Clip) -> None:
+    """Raises InputError if they are not one stretch of the clip for each sign of its gloss, in the order in which signs begin."""
+    if clip.gloss_times is None:
+        return
+    signs, times = (clip.gloss or "").split(), clip.gloss_times
+    if times.shape != (len(signs), 2):
+        raise InputError(f"they are {len(times)} stretches for {len(signs)} signs")
+    latest = clip.poses.seconds + BEYOND if clip.poses is not None else np.inf
+    starts, stops = times[:, 0], times[:, 1]
+    if not (np.isfinite(times).all() and (starts >= 0).all() and (stops > starts).all() and (stops <= latest).all()):
+        raise InputError("one of them begins before 0, ends before it begins, or ends after the clip")
+    if (np.diff(starts) < 0).any():
+        raise InputError("a sign begins before the one that stands before it")
 
 
 def without_outliers(poses: Poses) -> tuple[Poses, np.ndarray]:

@@ -76,6 +76,8 @@ class Clip:
     """One utterance of a corpus; any of text, gloss, speech and poses may be absent.
 
     spoken_language is a BCP 47 tag, signed_language an ISO 639-3 code.
+    gloss: names of its signs between spaces; gloss_times: float32 ``(signs, 2)``, seconds at which each of them begins and ends.
+    signer: a name, the same for all clips of a person in this corpus.
     speech_source: ``recorded`` or ``synthesised``; None without speech.
     source_fps: at which its poses were recorded, where they were resampled.
     placement: of its poses in the picture; importers, whose poses are in the picture's own coordinates, say its size by it.
@@ -88,6 +90,8 @@ class Clip:
     signed_language: str
     text: str | None = None
     gloss: str | None = None
+    gloss_times: np.ndarray | None = None
+    signer: str | None = None
     speech: Speech | None = None
     speech_source: str | None = None
     poses: Poses | None = None

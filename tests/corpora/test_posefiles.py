@@ -273,7 +273,7 @@ def test_another_skeleton_is_explained(one):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("clips.csv", "pose,sentence\na.pose,b\n", "has the columns 'sentence'; it may have gloss, id"),
+        ("clips.csv", "pose,sentence\na.pose,b\n", "has the columns 'sentence'; it may have gloss, gloss_times, id"),
         ("clips.txt", "pose,text\na.pose,b\n", "is of no kind that is read here: name it .csv, .tsv"),
         ("clips.csv", "", "is empty"),
         ("clips.jsonl", '{"pose": "a.pose"}\n{"pose": "b', "line 2 is not JSON"),
