@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from benchmarks.common import machine, save
 from jobs.prepare import PrepareCommand
 from ms2sl.data.preprocessing import preprocess_clip
-from ms2sl.data.shards import ShardHeader, decode_joints, decode_poses, read_shard, to_row, write_shard
+from ms2sl.data.shards import ShardHeader, decode_joints, decode_poses, read_shard, rows_table, to_row, write_shard
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Clip, Poses
 from ms2sl.errors import InputError
@@ -79,7 +79,7 @@ def main() -> None:
     header = ShardHeader(fingerprint="", skeleton=skeleton, text=text, speech=speech)
     with tempfile.TemporaryDirectory() as folder:
         ours, lists = Path(folder) / "ours.parquet", Path(folder) / "lists.parquet"
-        write_shard(ours, [to_row(clip) for clip in found], header)
+        write_shard(ours, rows_table([to_row(clip) for clip in found]), header)
         pq.write_table(as_lists(poses), lists)
         group = pq.ParquetFile(ours).metadata.row_group(0)
         columns = [group.column(i) for i in range(group.num_columns)]

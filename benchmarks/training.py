@@ -34,7 +34,7 @@ def plain(options: TrainCommand) -> tuple[float, float]:
     torch.set_num_threads(os.cpu_count() or 1)
     dataset, reporter = Dataset(options.data), LocalReporter()
     task = options.make_task(dataset, None)
-    plan = EpochPlan(dataset.shards("train"), options.training.batch_size, 0)
+    plan = EpochPlan.of(dataset, options.training.batch_size, 0)
     train(task, lambda step: local_batches(plan, task.collate, step), options.training, reporter)
     return speed(reporter.history)
 

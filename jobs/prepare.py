@@ -22,9 +22,19 @@ from ms2sl.corpora import CORPORA
 from ms2sl.data.corpus import Corpus
 from ms2sl.data.dataset import Dataset, DatasetCard, summary, write_dataset_card
 from ms2sl.data.dataset_report import write_description
-from ms2sl.data.ingest import ShardPlan, SplitOverride, featurize, fingerprint, import_rows, is_done, plan_shards, shard_fingerprints
+from ms2sl.data.ingest import (
+    ShardPlan,
+    SplitOverride,
+    featurize,
+    fingerprint,
+    import_clips,
+    is_done,
+    plan_shards,
+    shard_fingerprints,
+    write_clips,
+)
 from ms2sl.data.preprocessing import PreprocessConfig
-from ms2sl.data.shards import SCHEMA, Rejection, ShardHeader, write_shard
+from ms2sl.data.shards import ShardHeader
 from ms2sl.data.speech_synthesis import espeak
 from ms2sl.errors import InputError
 from ms2sl.features import featurizer, same_featurizer
@@ -34,7 +44,6 @@ from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import PathOrUri
 
 STAGES, CPUS_PER_STAGE = 3, 0.3  # import, featurize and write together are a worker, and take a CPU
-STAGED = SCHEMA.append(pa.field("file", pa.string())).append(pa.field("error", pa.string()))
 
 
 class PrepareOptions(Command):
@@ -84,46 +93,36 @@ PrepareCommand = create_model(
 
 
 class Import:
-    """Clips of one planned shard → rows, an Arrow block."""
+    """Clips of one planned shard, an Arrow block."""
 
     def __init__(self, options: PrepareOptions, corpus: Corpus):
         self.options, self.corpus = options, corpus
 
     def __call__(self, batch: dict) -> pa.Table:
         plan = ShardPlan(batch["file"][0], batch["start"][0], batch["stop"][0])
-        rows, rejected = import_rows(self.corpus, plan, self.options.poses, self.options.synthesise_speech)
-        rows += [{"id": rejection.id, "error": rejection.reason} for rejection in rejected]
-        return pa.Table.from_pylist([row | {"file": plan.file} for row in rows], STAGED)
+        return import_clips(self.corpus, plan, self.options.poses, self.options.synthesise_speech)
 
 
 class Featurize:
-    """Fills in features; what cannot be featurized gets an error."""
+    """Adds features to a block."""
 
     def __init__(self, header: ShardHeader, device: str):
         self.text, self.speech = same_featurizer(header.text, device), same_featurizer(header.speech, device)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows = table.to_pylist()
-        failed = [row for row in rows if row["error"]]
-        good = [row for row in rows if not row["error"]]
-        rejected = featurize(good, self.text, self.speech)
-        failed += [{"id": rejection.id, "file": rows[0]["file"], "error": rejection.reason} for rejection in rejected]
-        return pa.Table.from_pylist(good + failed, STAGED)
+        return featurize(table, self.text, self.speech)
 
 
 class Write:
-    """A block of rows → a shard on disk; passes on its name and counts."""
+    """A block → a shard on disk; passes on its name and counts."""
 
     def __init__(self, out: StoragePath, header: ShardHeader, marks: dict[str, str]):
         self.out, self.header, self.marks = out, header, marks
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows = table.to_pylist()
-        rejected = tuple(Rejection(id=row["id"], reason=row["error"]) for row in rows if row["error"])
-        accepted = [{name: row[name] for name in SCHEMA.names} for row in rows if not row["error"]]
-        own = {"rejected": rejected, "fingerprint": self.marks[rows[0]["file"]]}
-        write_shard(self.out / rows[0]["file"], accepted, self.header.model_copy(update=own))
-        return pa.table({"file": [rows[0]["file"]], "clips": [len(rows)], "rejected": [len(rejected)]})
+        file = table["file"][0].as_py()
+        rejected = write_clips(self.out / file, table, self.header.model_copy(update={"fingerprint": self.marks[file]}))
+        return pa.table({"file": [file], "clips": [len(table)], "rejected": [rejected]})
 
 
 def prepare(options: PrepareOptions) -> DatasetCard:

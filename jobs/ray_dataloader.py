@@ -17,6 +17,7 @@ import ray
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from ms2sl.data.batch_sampler import EpochPlan, Rows, length_bucketed_batches
+from ms2sl.data.skeleton import Skeleton
 from ms2sl.io.storage import StoragePath
 
 if TYPE_CHECKING:  # what reads for the workers needs no torch
@@ -39,10 +40,10 @@ class ThrottleExecutorLoop(ExecutionCallback):
         time.sleep(PAUSE)
 
 
-def read(batch: dict, columns: list[str]) -> Iterator[pa.Table]:
-    """These columns of the rows of some shards, each row marked with its epoch."""
+def read(batch: dict, columns: list[str], skeleton: Skeleton) -> Iterator[pa.Table]:
+    """These columns of the rows of some shards, with poses of the skeleton, each row marked with its epoch."""
     for shard, clips, start, stop, epoch in zip(*(batch[name] for name in (*Rows._fields, "epoch")), strict=True):
-        table = Rows(StoragePath(shard), clips, start, stop).read(columns)
+        table = Rows(StoragePath(shard), clips, start, stop).read(columns, skeleton)
         yield table.append_column("epoch", pa.array([epoch] * len(table), pa.int64()))
 
 
@@ -60,7 +61,7 @@ def stream(plan: EpochPlan, collate: "Collate", start: int, steps: int) -> Itera
         ray.data.from_items(items, override_num_blocks=-(-len(items) // SHARDS_PER_TASK))
         .map_batches(
             read,
-            fn_kwargs={"columns": collate.columns},
+            fn_kwargs={"columns": collate.columns, "skeleton": collate.skeleton},
             batch_size=SHARDS_PER_TASK,
             compute=ray.data.TaskPoolStrategy(size=READERS),
             num_cpus=0,  # the workers may have taken every CPU of the cluster, and would wait for ever for a part of one

@@ -24,13 +24,13 @@ from jobs.shared import check_shared
 from ms2sl.config import CHANGEABLE, changeable
 from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
+from ms2sl.data.mixture import DATA, DataSource, absolute, named_folders, open_dataset
 from ms2sl.deprecated_names import formerly
 from ms2sl.errors import InputError
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig, TaskWithSampleMetrics
 from ms2sl.io.atomic import write_files
 from ms2sl.io.file_names import Name
-from ms2sl.io.storage import StoragePath
-from ms2sl.io.uri import LocalPath, PathOrUri, Uri, public
+from ms2sl.io.uri import LocalPath, Uri, public
 from ms2sl.model_uri import CANDIDATE
 from ms2sl.systems.options import with_sections
 from ms2sl.systems.registry import System, system, trainable
@@ -48,7 +48,7 @@ OUTBOX = "mlflow.jsonl"  # in the folder of a run: what MLflow is still to be to
 class TrainCommand(Command):
     """Trains a model on a prepared dataset."""
 
-    data: PathOrUri = Field("data/fingerspelling", description="folder of a prepared dataset, local or a URI")
+    data: DataSource = Field("data/fingerspelling", description=DATA)
     task: Task = Field("ms2sl", description="the system to train")
     name: Name = Field("ms2sl", description="name of the run; the same name goes on with it")
     runs: LocalPath = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
@@ -101,13 +101,13 @@ def train_worker(config: dict) -> dict:
     """What each worker runs. Divergence is a result, not a failure: to try it again would diverge again."""
     options: TrainCommand = config["options"]
     torch.set_num_threads(config["threads"])
-    dataset = Dataset(options.data)
+    dataset = open_dataset(options.data)
     reporter = RayReporter(config["start"])
     task = options.make_task(dataset, config["commit"])
     if judging := config["judging"]:
         quality = judging.quality(dataset, str(reporter.device)) if reporter.rank == 0 else None
         task = TaskWithSampleMetrics(task, quality, judging.sampling)
-    plan = EpochPlan(dataset.shards("train"), options.training.batch_size, options.training.seed, reporter.rank, reporter.world_size)
+    plan = EpochPlan.of(dataset, options.training.batch_size, options.training.seed, reporter.rank, reporter.world_size)
     try:
         return train(task, lambda step: stream(plan, task.collate, step, options.training.steps), options.training, reporter)
     except Diverged as error:
@@ -116,9 +116,9 @@ def train_worker(config: dict) -> dict:
 
 def run(options: TrainCommand) -> Path:
     """Trains to the end and returns the folder of the finished model."""
-    options = options.model_copy(update={"data": StoragePath(options.data).uri})
-    dataset = Dataset(options.data)
-    EpochPlan(dataset.shards("train"), options.training.batch_size, options.training.seed, 0, options.workers)
+    options = options.model_copy(update={"data": absolute(options.data)})
+    dataset = open_dataset(options.data)
+    EpochPlan.of(dataset, options.training.batch_size, options.training.seed, 0, options.workers)
     dataset.shards(dataset.validation)
     if dataset.validation == "train":
         print("there is no dev split: dev_… are figures of the training clips")
@@ -141,7 +141,7 @@ def run_alone(options: TrainCommand, dataset: Dataset, finished: Path) -> Path:
     """Trains from the last checkpoint to the end, and publishes the model."""
     start_ray()
     check_resources(options.workers, gpus=1 if options.gpu else 0)
-    check_shared(read={"--data": options.data}, written={"--runs": options.folder}, gpus=1 if options.gpu else 0)
+    check_shared(read=named_folders("--data", options.data), written={"--runs": options.folder}, gpus=1 if options.gpu else 0)
     tracker = open_tracker(options, dataset)
     try:
         with shown(tracker.outbox, options.training.steps, f"train {options.name}", "step"):

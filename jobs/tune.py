@@ -104,7 +104,7 @@ def check(options: TuneCommand, dataset: Dataset) -> None:
     if options.trained:
         check_skeleton(read_producer_card(options.trained), dataset.skeleton, options.trained)
     else:
-        EpochPlan(dataset.shards("train"), options.training.batch_size, options.training.seed, 0, options.workers_per_trial)
+        EpochPlan.of(dataset, options.training.batch_size, options.training.seed, 0, options.workers_per_trial)
     dataset.shards(dataset.validation)
     if dataset.validation == "train":
         print("there is no dev split: trials are judged on training clips")

@@ -24,9 +24,9 @@ import torch
 
 from ms2sl.corpora.fingerspelling import Fingerspelling, FingerspellingConfig
 from ms2sl.data.dataset import Dataset, write_dataset_card
-from ms2sl.data.ingest import featurize, import_rows, plan_shards
+from ms2sl.data.ingest import featurize, import_clips, plan_shards, write_clips
 from ms2sl.data.preprocessing import PreprocessConfig
-from ms2sl.data.shards import ShardHeader, write_shard
+from ms2sl.data.shards import ShardHeader
 from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
@@ -48,10 +48,8 @@ def prepare(corpus, folder: Path, shard_size: int = 10, config: PreprocessConfig
     text, speech = featurizer(TextConfig(), "text"), featurizer(SpeechConfig(), "speech")
     plans = plan_shards(corpus, shard_size)
     for plan in plans:
-        rows, rejected = import_rows(corpus, plan, config)
-        rejected += featurize(rows, text, speech)
         header = ShardHeader(fingerprint="test", skeleton=corpus.skeleton, text=text.features, speech=speech.features)
-        write_shard(folder / plan.file, rows, header.model_copy(update={"rejected": tuple(rejected)}))
+        write_clips(folder / plan.file, featurize(import_clips(corpus, plan, config), text, speech), header)
     write_dataset_card(corpus.name, folder, [plan.file for plan in plans], config.fps or corpus.fps, corpus.card())
     return folder
 

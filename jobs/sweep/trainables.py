@@ -84,7 +84,7 @@ def train_judged(options: TuneCommand, recipe: Mapping, reporter: Reporter) -> N
     chosen, dataset = options.with_recipe(recipe), Dataset(options.data)
     command = chosen.training_command()
     task = TaskWithSampleMetrics(command.make_task(dataset, git_commit()), quality(options), chosen.call_options)
-    plan = EpochPlan(dataset.shards("train"), command.training.batch_size, command.training.seed)
+    plan = EpochPlan.of(dataset, command.training.batch_size, command.training.seed)
     train(task, lambda step: local_batches(plan, task.collate, step), command.training, reporter)
 
 

@@ -45,12 +45,27 @@ class Speech:
         gain = 1.0 if own is None else 10 ** ((level - own) / 20)
         return replace(self, waveform=(self.waveform - np.median(self.waveform)) * np.float32(gain), level=None if own is None else level)
 
+    @property
+    def pcm(self) -> np.ndarray:
+        """int16 ``(samples,)``, rounded and bounded as libsndfile does."""
+        return np.rint(self.waveform * np.float32(32768)).clip(-32768, 32767).astype(np.int16)
+
+    @classmethod
+    def of_pcm(cls, samples: np.ndarray, rate: int = SAMPLE_RATE) -> "Speech":
+        """int16 ``(samples,)`` as what comes out of a FLAC file that holds them."""
+        return cls(samples.astype(np.float32) / 32768, rate)
+
     def to_flac(self) -> bytes:
-        buffer = io.BytesIO()
-        soundfile.write(buffer, self.waveform, self.rate, format="FLAC", subtype="PCM_16")
-        return buffer.getvalue()
+        return flac(self.pcm, self.rate)
 
     @classmethod
     def decode(cls, encoded: bytes, where: str = "speech", longest: float = LONGEST, rate: int | None = None) -> "Speech":
         """Any usual format (wav, flac, mp3, ogg, m4a, webm, …); see ``ms2sl.audio.decoding.decode``, whose InputErrors it raises."""
         return cls(*decode(encoded, where, longest, rate))
+
+
+def flac(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
+    """int16 ``(samples,)`` without loss."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()

@@ -1,8 +1,9 @@
 """From shards to padded batches: the same order for the same seed, wherever it is read and however it is resumed.
 
 An epoch shuffles the shards. Their rows, one shard after another, are dealt to the ranks in equal parts, so a rank reads whole
-shards and slices of the two at its borders. It joins rows into pools, sorts each pool by length and cuts batches from it, which
-are then shuffled. No row is copied on the way: a batch is made of slices of the Arrow tables that were read.
+shards and slices of the two at its borders. Of a mixture, an epoch takes as many rows of each dataset as its weight says. A rank joins
+rows into pools, sorts each pool by length and cuts batches from it, which are then shuffled. No row is copied on the
+way: a batch is made of slices of the Arrow tables that were read.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.shards import read_shard
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.skeleton_reduction import read_reduced
 from ms2sl.errors import InputError
 from ms2sl.io.storage import StoragePath
 
@@ -34,9 +36,9 @@ class Rows(NamedTuple):
     start: int
     stop: int
 
-    def read(self, columns: Sequence[str]) -> pa.Table:
-        """Raises InputError if the shard is missing, damaged, or has another number of rows."""
-        table = read_shard(self.shard, list(columns))
+    def read(self, columns: Sequence[str], skeleton: Skeleton) -> pa.Table:
+        """With poses of ``skeleton``. Raises InputError if the shard is missing, damaged, or has another number of rows."""
+        table = read_reduced(self.shard, skeleton, columns)
         if len(table) != self.clips:
             raise InputError(
                 f"{self.shard} has {len(table)} clips, and {self.clips} by the description of the dataset: prepare the data again"
@@ -46,8 +48,10 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """Who reads what in which epoch: every clip is in exactly one batch of one rank. ``shards`` are ``(place, clips)``.
+    """Who reads what in which epoch: every clip of the epoch is in exactly one batch of one rank. ``shards`` are ``(place, clips)``.
 
+    weights: ``(shards, weight)`` of each dataset, whose shards follow each other; one dataset of weight 1 without. An epoch has each
+    clip of a dataset ``weight`` times; of a broken weight it has that share of the clips once more, others in each epoch in turn.
     All ranks make the same number of steps in every epoch, and their batches of one step differ by at most one clip.
 
     Raises InputError if there is not a clip for each rank.
@@ -58,6 +62,12 @@ class EpochPlan:
     seed: int
     rank: int = 0
     world_size: int = 1
+    weights: Sequence[tuple[int, float]] = ()
+
+    @classmethod
+    def of(cls, dataset: Dataset, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> "EpochPlan":
+        """The plan of the training split."""
+        return cls(dataset.shards("train"), batch_size, seed, rank, world_size, dataset.weights)
 
     def __post_init__(self):
         if self.clips < self.world_size:
@@ -65,8 +75,17 @@ class EpochPlan:
 
     @property
     def clips(self) -> int:
-        """Of all ranks."""
-        return sum(clips for _, clips in self.shards)
+        """Of an epoch, of all ranks."""
+        return sum(_drawn(shards, weight) for shards, weight in self._datasets)
+
+    @property
+    def _datasets(self) -> list[tuple[list[tuple[StoragePath, int]], float]]:
+        """Shards and weight of each dataset."""
+        found, rest = [], list(self.shards)
+        for number, weight in self.weights or ((len(rest), 1.0),):
+            found.append((rest[:number], weight))
+            rest = rest[number:]
+        return found
 
     @property
     def steps_per_epoch(self) -> int:
@@ -88,14 +107,37 @@ class EpochPlan:
 
     def epoch(self, epoch: int) -> list[Rows]:
         """What this rank reads, in the order of this epoch."""
+        every = [rows for shards, weight in self._datasets for rows in _rows(shards, weight, epoch)]
         mine, offset = [], 0
-        for i in np.random.default_rng((self.seed, epoch)).permutation(len(self.shards)):
-            place, clips = self.shards[i]
-            start, stop = (min(max(row - offset, 0), clips) for row in (self.share.start, self.share.stop))
+        for i in np.random.default_rng((self.seed, epoch)).permutation(len(every)):
+            rows = every[i]
+            drawn = rows.stop - rows.start
+            start, stop = (min(max(row - offset, 0), drawn) for row in (self.share.start, self.share.stop))
             if start < stop:
-                mine.append(Rows(place, clips, start, stop))
-            offset += clips
+                mine.append(rows._replace(start=rows.start + start, stop=rows.start + stop))
+            offset += drawn
         return mine
+
+
+def _drawn(shards: Sequence[tuple[StoragePath, int]], weight: float) -> int:
+    """Rows of a dataset in every epoch."""
+    return max(1, round(weight * sum(clips for _, clips in shards)))
+
+
+def _rows(shards: Sequence[tuple[StoragePath, int]], weight: float, epoch: int) -> list[Rows]:
+    """What an epoch has of a dataset: all of it as often as the weight is whole, and the next part of it for what is left."""
+    clips = sum(clips for _, clips in shards)
+    whole, part = divmod(_drawn(shards, weight), clips)
+    rows = [Rows(place, n, 0, n) for _ in range(whole) for place, n in shards]
+    start = epoch * part % clips
+    for first, last in ((start, min(start + part, clips)), (0, start + part - clips)):
+        offset = 0
+        for place, n in shards:
+            begin, end = max(first - offset, 0), min(last - offset, n)
+            if begin < end:
+                rows.append(Rows(place, n, begin, end))
+            offset += n
+    return rows
 
 
 def length_bucketed_batches(

@@ -15,6 +15,7 @@ from ms2sl.features.base import Features
 
 # A few fixed sizes, since each new shape makes the kernels set up anew.
 FRAME_MULTIPLE, TEXT_MULTIPLE, SPEECH_MULTIPLE = 4, 4, 40
+FEATURE_MULTIPLES = {"text": TEXT_MULTIPLE, "speech": SPEECH_MULTIPLE}
 
 
 @dataclass(slots=True, eq=False)
@@ -110,10 +111,10 @@ class Batch(Mapping[str, BatchField]):
             return [self]
         starts, longest = [0], 0
         for row, frames in enumerate(self.n_frames.tolist()):
-            longest = max(longest, padded_length(frames, FRAME_MULTIPLE))
+            longest = max(longest, padded_length(frames, self["poses"].multiple))
             if row > starts[-1] and (row + 1 - starts[-1]) * longest > max_frames:
                 starts.append(row)
-                longest = padded_length(frames, FRAME_MULTIPLE)
+                longest = padded_length(frames, self["poses"].multiple)
         return [self.rows(start, stop) for start, stop in pairwise([*starts, len(self)])]
 
     def rows(self, start: int, stop: int) -> "Batch":
@@ -156,8 +157,8 @@ class Collate:
         return Batch(
             {
                 "poses": self.pose_field(joints, confidence),
-                "text": padded(texts, self.text.shape, TEXT_MULTIPLE, ids=bool(self.text.vocabulary)),
-                "speech": padded(speeches, self.speech.shape, SPEECH_MULTIPLE, ids=bool(self.speech.vocabulary)),
+                "text": self.feature_field("text", texts),
+                "speech": self.feature_field("speech", speeches),
             }
         )
 
@@ -170,6 +171,11 @@ class Collate:
         field.mask = torch.from_numpy(confident.numpy() > 0)
         return field
 
+    def feature_field(self, modality: str, rows: Sequence[np.ndarray | None]) -> BatchField:
+        """The field of features of text or of speech."""
+        features: Features = getattr(self, modality)
+        return padded(rows, features.shape, FEATURE_MULTIPLES[modality], ids=bool(features.vocabulary))
+
 
 def _poses(table: pa.Table, collate: Collate) -> BatchField:
     joints, dims = collate.skeleton.n_joints, collate.skeleton.dims
@@ -177,20 +183,18 @@ def _poses(table: pa.Table, collate: Collate) -> BatchField:
     return collate.pose_field(poses, arrays(table, "confidence", "n_frames", np.uint8, (joints,)))
 
 
-def _text(table: pa.Table, collate: Collate) -> BatchField:
-    features = arrays(table, "text_features", "n_text", collate.text.dtype, collate.text.shape)
-    return padded(features, collate.text.shape, TEXT_MULTIPLE, ids=bool(collate.text.vocabulary))
+def _features(modality: str) -> FieldSpec:
+    column, count = f"{modality}_features", f"n_{modality}"
 
+    def make(table: pa.Table, collate: Collate) -> BatchField:
+        features: Features = getattr(collate, modality)
+        return collate.feature_field(modality, arrays(table, column, count, features.dtype, features.shape))
 
-def _speech(table: pa.Table, collate: Collate) -> BatchField:
-    features = arrays(table, "speech_features", "n_speech", collate.speech.dtype, collate.speech.shape)
-    return padded(features, collate.speech.shape, SPEECH_MULTIPLE, ids=bool(collate.speech.vocabulary))
+    return FieldSpec(modality, (count, column), make)
 
 
 POSES = FieldSpec("poses", ("n_frames", "poses", "confidence"), _poses)
-TEXT = FieldSpec("text", ("n_text", "text_features"), _text)
-SPEECH = FieldSpec("speech", ("n_speech", "speech_features"), _speech)
-STANDARD = (POSES, TEXT, SPEECH)
+STANDARD = (POSES, _features("text"), _features("speech"))
 
 
 def padded_length(length: int, multiple: int) -> int:

@@ -12,8 +12,9 @@ from pydantic import Field, ValidationError
 from ms2sl.config import Config
 from ms2sl.data.clip_counts import Counts
 from ms2sl.data.pose_statistics import PoseStatistics
-from ms2sl.data.shards import Rejection, read_header, read_shard, to_clip, write_parquet
+from ms2sl.data.shards import Rejection, parse_header, read_header, read_shard, to_clip, write_parquet
 from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.skeleton_reduction import read_reduced
 from ms2sl.data.types import PARTS, Clip, Placement, left_out
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features
@@ -23,14 +24,17 @@ from ms2sl.text_normalization import plain
 
 CARD, REJECTED = "dataset.json", "rejected.parquet"
 REJECTIONS = pa.schema([("id", pa.string()), ("reason", pa.string())])
-COUNTED = ["id", "split", "spoken_language", "signed_language", "text", "n_frames", "n_speech", "fps", "remarks", "origin", "unit"]
+LABELS = ["spoken_language", "signed_language", "text", "gloss", "gloss_times", "signer"]
+COUNTED = ["id", "split", *LABELS, "n_frames", "n_speech", "fps", "remarks", "origin", "unit"]
 
 
 class Shard(Config):
-    """A file of the dataset and the number of its rows; its fingerprint, where that is not the dataset's."""
+    """A file of the dataset, the number of its rows and of its bytes (0 where it was not noted); its fingerprint, where that is not the
+    dataset's."""
 
     file: str
     clips: int
+    size: int = 0
     fingerprint: str = ""
 
 
@@ -46,6 +50,8 @@ class Split(Config):
     with_speech: int
     with_poses: int
     with_remarks: int
+    with_gloss: int = 0
+    with_gloss_times: int = 0
     longest: int
     left_out: dict[str, int] = Field(default_factory=dict)
 
@@ -53,7 +59,8 @@ class Split(Config):
 class DatasetCard(Config):
     """``dataset.json``: what the dataset is, how it was made and what is in it.
 
-    placement: medians of those of the training clips. spoken_languages: BCP 47 tags; signed_languages: ISO 639-3 codes.
+    placement: medians of those of the training clips. spoken_languages: BCP 47 tags; signed_languages: ISO 639-3 codes. glosses, signers:
+    of the training clips, each name once.
     """
 
     name: str
@@ -67,6 +74,8 @@ class DatasetCard(Config):
     placement: Placement | None = None
     spoken_languages: tuple[str, ...] = ()
     signed_languages: tuple[str, ...] = ()
+    glosses: tuple[str, ...] = ()
+    signers: tuple[str, ...] = ()
     splits: dict[str, Split]
     rejected: int
     counts: Counts | None = None
@@ -93,22 +102,32 @@ class Dataset:
         return self.card.skeleton
 
     def shards(self, split: str) -> list[tuple[StoragePath, int]]:
-        """Places of the split's shards with their numbers of clips, each checked to be there, whole and of this dataset."""
+        """Places of the split's shards with their numbers of clips, each checked to be there, whole and of this dataset.
+
+        The folder is listed once. Only a shard that has not the size that the card notes is opened.
+        """
         split = split if split in self.card.splits else split_name(split)
         if split not in self.card.splits:
             raise InputError(f"{self.folder} has no split '{split}'; it has: {', '.join(self.card.splits)}")
-        shards = []
+        sizes, shards = self.folder.sizes(), []
         for shard in self.card.splits[split].shards:
             path = self.folder / shard.file
             shards.append((path, shard.clips))
-            header = read_header(path)
-            if header.skeleton != self.skeleton:
-                raise InputError(
-                    f"{path} is of skeleton {header.skeleton.name}, the dataset of {self.skeleton.name}: prepare the data again"
-                )
-            if header.fingerprint != (shard.fingerprint or self.card.fingerprint):
-                raise InputError(f"{path} was prepared with other options than {self.folder / CARD}: prepare the data again")
+            if not shard.size or sizes.get(shard.file) != shard.size:
+                self._check(path, shard)
         return shards
+
+    def _check(self, path: StoragePath, shard: Shard) -> None:
+        header = read_header(path)
+        if header.skeleton != self.skeleton:
+            raise InputError(f"{path} is of skeleton {header.skeleton.name}, the dataset of {self.skeleton.name}: prepare the data again")
+        if header.fingerprint != (shard.fingerprint or self.card.fingerprint):
+            raise InputError(f"{path} was prepared with other options than {self.folder / CARD}: prepare the data again")
+
+    @property
+    def weights(self) -> tuple[tuple[int, float], ...]:
+        """How often its training clips come in an epoch: numbers of shards, in their order, and the weight of these (see ``EpochPlan``)."""
+        return ((len(self.card.splits["train"].shards), 1.0),)
 
     @property
     def validation(self) -> str:
@@ -118,7 +137,7 @@ class Dataset:
     def tables(self, split: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The rows of a split, shard after shard."""
         for path, _ in self.shards(split):
-            yield read_shard(path, columns)
+            yield read_reduced(path, self.skeleton, columns)
 
     def clips(self, split: str) -> Iterator[Clip]:
         """The clips of a split, in order, with normalised poses."""
@@ -136,8 +155,9 @@ def write_dataset_card(
     Raises InputError if no training clip was accepted.
     """
     folder = StoragePath(folder)
-    headers = {file: read_header(folder / file) for file in files}
     tables = {file: read_shard(folder / file, COUNTED) for file in files}
+    headers = {file: parse_header(folder / file, table.schema) for file, table in tables.items()}
+    tables = {file: table.replace_schema_metadata() for file, table in tables.items()}
     rejected = [rejection for file in files for rejection in headers[file].rejected]
     by_split: dict[str, list[str]] = {}
     for file, table in tables.items():
@@ -147,10 +167,14 @@ def write_dataset_card(
     if "train" not in by_split:
         reason = f"{len(rejected)} rejected; the first: {rejected[0].id}: {rejected[0].reason}" if rejected else "it has none"
         raise InputError(f"no training clip of {name} could be used ({reason}); --split train makes all clips training clips")
-    _check_poses(name, pa.concat_tables([tables[file] for file in by_split["train"]]))
+    training = [tables[file] for file in by_split["train"]]
+    _check_poses(name, pa.concat_tables(training))
     header, *others = (headers[file] for file in by_split["train"])
-    fingerprint = fingerprint or header.fingerprint
-    marks = {file: "" if each.fingerprint == fingerprint else each.fingerprint for file, each in headers.items()}
+    fingerprint, sizes = fingerprint or header.fingerprint, folder.sizes()
+    shards = {
+        file: Shard(file=file, clips=len(tables[file]), size=sizes[file], fingerprint=each.fingerprint * (each.fingerprint != fingerprint))
+        for file, each in headers.items()
+    }
     card = DatasetCard(
         name=name,
         fingerprint=fingerprint,
@@ -160,10 +184,12 @@ def write_dataset_card(
         speech=header.speech,
         characters=_characters(tables.values()),
         statistics=header.sums.statistics(*(other.sums for other in others)),
-        placement=_placement([tables[file] for file in by_split["train"]]),
+        placement=_placement(training),
         spoken_languages=_distinct("spoken_language", tables.values()),
         signed_languages=_distinct("signed_language", tables.values()),
-        splits={split: _count(members, tables, marks) for split, members in by_split.items()},
+        glosses=tuple(sorted({sign for gloss in _distinct("gloss", training) for sign in gloss.split()})),
+        signers=_distinct("signer", training),
+        splits={split: _count([shards[file] for file in members], tables) for split, members in by_split.items()},
         rejected=len(rejected),
         counts=_counts(tables.values(), rejected, corpus.get("ignored", {})),
         corpus=corpus,
@@ -185,12 +211,12 @@ def _lost(table: pa.Table, part: str) -> pa.ChunkedArray:
     return pc.match_substring(pc.fill_null(table["remarks"], ""), left_out(part))
 
 
-def _count(files: list[str], tables: dict[str, pa.Table], marks: dict[str, str]) -> Split:
-    table = pa.concat_tables([tables[file] for file in files])
+def _count(shards: list[Shard], tables: dict[str, pa.Table]) -> Split:
+    table = pa.concat_tables([tables[shard.file] for shard in shards])
     frames, fps = table["n_frames"].to_numpy(), table["fps"].to_numpy()
     posed = frames > 0
     return Split(
-        shards=tuple(Shard(file=file, clips=len(tables[file]), fingerprint=marks[file]) for file in files),
+        shards=tuple(shards),
         clips=len(table),
         hours=float((frames[posed] / fps[posed]).sum() / 3600),
         frames=int(frames.sum()),
@@ -198,6 +224,8 @@ def _count(files: list[str], tables: dict[str, pa.Table], marks: dict[str, str])
         with_speech=int((table["n_speech"].to_numpy() > 0).sum()),
         with_poses=int(posed.sum()),
         with_remarks=len(table) - table["remarks"].null_count,
+        with_gloss=len(table) - table["gloss"].null_count,
+        with_gloss_times=len(table) - table["gloss_times"].null_count,
         longest=int(frames.max()),
         left_out={part: count for part in PARTS if (count := pc.sum(_lost(table, part)).as_py())},
     )

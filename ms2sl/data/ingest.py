@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ms2sl.audio.loudness import is_silent
-from ms2sl.audio.speech import Speech
+from ms2sl.audio.speech import Speech, flac
 from ms2sl.data import speech_synthesis
 from ms2sl.data.corpus import Corpus
 from ms2sl.data.preprocessing import PreprocessConfig, preprocess_clip
-from ms2sl.data.shards import Rejection, add_features, read_header, to_row
+from ms2sl.data.shards import SCHEMA, Rejection, ShardHeader, read_header, to_row, with_column, write_shard
 from ms2sl.data.types import Clip, left_out
 from ms2sl.errors import InputError
 from ms2sl.features.base import Featurizer
@@ -19,6 +23,11 @@ from ms2sl.io.file_names import check_name
 from ms2sl.io.storage import StoragePath
 
 FORMAT = 3
+# Clips on their way to a shard: speech as int16 samples, encoded only when it is written; of what cannot be used, id and error.
+STAGED = pa.schema(
+    [field for field in SCHEMA if field.name != "speech"]
+    + [pa.field("pcm", pa.large_binary()), pa.field("file", pa.string()), pa.field("error", pa.string())]
+)
 
 
 @dataclass(frozen=True)
@@ -77,12 +86,13 @@ def is_done(where: StoragePath | Path, expected: str) -> bool:
         return False
 
 
-def import_rows(corpus: Corpus, plan: ShardPlan, config: PreprocessConfig, synthesise: bool = False) -> tuple[list[dict], list[Rejection]]:
-    """The rows of a shard without features, and the clips that could not be used. Silent speech is left out with a remark.
+def import_clips(corpus: Corpus, plan: ShardPlan, config: PreprocessConfig, synthesise: bool = False) -> pa.Table:
+    """The clips of a shard, without features, as ``STAGED``; of those that cannot be used, id and error. Silent speech is left out with a
+    remark.
 
     synthesise: clips with text but without speech get speech from espeak-ng.
     """
-    rows, rejected = [], []
+    rows: list[dict] = []
     for index in range(plan.start, plan.stop):
         name = corpus.id(index)
         try:
@@ -91,10 +101,12 @@ def import_rows(corpus: Corpus, plan: ShardPlan, config: PreprocessConfig, synth
                 clip = clip.without("speech", "nothing is heard in it")
             if synthesise and clip.speech is None and clip.text is not None:
                 clip = _spoken(clip)
-            rows.append(to_row(preprocess_clip(clip, corpus.skeleton, config, config.fps or corpus.fps)))
+            clip = preprocess_clip(clip, corpus.skeleton, config, config.fps or corpus.fps)
+            sound = {} if clip.speech is None else {"pcm": clip.speech.pcm.tobytes()}
+            rows.append(to_row(replace(clip, speech=None)) | sound)
         except InputError as error:
-            rejected.append(Rejection(id=name, reason=str(error)))
-    return rows, rejected
+            rows.append({"id": name, "error": str(error)})
+    return pa.Table.from_pylist([row | {"file": plan.file} for row in rows], STAGED)
 
 
 def _spoken(clip: Clip) -> Clip:
@@ -105,18 +117,62 @@ def _spoken(clip: Clip) -> Clip:
         return clip.without("speech", error)
 
 
-def featurize(rows: list[dict], text: Featurizer, speech: Featurizer) -> list[Rejection]:
-    """Fills in the features of rows. Text and speech that have none are left out with a remark; rows of which nothing is left are taken
-    out and returned as rejections."""
-    recordings = [Speech.decode(row["speech"], f"speech of {row['id']}") if row["speech"] else None for row in rows]
-    refused = [(each, "text") for each in add_features(rows, "text", [row["text"] for row in rows], text)]
-    refused += [(each, "speech") for each in add_features(rows, "speech", recordings, speech)]
-    by_id, reasons = {row["id"]: row for row in rows}, {}
-    for rejection, part in refused:
-        row = by_id[rejection.id]
-        reasons.setdefault(rejection.id, [row["remarks"]] if row["remarks"] else []).append(rejection.reason)
-        row |= {part: None} | ({"speech_source": None} if part == "speech" else {})
-        row["remarks"] = "; ".join(filter(None, (row["remarks"], left_out(part) + rejection.reason)))
-    empty = {row["id"] for row in rows if row["text"] is None and row["speech"] is None and not row["n_frames"]}
-    rows[:] = [row for row in rows if row["id"] not in empty]
-    return [Rejection(id=name, reason="; ".join(found)) for name, found in reasons.items() if name in empty]
+def featurize(table: pa.Table, text: Featurizer, speech: Featurizer) -> pa.Table:
+    """``STAGED`` clips with their features. Text and speech that have none are left out with a remark; clips of which nothing is left get
+    an error."""
+    sounds = [Speech.of_pcm(np.frombuffer(pcm.as_buffer(), np.int16)) if pcm.is_valid else None for pcm in table["pcm"]]
+    refused: dict[int, dict[str, str]] = {}
+    for modality, inputs, own in (("text", table["text"].to_pylist(), text), ("speech", sounds, speech)):
+        made, reasons = features(inputs, own)
+        dtype = own.features.dtype
+        encoded = [None if each is None else each.astype(dtype).tobytes() for each in made]
+        table = with_column(table, f"n_{modality}", [0 if each is None else len(each) for each in made])
+        table = with_column(table, f"{modality}_features", encoded)
+        for row, reason in reasons.items():
+            refused.setdefault(row, {})[modality] = reason
+    return _without_refused(table, refused) if refused else table
+
+
+def _without_refused(table: pa.Table, refused: dict[int, dict[str, str]]) -> pa.Table:
+    """Without texts and speech, by row and modality, that have no features."""
+    names = ("text", "pcm", "speech_source", "remarks", "error")
+    columns = {name: table[name].to_pylist() for name in names}
+    for row, reasons in refused.items():
+        told = [columns["remarks"][row]] if columns["remarks"][row] else []
+        for part, reason in reasons.items():
+            columns["text" if part == "text" else "pcm"][row] = None
+            columns["speech_source"][row] = None if part == "speech" else columns["speech_source"][row]
+            columns["remarks"][row] = "; ".join(filter(None, (columns["remarks"][row], left_out(part) + reason)))
+        if columns["text"][row] is None and columns["pcm"][row] is None and not table["n_frames"][row].as_py():
+            columns["error"][row] = "; ".join([*told, *reasons.values()])
+    for name, values in columns.items():
+        table = with_column(table, name, values)
+    return table
+
+
+def features(inputs: Sequence, featurizer: Featurizer) -> tuple[list[np.ndarray | None], dict[int, str]]:
+    """Features of each input, None where it is None or has none; and why, by its place."""
+    given = [i for i, value in enumerate(inputs) if value is not None]
+    found: list[np.ndarray | None] = [None] * len(inputs)
+    reasons = {}
+    try:
+        for i, each in zip(given, featurizer([inputs[i] for i in given]), strict=True):
+            found[i] = each
+    except InputError:  # one by one, to find which
+        for i in given:
+            try:
+                [found[i]] = featurizer([inputs[i]])
+            except InputError as error:
+                reasons[i] = str(error)
+    return found, reasons
+
+
+def write_clips(where: StoragePath, table: pa.Table, header: ShardHeader) -> int:
+    """Writes a shard of ``STAGED`` clips with their features; returns how many had an error, which the header keeps."""
+    failed = table.filter(pc.is_valid(table["error"])).select(["id", "error"]).to_pylist()
+    good = table.filter(pc.is_null(table["error"]))
+    sounds = [flac(np.frombuffer(pcm.as_buffer(), np.int16)) if pcm.is_valid else None for pcm in good["pcm"]]
+    good = good.append_column(SCHEMA.field("speech"), pa.array(sounds, pa.large_binary())).select(SCHEMA.names)
+    rejected = tuple(Rejection(id=row["id"], reason=row["error"]) for row in failed)
+    write_shard(where, good, header.model_copy(update={"rejected": rejected}))
+    return len(failed)

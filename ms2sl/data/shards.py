@@ -11,14 +11,15 @@ confidence         uint8, ``(n_frames, joints)``: confidence × 255, 0 is unseen
 speech             16 kHz FLAC
 text_features      as the text featurizer has them, ``(n_text, dim)`` or ids ``(n_text,)``
 speech_features    as the speech featurizer has them, ``(n_speech, dim)``
+gloss_times        seconds, ``(signs, 2)`` flattened: where each word of ``gloss`` begins and ends
 =================  =======================================================================
 
 What is absent is null, and its count 0. ``origin`` and ``unit`` take poses back to the picture of ``width`` × ``height`` that they
 come from (see ``Placement``); ``source_fps`` is how they were recorded, ``remarks`` what was mended. The file's metadata hold, under
-``ms2sl``, a ``ShardHeader``.
+``ms2sl``, a ``ShardHeader``. A column that a shard of an earlier version lacks reads as null.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from ms2sl.data.pose_statistics import PoseSums
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Clip, Placement, Poses
 from ms2sl.errors import InputError
-from ms2sl.features.base import Features, Featurizer
+from ms2sl.features.base import Features
 from ms2sl.io.storage import StoragePath
 
 SCHEMA = pa.schema(
@@ -43,6 +44,8 @@ SCHEMA = pa.schema(
         ("signed_language", pa.string()),
         ("text", pa.string()),
         ("gloss", pa.string()),
+        ("gloss_times", pa.list_(pa.float32())),
+        ("signer", pa.string()),
         ("speech", pa.large_binary()),
         ("speech_source", pa.string()),
         ("fps", pa.float32()),
@@ -61,7 +64,7 @@ SCHEMA = pa.schema(
         ("remarks", pa.string()),
     ]
 )
-TEXTS = ("id", "split", "spoken_language", "signed_language", "text", "gloss")
+TEXTS = ("id", "split", "spoken_language", "signed_language", "text", "gloss", "signer")
 METADATA_KEY = b"ms2sl"
 STEPS = 1024  # of a shoulder width
 # Features and FLAC hardly become smaller, and reading them back would cost twenty times as long.
@@ -94,6 +97,8 @@ def to_row(clip: Clip) -> dict:
     row = dict.fromkeys(SCHEMA.names) | {"n_frames": 0, "n_text": 0, "n_speech": 0, "fps": 0.0, "source_fps": 0.0}
     row |= {name: getattr(clip, name) for name in (*TEXTS, "speech_source")}
     row["remarks"] = "; ".join(clip.remarks) or None
+    if clip.gloss_times is not None:
+        row["gloss_times"] = clip.gloss_times.ravel().tolist()
     if clip.speech is not None:
         row["speech"] = clip.speech.to_flac()
     if clip.poses is not None:
@@ -114,6 +119,7 @@ def to_clip(row: dict, skeleton: Skeleton) -> Clip:
     placement = Placement(tuple(row["origin"]), row["unit"], row["width"], row["height"]) if row["origin"] else None
     return Clip(
         **{name: row[name] for name in (*TEXTS, "speech_source")},
+        gloss_times=None if row["gloss_times"] is None else np.array(row["gloss_times"], np.float32).reshape(-1, 2),
         speech=Speech.decode(row["speech"], f"speech of {row['id']}") if row["speech"] else None,
         poses=decode_poses(row, skeleton) if row["poses"] else None,
         source_fps=row["source_fps"] or None,
@@ -146,32 +152,32 @@ def decode_poses(row: dict, skeleton: Skeleton) -> Poses:
     return Poses(joints, confidence.astype(np.float32) / 255, row["fps"])
 
 
-def add_features(rows: list[dict], column: str, inputs: list, featurizer: Featurizer) -> list[Rejection]:
-    """Fills ``column`` (text or speech) of the rows whose input is not None; returns those that could not be featurized."""
-    given = [(row, value) for row, value in zip(rows, inputs, strict=True) if value is not None]
-    rejected = []
-    try:
-        made = featurizer([value for _, value in given])
-    except InputError:  # one by one, to find which
-        made = []
-        for row, value in given:
-            try:
-                made += featurizer([value])
-            except InputError as error:
-                made.append(None)
-                rejected.append(Rejection(id=row["id"], reason=str(error)))
-    for (row, _), features in zip(given, made, strict=True):
-        if features is not None:
-            row |= {f"n_{column}": len(features), f"{column}_features": features.astype(featurizer.features.dtype).tobytes()}
-    return rejected
+def with_column(table: pa.Table, name: str, values: list) -> pa.Table:
+    """With other values in a column, of the type that it has."""
+    field = table.schema.field(name)
+    return table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
 
 
-def write_shard(where: StoragePath | Path, rows: Sequence[dict], header: ShardHeader) -> None:
-    """Writes a shard whole or not at all: an interrupted write leaves no file of that name. The header gets the sums of its poses."""
-    poses = (decode_poses(row, header.skeleton) for row in rows if row["poses"])
-    header = header.model_copy(update={"sums": PoseSums.of(poses, header.skeleton)})
-    table = pa.Table.from_pylist(list(rows), schema=SCHEMA.with_metadata({METADATA_KEY: header.model_dump_json()}))
-    write_parquet(where, table, COMPRESSION)
+def rows_table(rows: Sequence[dict]) -> pa.Table:
+    """Rows as ``to_row`` makes them."""
+    return pa.Table.from_pylist(list(rows), schema=SCHEMA)
+
+
+def write_shard(where: StoragePath | Path, table: pa.Table, header: ShardHeader) -> None:
+    """Writes a shard whole or not at all: an interrupted write leaves no file of that name. The header gets the sums of its poses.
+
+    table: of the columns of ``SCHEMA``.
+    """
+    header = header.model_copy(update={"sums": PoseSums.of(_poses(table, header.skeleton), header.skeleton)})
+    write_parquet(where, table.replace_schema_metadata({METADATA_KEY: header.model_dump_json()}), COMPRESSION)
+
+
+def _poses(table: pa.Table, skeleton: Skeleton) -> Iterator[Poses]:
+    names = ("n_frames", "poses", "confidence", "fps")
+    for n_frames, poses, confidence, fps in zip(*(table[name] for name in names), strict=True):
+        if poses.is_valid:
+            row = {"n_frames": n_frames.as_py(), "poses": poses.as_buffer(), "confidence": confidence.as_buffer(), "fps": fps.as_py()}
+            yield decode_poses(row, skeleton)
 
 
 def write_parquet(where: StoragePath | Path, table: pa.Table, compression: str | dict[str, str] = "zstd") -> None:
@@ -193,7 +199,12 @@ def open_shard(where: StoragePath | Path) -> pq.ParquetFile:
 
 def read_header(where: StoragePath | Path) -> ShardHeader:
     """The header of a shard. Raises InputError if the file is no shard of this project."""
-    metadata = open_shard(where).schema_arrow.metadata or {}
+    return parse_header(where, open_shard(where).schema_arrow)
+
+
+def parse_header(where: StoragePath | Path, schema: pa.Schema) -> ShardHeader:
+    """Likewise, of a shard that is open or read."""
+    metadata = schema.metadata or {}
     if METADATA_KEY not in metadata:
         raise InputError(f"{where} is Parquet, but no shard of ms2sl: prepare the data with jobs.prepare")
     try:
@@ -204,15 +215,16 @@ def read_header(where: StoragePath | Path) -> ShardHeader:
         ) from None
 
 
-def read_shard(where: StoragePath | Path, columns: list[str] | None = None) -> pa.Table:
-    """All rows of a shard, whose binary columns are ``large_binary`` even where the file says ``binary``.
+def read_shard(where: StoragePath | Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of a shard, with the columns of ``SCHEMA`` or those that are asked for, in the types that it has there.
 
     Raises InputError if it is missing or damaged.
     """
     file = open_shard(where)
     try:
-        table = file.read(columns=columns)
+        table = file.read(columns=columns and list(columns))
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"shard {where} is damaged ({error}): delete it and prepare the data again") from None
-    wide = [field.with_type(pa.large_binary()) if pa.types.is_binary(field.type) else field for field in table.schema]
-    return table.cast(pa.schema(wide, table.schema.metadata))
+    schema = pa.schema([SCHEMA.field(name) for name in columns or SCHEMA.names], table.schema.metadata)
+    given = [table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type) for field in schema]
+    return pa.table(given, schema.names).cast(schema)

@@ -9,6 +9,7 @@ from ms2sl.data.dataset import Dataset
 from ms2sl.data.pose_statistics import PoseStatistics, PoseSums
 from ms2sl.data.shards import decode_poses, read_shard
 from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.skeleton_reduction import read_reduced
 from ms2sl.data.types import Clip, Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.text_normalization import plain
@@ -56,7 +57,7 @@ class TrainingClips:
             found = {}
             for path in dict.fromkeys(rows[k][0] for k in chosen):
                 wanted = sorted({rows[k][1] for k in chosen if rows[k][0] == path})
-                some = read_shard(path, ["n_frames", "fps", "poses", "confidence"]).take(wanted).to_pylist()
+                some = read_reduced(path, dataset.skeleton, ["n_frames", "fps", "poses", "confidence"]).take(wanted).to_pylist()
                 found |= {(path, i): decode_poses(row, dataset.skeleton) for i, row in zip(wanted, some, strict=True)}
             return [found[rows[k][:2]] for k in chosen]
 

@@ -9,6 +9,7 @@ from ms2sl.config import Config
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.resampling import resample
 from ms2sl.data.shards import read_shard, to_clip
+from ms2sl.data.skeleton_reduction import read_reduced
 from ms2sl.data.types import Clip, Poses
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import REAL
@@ -125,6 +126,6 @@ def chosen_clips(dataset: Dataset, split: str, limit: int) -> list[Clip]:
     chosen = (spoken if spoken and 2 * len(spoken) >= min(limit, len(found)) else found)[:limit]
     clips = []
     for path in dict.fromkeys(path for path, *_ in chosen):
-        rows = read_shard(path).take([i for where, i, _ in chosen if where == path])
+        rows = read_reduced(path, dataset.skeleton).take([i for where, i, _ in chosen if where == path])
         clips += [to_clip(row, dataset.skeleton) for row in rows.to_pylist()]
     return clips

@@ -172,6 +172,10 @@ class StoragePath:
         found = self._listing(recursive=False)
         yield from (self / posixpath.basename(path_of(info)) for info in found if info.type == fs.FileType.Directory)
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the files directly in this folder, by name: one request, however many there are."""
+        return {posixpath.basename(path_of(info)): info.size for info in self._listing(recursive=False) if info.type == fs.FileType.File}
+
     def files(self, junk: bool = False) -> Iterator[str]:
         """Names of all files below this folder, relative to it and in order, without junk unless it is asked for."""
         below = len(self._stored_path().rstrip("/")) + 1

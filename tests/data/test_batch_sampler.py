@@ -1,3 +1,4 @@
+from collections import Counter
 from itertools import islice
 
 import numpy as np
@@ -9,6 +10,7 @@ from ms2sl.data.batch_sampler import EpochPlan, length_bucketed_batches, split_b
 from ms2sl.data.collate import Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.shards import read_shard
+from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.errors import InputError
 from ms2sl.training.local import local_batches
 from tests.conftest import BYTES, LOG_MEL
@@ -120,7 +122,7 @@ def test_a_shard_of_another_number_of_clips_than_described_is_refused(tiny_datas
     (place, clips), *_ = Dataset(tiny_dataset).shards("train")
     [part] = EpochPlan([(place, clips + 1)], 4, seed=0).epoch(0)
     with pytest.raises(InputError, match=rf"train-00000\.parquet has {clips} clips, and {clips + 1} by the description"):
-        part.read(["id"])
+        part.read(["id"], HOLISTIC_49X2)
 
 
 def test_a_batch_holds_what_the_rows_hold(tiny_dataset):
@@ -196,3 +198,31 @@ def test_validation_reads_the_whole_split_once_over_all_ranks(tiny_dataset):
     assert sum(map(len, alone)) == 12
     for rank, batches in enumerate(shared):
         assert all(torch.equal(a.poses, b.poses) for a, b in zip(batches, alone[rank::2], strict=True))
+
+
+def drawn(plans: list[EpochPlan], epoch: int) -> Counter:
+    """How often each row comes in an epoch, over all ranks."""
+    return Counter((rows.shard, row) for each in plans for rows in each.epoch(epoch) for row in range(rows.start, rows.stop))
+
+
+@pytest.mark.parametrize(("weight", "epochs"), [(0.25, 4), (1.0, 1), (2.0, 1), (1.5, 2), (0.3, 10)])
+def test_a_weight_says_how_often_each_clip_comes(weight, epochs):
+    """Two datasets, of 12 + 8 and of 10 + 10 rows, the second one weighted: after as many epochs as make the weight whole, each of its
+    clips came equally often, and in every epoch so many rows of it as the weight says."""
+    shards, weights = [("a0", 12), ("a1", 8), ("b0", 10), ("b1", 10)], ((2, 1.0), (2, weight))
+    plans = [EpochPlan(shards, 4, 0, rank, 2, weights) for rank in range(2)]
+    total = Counter()
+    for epoch in range(epochs):
+        found = drawn(plans, epoch)
+        assert all(found["a0", i] == 1 for i in range(12))
+        assert sum(n for (shard, _), n in found.items() if shard.startswith("b")) == round(20 * weight)
+        total += found
+    assert {total[shard, i] for shard in ("b0", "b1") for i in range(10)} == {round(weight * epochs)}
+    assert plans[0].clips == 20 + round(20 * weight)
+
+
+def test_a_dataset_alone_is_read_in_the_order_in_which_it_always_was():
+    shards = [("a", 5), ("b", 7), ("c", 3)]
+    order = np.random.default_rng((3, 1)).permutation(3)
+    assert [rows.shard for rows in EpochPlan(shards, 4, 3).epoch(1)] == [shards[i][0] for i in order]
+    assert EpochPlan(shards, 4, 3, weights=((3, 1.0),)).epoch(1) == EpochPlan(shards, 4, 3).epoch(1)

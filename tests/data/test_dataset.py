@@ -78,7 +78,7 @@ def test_a_shard_that_is_gone_or_cut_short_is_named(copy):
 )
 def test_a_shard_of_something_else(copy, change, reason):
     path = copy / "train-00002.parquet"
-    write_shard(path, read_shard(path).to_pylist(), read_header(path).model_copy(update=change))
+    write_shard(path, read_shard(path), read_header(path).model_copy(update=change))
     with pytest.raises(InputError, match=reason):
         Dataset(copy).shards("train")
 

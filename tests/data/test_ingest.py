@@ -8,7 +8,7 @@ from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
 from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
 from ms2sl.corpora.records import RecordCorpus
-from ms2sl.data.ingest import featurize, import_rows, plan_shards, shard_fingerprints
+from ms2sl.data.ingest import featurize, import_clips, plan_shards, shard_fingerprints
 from ms2sl.data.preprocessing import PreprocessConfig
 from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
@@ -22,23 +22,22 @@ def test_a_text_that_the_encoder_cannot_read_costs_neither_poses_nor_speech(tmp_
     table.write_text(table.read_text().replace("sentence 0", "word " * 100).replace("text alone", "alone " * 100))
     corpus = PoseFiles(PoseFilesConfig(source=str(root), table="clips.csv"))
     text = featurizer(TextConfig(featurizer="clip", weights=str(checkpoints.clip(tmp_path / "clip"))), "text")
-    rows, rejected = [], []
+    every = []
     for plan in plan_shards(corpus, 10):
-        some, refused = import_rows(corpus, plan, PreprocessConfig())
-        rejected += refused + featurize(some, text, featurizer(SpeechConfig(), "speech"))
-        rows += some
+        every += featurize(import_clips(corpus, plan, PreprocessConfig()), text, featurizer(SpeechConfig(), "speech")).to_pylist()
+    rows, rejected = [row for row in every if not row["error"]], [row for row in every if row["error"]]
     assert [(row["text"], row["n_text"] > 0) for row in rows] == [(None, False), ("sentence 1", True), ("sentence 2", True)]
     assert rows[0]["n_frames"] > 0
     assert rows[0]["n_speech"] > 0
     assert rows[0]["remarks"].startswith("text left out: the text has ")
     [rejection] = rejected  # of which nothing is left
-    assert "tokens, more than the 77 that the encoder reads" in rejection.reason
+    assert "tokens, more than the 77 that the encoder reads" in rejection["error"]
 
 
 def test_a_language_without_a_voice_costs_the_speech_alone(tmp_path):
     corpus = PoseFiles(PoseFilesConfig(source=str(builders.pose_files(tmp_path)), table="clips.csv"))  # of und
-    rows = [row for plan in plan_shards(corpus, 10) for row in import_rows(corpus, plan, PreprocessConfig(), synthesise=True)[0]]
-    assert [row["speech"] is None for row in rows] == [False, True, True, True]
+    rows = [row for plan in plan_shards(corpus, 10) for row in import_clips(corpus, plan, PreprocessConfig(), synthesise=True).to_pylist()]
+    assert [row["pcm"] is None for row in rows] == [False, True, True, True]
     assert rows[1]["n_frames"] > 0
     assert rows[1]["remarks"] == "speech left out: espeak-ng has no voice for the language 'und': say which language is spoken"
 
@@ -50,10 +49,10 @@ def test_a_recording_in_which_nothing_is_heard_costs_the_speech_alone(tmp_path, 
     (root / "clips.csv").write_text("id,pose,speech,split\na,poses/clip-0.pose,speech/clip-0.wav,train\nb,,speech/clip-0.wav,train\n")
     corpus = PoseFiles(PoseFilesConfig(source=str(root), table="clips.csv"))
     [plan] = plan_shards(corpus, 10)
-    [row], [refused] = import_rows(corpus, plan, PreprocessConfig())
-    assert (row["id"], row["speech"], row["speech_source"], row["n_frames"] > 0) == ("a", None, None, True)
+    row, refused = import_clips(corpus, plan, PreprocessConfig()).to_pylist()
+    assert (row["id"], row["pcm"], row["speech_source"], row["n_frames"] > 0) == ("a", None, None, True)
     assert row["remarks"] == "speech left out: nothing is heard in it"
-    assert (refused.id, refused.reason) == ("b", "nothing is heard in it")
+    assert (refused["id"], refused["error"]) == ("b", "nothing is heard in it")
 
 
 def opened(name: str, root) -> RecordCorpus:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ms2sl.data.preprocessing import PreprocessConfig, preprocess_clip
-from ms2sl.data.shards import SCHEMA, ShardHeader, decode_joints, read_header, read_shard, to_clip, to_row, write_shard
+from ms2sl.data.shards import SCHEMA, ShardHeader, decode_joints, read_header, read_shard, rows_table, to_clip, to_row, write_shard
 from ms2sl.errors import InputError
 from tests.conftest import BYTES, LOG_MEL
 
@@ -25,7 +25,7 @@ def header(corpus) -> ShardHeader:
 @pytest.fixture
 def shard(corpus, header, tmp_path) -> Path:
     path = tmp_path / "train-00000.parquet"
-    write_shard(path, [row(corpus, i) for i in range(6)], header)
+    write_shard(path, rows_table([row(corpus, i) for i in range(6)]), header)
     return path
 
 
@@ -94,7 +94,7 @@ def test_an_interrupted_write_leaves_nothing_of_that_name(corpus, header, tmp_pa
 
     monkeypatch.setattr("os.replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write_shard(tmp_path / "x.parquet", [row(corpus, 0)], header)
+        write_shard(tmp_path / "x.parquet", rows_table([row(corpus, 0)]), header)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -111,14 +111,14 @@ def full_disk(tmp_path):
 
 def test_a_full_disk_is_said_and_leaves_no_half_file(corpus, header, full_disk):
     with pytest.raises(InputError, match=r"cannot be written: .*free space there or choose another folder"):
-        write_shard(full_disk / "x.parquet", [row(corpus, i) for i in range(12)], header)
+        write_shard(full_disk / "x.parquet", rows_table([row(corpus, i) for i in range(12)]), header)
     assert list(full_disk.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made(corpus, header, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
-        write_shard(tmp_path / "file" / "x.parquet", [row(corpus, 0)], header)
+        write_shard(tmp_path / "file" / "x.parquet", rows_table([row(corpus, 0)]), header)
 
 
 def test_every_column_of_a_row_is_in_the_schema(corpus):

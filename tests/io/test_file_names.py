@@ -15,7 +15,7 @@ from ms2sl.corpora import contract
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
 from ms2sl.corpora.records import Record, RecordCorpus
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.ingest import import_rows, plan_shards
+from ms2sl.data.ingest import import_clips, plan_shards
 from ms2sl.data.preprocessing import PreprocessConfig
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2, HOLISTIC_178X3
 from ms2sl.data.types import Utterance
@@ -102,12 +102,9 @@ def posed(folder: Path, **row: str) -> PoseFiles:
 def rejection(corpus: PoseFiles) -> None:
     """Of its second clip, or of a part of it, without which the first is used all the same."""
     (plan,) = plan_shards(corpus, 10)
-    rows, rejected = import_rows(corpus, plan, PreprocessConfig())
-    (_, *remarks), (first, *rest) = ([row["remarks"] for row in rows], [row["id"] for row in rows])
-    assert first == "a"
-    assert [*rest, *(each.id for each in rejected)] == ["b"]
-    (reason,) = [*remarks, *(each.reason for each in rejected)]
-    raise InputError(reason)
+    first, second = import_clips(corpus, plan, PreprocessConfig()).to_pylist()
+    assert (first["id"], first["error"], second["id"]) == ("a", None, "b")
+    raise InputError(second["error"] or second["remarks"])
 
 
 def of_dataset(folder: Path, name: str, tiny_dataset: Path) -> Dataset:

@@ -1,0 +1,141 @@
+"""Several prepared datasets as one training set.
+
+    python -m jobs.train --data '{"data/asl": 1, "data/dgs": 0.25}'
+
+A weight says how often each clip comes in an epoch: 1 is once, 2 twice, and with 0.25 an epoch takes a quarter of the clips, the next one
+the next quarter. Poses are reduced to the joints that all have, by name; statistics are shared.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import numpy as np
+from pydantic import Discriminator, Field, Tag
+
+from ms2sl.data.dataset import Dataset, DatasetCard, Split
+from ms2sl.data.pose_statistics import PoseStatistics
+from ms2sl.data.skeleton_reduction import Reduction, common_skeleton
+from ms2sl.errors import InputError
+from ms2sl.io.file_names import split_name
+from ms2sl.io.storage import StoragePath
+from ms2sl.io.uri import PathOrUri, public_uri
+
+Weight = Annotated[float, Field(gt=0, le=100)]
+DATA = 'folder of a prepared dataset, local or a URI; or several with their weights: {"data/a": 1, "data/b": 0.5}'
+DataSource = Annotated[
+    Annotated[PathOrUri, Tag("folder")] | Annotated[dict[PathOrUri, Weight], Tag("mixture")],
+    Discriminator(lambda given: "mixture" if isinstance(given, Mapping) else "folder"),
+]
+
+
+def open_dataset(source: "str | Mapping[str, float]") -> Dataset:
+    """The dataset in a folder, or the mixture of several. Raises InputError if one is none, or they do not fit."""
+    return Dataset(source) if isinstance(source, str) else Mixture(source)
+
+
+def absolute(source: "str | Mapping[str, float]") -> "str | dict[str, float]":
+    """The same as URIs, which mean the same to every process."""
+    return StoragePath(source).uri if isinstance(source, str) else {StoragePath(where).uri: weight for where, weight in source.items()}
+
+
+def named_folders(option: str, source: "str | Mapping[str, float]") -> dict[str, str]:
+    """Each folder by the option that names it, for messages."""
+    return {option: source} if isinstance(source, str) else {f"{option} {public_uri(where)}": where for where in source}
+
+
+class Mixture(Dataset):
+    """Datasets, each with a weight, as one. Its card describes all of them; a split is what those have that have it.
+
+    Raises InputError if one is no dataset, or if they differ in frames a second or in features.
+    """
+
+    def __init__(self, weights: Mapping[str, float]):
+        if not weights:
+            raise InputError("a mixture needs a dataset: name one")
+        self.members = [Dataset(where) for where in weights]
+        self._weights = tuple(weights.values())
+        self.folder = self.members[0].folder
+        for member in self.members[1:]:
+            _check_same(self.members[0], member)
+        skeleton = common_skeleton([member.skeleton for member in self.members])
+        self.card = _card(self.members, self._weights, [Reduction(member.skeleton, skeleton) for member in self.members])
+
+    def shards(self, split: str) -> list[tuple[StoragePath, int]]:
+        split = split if split in self.card.splits else split_name(split)
+        if split not in self.card.splits:
+            raise InputError(f"{self.card.name} has no split '{split}'; it has: {', '.join(self.card.splits)}")
+        return [shard for member in self.members if split in member.card.splits for shard in member.shards(split)]
+
+    @property
+    def weights(self) -> tuple[tuple[int, float], ...]:
+        return tuple((len(member.card.splits["train"].shards), weight) for member, weight in zip(self.members, self._weights, strict=True))
+
+
+def _check_same(first: Dataset, other: Dataset) -> None:
+    one, two = first.card, other.card
+    names = f"{public_uri(first.folder.uri)} and {public_uri(other.folder.uri)}"
+    if one.fps != two.fps:
+        raise InputError(f"{names} have {one.fps:g} and {two.fps:g} frames a second: prepare both with the same --poses.fps")
+    for what in ("text", "speech"):
+        if getattr(one, what) != getattr(two, what):
+            raise InputError(f"{names} have {what} features of different kinds: prepare both with the same --{what}.…")
+
+
+def _card(members: Sequence[Dataset], weights: Sequence[float], reductions: Sequence[Reduction]) -> DatasetCard:
+    cards, skeleton = [member.card for member in members], reductions[0].target
+    decisive = [[card.fingerprint for card in cards], list(weights), skeleton.model_dump(mode="json")]
+    largest = max(zip(cards, reductions, strict=True), key=lambda each: each[0].splits["train"].clips)
+    described = [str(card.corpus.get("description", "")) for card in cards]
+    return DatasetCard(
+        name=" + ".join(card.name for card in cards),
+        fingerprint=hashlib.blake2b(json.dumps(decisive).encode(), digest_size=8).hexdigest(),
+        fps=cards[0].fps,
+        skeleton=skeleton,
+        text=cards[0].text,
+        speech=cards[0].speech,
+        characters="".join(sorted(set().union(*(card.characters for card in cards)))),
+        statistics=pooled(
+            [reduction.statistics(card.statistics) for card, reduction in zip(cards, reductions, strict=True)],
+            [weight * card.splits["train"].frames for card, weight in zip(cards, weights, strict=True)],
+        ),
+        placement=largest[0].placement and largest[1].placement(largest[0].placement),
+        spoken_languages=_union(card.spoken_languages for card in cards),
+        signed_languages=_union(card.signed_languages for card in cards),
+        glosses=_union(card.glosses for card in cards),
+        signers=_union(card.signers for card in cards),
+        splits={split: _sum([card.splits[split] for card in cards if split in card.splits]) for split in _splits(cards)},
+        rejected=sum(card.rejected for card in cards),
+        corpus={"description": " ".join(filter(None, described)), "mixture": {card.name: card.corpus for card in cards}},
+    )
+
+
+def pooled(statistics: Sequence[PoseStatistics], frames: Sequence[float]) -> PoseStatistics:
+    """Statistics of several sets of frames together, each counted ``frames`` times."""
+    seen = np.array([np.array(each.seen) * n for each, n in zip(statistics, frames, strict=True)])  # (sets, joints)
+    share = (seen / np.maximum(seen.sum(axis=0), 1e-9))[..., None]
+    mean, deviation = (np.array([getattr(each, name) for each in statistics]) for name in ("mean", "deviation"))
+    middle = (share * mean).sum(axis=0)
+    variance = (share * (deviation**2 + mean**2)).sum(axis=0) - middle**2
+    every = seen.sum(axis=0) / max(sum(frames), 1e-9)
+    return PoseStatistics(mean=middle.tolist(), deviation=np.sqrt(np.maximum(variance, 0)).tolist(), seen=every.tolist())
+
+
+def _splits(cards: Sequence[DatasetCard]) -> list[str]:
+    return list(dict.fromkeys(split for card in cards for split in card.splits))
+
+
+def _sum(splits: Sequence[Split]) -> Split:
+    """Counts of several; ``longest`` is of all. It has no shards of its own: those of the datasets lie in their folders."""
+    counts = {
+        name: sum(getattr(split, name) for split in splits) for name in Split.model_fields if name not in ("shards", "longest", "left_out")
+    }
+    lost = {
+        part: sum(split.left_out.get(part, 0) for split in splits) for part in dict.fromkeys(p for split in splits for p in split.left_out)
+    }
+    return Split(**counts, shards=(), longest=max(split.longest for split in splits), left_out=lost)
+
+
+def _union(names) -> tuple[str, ...]:
+    return tuple(sorted(set().union(*names)))
