@@ -7,8 +7,10 @@ Run again, it makes only what is missing, or was made of another text or recordi
 Status: 0 if all is there, 3 if some utterances could not be produced, 1 if none could.
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Iterable
+from functools import partial
+from itertools import chain, pairwise
 from pathlib import Path
 
 import ray
@@ -22,10 +24,11 @@ from jobs.waiting import watch
 from ms2sl.corpora.slrtp import export
 from ms2sl.data.clip_counts import Counts
 from ms2sl.data.pose_format_io import to_bytes
+from ms2sl.data.signed_language import SignedLanguage
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
-from ms2sl.inference.batch_output import OutputFolder, Settings, counted, read_utterances, with_numbers
+from ms2sl.inference.batch_output import OutputFolder, RemarksOn, Settings, counted, read_utterances, with_numbers
 from ms2sl.inference.producer import Producer
 from ms2sl.inference.recordings import hidden, read_speech
 from ms2sl.io.atomic import atomic_write
@@ -34,6 +37,7 @@ from ms2sl.io.uri import LocalPath, PathOrModelUri, Uri
 from ms2sl.rendering import gif
 from ms2sl.systems.options import chosen, with_call_options
 from ms2sl.systems.registry import Context, load_producer, read_producer_card, system
+from ms2sl.training.checkpoint import ModelCard
 
 SHOWN = 10  # remarks, and reasons of those that failed
 
@@ -49,6 +53,9 @@ class ProduceCommand(Command):
     out: LocalPath = Field(Path("produced"), description="folder for .pose files, Parquet and GIF")
     seed: int = Field(0, description="the same seed gives the same signing")
     duration: float | None = Field(None, gt=0, description="length in seconds; by default the model decides")
+    signed_language: SignedLanguage | None = Field(
+        None, description="ISO 639-3 code of the language to sign in, such as ase, where a table does not say; by default the model decides"
+    )
     workers: int = Field(1, gt=0, description="actors that sample")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
     slrtp: bool = Field(False, description="also write slrtp.pt, in the format of the SLRTP challenge's evaluation")
@@ -68,10 +75,10 @@ class Produce:
 
     def __init__(self, options: ProduceCommand):
         self.options, self.folder = options, OutputFolder(options.out)
-        self.producer = load(options)
+        self.producer, self.remarks_on = load(options), remarks_of(read_producer_card(options.model))
 
     def __call__(self, batch: dict) -> dict:
-        outcome = self.folder.produce(self.producer, list(batch["utterance"]), seed=self.options.seed)
+        outcome = self.folder.produce(self.producer, list(batch["utterance"]), seed=self.options.seed, remarks_on=self.remarks_on)
         return {name: [value] for name, value in outcome._asdict().items()}
 
 
@@ -80,6 +87,11 @@ def load(options: ProduceCommand) -> Producer:
     producer = load_producer(options.model, Context("cuda" if options.gpus_per_worker else "cpu"))
     producer.options = chosen(system(read_producer_card(options.model).kind), options)
     return producer
+
+
+def remarks_of(card: ModelCard) -> RemarksOn:
+    """What is odd about an utterance that the model signs."""
+    return partial(system(card.kind).remarks, card)
 
 
 def run(options: ProduceCommand) -> int:
@@ -98,11 +110,12 @@ def run(options: ProduceCommand) -> int:
 
 def produce_one(options: ProduceCommand) -> None:
     producer = load(options)
+    asked = {"seconds": options.duration, "signed_language": options.signed_language}
     if options.text is not None:
-        utterance = Utterance("--text", text=options.text, seconds=options.duration)
+        utterance = Utterance("--text", text=options.text, **asked)
     else:
-        utterance = Utterance(options.speech.stem, speech=read_speech(options.speech), seconds=options.duration)
-        print_remarks(utterance.speech.remarks)
+        utterance = Utterance(options.speech.stem, speech=read_speech(options.speech), **asked)
+    print_remarks(remarks_of(read_producer_card(options.model))(utterance))
     poses = producer.produce([utterance], seed=options.seed)[0]
     content = options.text.encode() if options.speech is None else StoragePath(options.speech).read_bytes()
     title = options.text if options.speech is None else options.speech.stem
@@ -113,12 +126,13 @@ def produce_one(options: ProduceCommand) -> None:
     print(f"{poses.n_frames} frames, {poses.seconds:.1f} s: {name}.pose and {name}.gif")
 
 
-def print_remarks(remarks: Sequence[str]) -> None:
-    """What was odd about recordings: the first ten."""
-    for remark in remarks[:SHOWN]:
-        print(f"remark: {remark}")
-    if len(remarks) > SHOWN:
-        print(f"and {len(remarks) - SHOWN} more remarks")
+def print_remarks(remarks: Iterable[str]) -> None:
+    """What was odd: the first ten, and of how many utterances each was said, where of several."""
+    counts = Counter(remarks)
+    for remark, count in list(counts.items())[:SHOWN]:
+        print(f"remark: {remark}" + f" ({count} utterances)" * (count > 1))
+    if len(counts) > SHOWN:
+        print(f"and {len(counts) - SHOWN} more remarks")
 
 
 def produce_many(options: ProduceCommand) -> int:
@@ -128,12 +142,12 @@ def produce_many(options: ProduceCommand) -> int:
         raise InputError(f"--slrtp needs a model of skeleton {HOLISTIC_178X3.name}, and this one is of {card.skeleton.name}")
     if options.slrtp and card.placement is None:
         raise InputError("--slrtp needs a model that knows where its corpus stands: prepare the data again, and train")
-    given = read_utterances(options.utterances, options.duration)
+    given = read_utterances(options.utterances, options.duration, options.signed_language)
     folder.claim(Settings.of(options.model, producer.options, seed=options.seed, duration=options.duration))
     before = folder.made()
     utterances, unreadable, others = with_numbers(given, before)
     missing = folder.missing(utterances, before)
-    made, failed, remarks = 0, dict(unreadable), []
+    made, failed, remarks = 0, dict(unreadable), []  # of each that was odd, its remarks
     if missing:
         start_ray()
         check_resources(options.workers, gpus=options.gpus_per_worker)
@@ -155,7 +169,7 @@ def produce_many(options: ProduceCommand) -> int:
                 failed |= dict(row["failed"])
                 remarks += row["remarks"]
                 bar.update(row["made"] + len(row["failed"]))
-    print_remarks(remarks)
+    print_remarks(chain.from_iterable(remarks))
     if others:
         print(f"no recordings by their names, and left out: {counted(others)}")
     for name, reason in list(failed.items())[:SHOWN]:
@@ -167,7 +181,7 @@ def produce_many(options: ProduceCommand) -> int:
         if failed:
             print(f"slrtp.pt lacks {len(failed)} utterances; the challenge's evaluation wants all of its test set")
     plain = len(utterances) - len(missing) + made - len(remarks)
-    counts = Counts.of([()] * plain + [(remark,) for remark in remarks], failed.values(), others + hidden(options.utterances))
+    counts = Counts.of([()] * plain + remarks, failed.values(), others + hidden(options.utterances))
     print(*counts.lines("utterances"), sep="\n")
     if earlier := sorted(before.keys() - {utterance.id for utterance in utterances}):
         rest = f" and {len(earlier) - SHOWN} more" if len(earlier) > SHOWN else ""

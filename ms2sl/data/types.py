@@ -63,12 +63,15 @@ class Utterance:
     """What a producer is given. It has no poses, gloss or timing, so that none can leak.
 
     seconds: the length that the user asks for; None leaves it to the producer.
+    signed_language: ISO 639-3 code of the language to sign in: it is asked for, as the text is, and tells nothing of how a clip is signed.
+    None and ``und`` leave it to the producer.
     """
 
     id: str
     text: str | None = None
     speech: Speech | None = None
     seconds: float | None = None
+    signed_language: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,9 +103,9 @@ class Clip:
     remarks: tuple[str, ...] = ()
 
     def utterance(self, modality: str) -> Utterance:
-        """Its ``text`` or its ``speech`` alone, ``both`` of them, or with "" neither, as a producer may see it."""
+        """Its ``text`` or its ``speech`` alone, ``both`` of them, or with "" neither, and its signed language, as a producer may see it."""
         heard = {"": (), "both": ("text", "speech")}.get(modality, (modality,))
-        return Utterance(self.id, **{name: getattr(self, name) for name in heard})
+        return Utterance(self.id, signed_language=self.signed_language, **{name: getattr(self, name) for name in heard})
 
     def without(self, part: str, reason: object) -> "Clip":
         """Without its ``text``, ``speech`` or ``poses``, which cannot be used, and with a remark that says why.

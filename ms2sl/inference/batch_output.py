@@ -7,7 +7,7 @@ written after its files, whole or not at all, and is the proof that its utteranc
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +18,14 @@ import pyarrow.parquet as pq
 from ms2sl.config import Config
 from ms2sl.data.pose_format_io import to_bytes
 from ms2sl.data.shards import decode_poses, encode_confidence, encode_poses, write_parquet
+from ms2sl.data.signed_language import check_signed_language
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Clip, Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.inference.numbering import ListPosition, numbered
 from ms2sl.inference.one_by_one import produce_each
 from ms2sl.inference.producer import Producer
-from ms2sl.inference.recordings import Recording, find_recordings, read_in_groups
+from ms2sl.inference.recordings import Recording, find_recordings, read_in_groups, recording_remarks
 from ms2sl.io.atomic import atomic_write, write_files
 from ms2sl.io.file_names import FETCHED, check_name, file_name, is_junk, nfc, own_name
 from ms2sl.io.storage import StoragePath
@@ -32,8 +33,9 @@ from ms2sl.io.tables import kind_of, read_lines, read_table
 from ms2sl.text_normalization import normalise
 from ms2sl.training.checkpoint import fingerprint
 
-COLUMNS = {"id": ("id",), "text": ("text",)}  # of a table of utterances
+COLUMNS = {name: (name,) for name in ("id", "text", "signed_language")}  # of a table of utterances
 LISTED = 5  # faults in an error
+RemarksOn = Callable[[Utterance], tuple[str, ...]]
 
 
 class Settings(NamedTuple):
@@ -58,11 +60,11 @@ class Settings(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Of a batch: how many were made, ids and reasons of those that could not be, and a remark on each of the others that was odd."""
+    """Of a batch: how many were made, ids and reasons of those that could not be, and the remarks on each of the others that was odd."""
 
     made: int
     failed: list[tuple[str, str]]
-    remarks: list[str]
+    remarks: list[tuple[str, ...]]
 
 
 class Given(NamedTuple):
@@ -158,8 +160,13 @@ class OutputFolder:
     def _parts(self) -> list[Path]:
         return sorted(path for path in (self.path / "parts").glob("*.parquet") if not is_junk(path.name))
 
-    def produce(self, producer: Producer, utterances: Sequence[Utterance | Recording], *, seed: int) -> Outcome:
-        """Produces and writes a batch. Recordings are read here, no more at once than fit in memory."""
+    def produce(
+        self, producer: Producer, utterances: Sequence[Utterance | Recording], *, seed: int, remarks_on: RemarksOn = recording_remarks
+    ) -> Outcome:
+        """Produces and writes a batch. Recordings are read here, no more at once than fit in memory.
+
+        remarks_on: what is odd about an utterance, for people.
+        """
         made, failed, remarks = 0, [], []
         digests = {each.id: content_digest(each) for each in utterances}
         for group in read_in_groups(utterances, failed):
@@ -169,16 +176,23 @@ class OutputFolder:
                     check_name(utterance.id, "the id")
                     if isinstance(result, InputError):
                         raise result
-                    produced.append((utterance, result))
-                    remarks += ["; ".join(utterance.speech.remarks)] if utterance.speech and utterance.speech.remarks else []
+                    produced.append((utterance, result, remarks_on(utterance)))
                 except InputError as error:
                     failed.append((utterance.id, str(error)))
             if produced:
                 self._write(*zip(*produced, strict=True), producer, digests)  # type: ignore[call-arg]
             made += len(produced)
+            remarks += [said for *_, said in produced if said]
         return Outcome(made, failed, remarks)
 
-    def _write(self, utterances: Sequence[Utterance], produced: Sequence[Poses], producer: Producer, digests: Mapping[str, str]) -> None:
+    def _write(
+        self,
+        utterances: Sequence[Utterance],
+        produced: Sequence[Poses],
+        remarks: Sequence[tuple[str, ...]],
+        producer: Producer,
+        digests: Mapping[str, str],
+    ) -> None:
         for utterance, poses in zip(utterances, produced, strict=True):
             with atomic_write(self.path / "poses" / f"{utterance.id}.pose") as temporary:
                 temporary.write_bytes(to_bytes(poses, producer.skeleton))
@@ -191,8 +205,9 @@ class OutputFolder:
                 "n_frames": poses.n_frames,
                 "poses": encode_poses(poses),
                 "confidence": encode_confidence(poses),
+                "remarks": "; ".join(said) or None,
             }
-            for utterance, poses in zip(utterances, produced, strict=True)
+            for utterance, poses, said in zip(utterances, produced, remarks, strict=True)
         ]
         name = hashlib.blake2b("\n".join(sorted(row["id"] for row in rows)).encode(), digest_size=8).hexdigest()
         table = pa.Table.from_pylist(rows).replace_schema_metadata({b"skeleton": producer.skeleton.model_dump_json()})
@@ -209,16 +224,20 @@ class OutputFolder:
 
 
 def content_digest(utterance: Utterance | Recording) -> str:
-    """Hash of the text or the recording; what was made of another is not taken for this one's."""
+    """Hash of the text or the recording, and the signed language asked for; what was made of another is not taken for this one's."""
+    language = f"-{utterance.signed_language}" if utterance.signed_language else ""
     if isinstance(utterance, Recording):
-        return utterance.digest()
+        return utterance.digest() + language
     speech = utterance.speech.waveform.tobytes() if utterance.speech else b""
-    return hashlib.blake2b(speech or (utterance.text or "").encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    content = speech or (utterance.text or "").encode(errors="surrogatepass")
+    return hashlib.blake2b(content, digest_size=8).hexdigest() + language
 
 
 def _is_of(given: Utterance | Recording, text: str | None, digest: str | None) -> bool:
     """Whether what was made of a text or a recording is of this one; before there were digests, folders knew the texts alone."""
-    return digest == content_digest(given) if digest is not None else text is None or " ".join(nfc(text).split()) == given.text  # type: ignore[union-attr]
+    if digest is not None:
+        return digest == content_digest(given)
+    return given.signed_language is None and (text is None or " ".join(nfc(text).split()) == given.text)  # type: ignore[union-attr]
 
 
 def _read_columns(part: Path, columns: Sequence[str]) -> pa.Table:
@@ -227,10 +246,11 @@ def _read_columns(part: Path, columns: Sequence[str]) -> pa.Table:
         return file.read(columns=[column for column in columns if column in file.schema_arrow.names])
 
 
-def read_utterances(path: Path, seconds: float | None = None) -> Given:
+def read_utterances(path: Path, seconds: float | None = None, signed_language: str | None = None) -> Given:
     """Utterances of a folder of recordings, which are not read yet, or of a file of texts.
 
-    A text file (.txt) has one utterance a line; a table (.csv, .tsv, .jsonl, .parquet) has a column ``text`` and perhaps ``id``.
+    A text file (.txt) has one utterance a line; a table (.csv, .tsv, .jsonl, .parquet) has a column ``text`` and perhaps ``id`` and
+    ``signed_language``. signed_language: of those that have none of their own.
     Raises InputError if there is nothing to read, a column is missing or an id is not unique.
     """
     path = StoragePath(path).local_path()
@@ -244,7 +264,8 @@ def read_utterances(path: Path, seconds: float | None = None) -> Given:
         utterances, unreadable = _read_texts(path)
     if not utterances and not unreadable:
         raise InputError(f"{path} holds no {'recording, but ' + counted(others) if others else 'utterance'}")
-    return Given([replace(item, seconds=seconds) for item in utterances], unreadable, others)
+    asked = [replace(item, seconds=seconds, signed_language=item.signed_language or signed_language) for item in utterances]
+    return Given(asked, unreadable, others)
 
 
 def counted(kinds: Counter[str]) -> str:
@@ -254,10 +275,13 @@ def counted(kinds: Counter[str]) -> str:
 
 def _read_texts(path: Path) -> tuple[list[Utterance], dict[str, str]]:
     utterances, unreadable, places = [], {}, []
-    for place, name, text in _texts(StoragePath(path)):
+    for place, name, row in _texts(StoragePath(path)):
         places.append((name, place))
+        language = row.get("signed_language")
         try:
-            utterances.append(Utterance(name, text=normalise(text)))
+            utterances.append(
+                Utterance(name, text=normalise(row.get("text", "")), signed_language=language and check_signed_language(language))
+            )
         except InputError as error:
             unreadable[name] = str(error)
     _check_ids(places)
@@ -279,11 +303,11 @@ def _check_ids(places: Iterable[tuple[str, str]]) -> None:
         raise InputError("; ".join(faults[:LISTED]) + f"; and {len(faults) - LISTED} more like that" * (len(faults) > LISTED))
 
 
-def _texts(where: StoragePath) -> Iterator[tuple[str, str, str]]:
-    """Line, id and text of each; those without an id are numbered from 0."""
+def _texts(where: StoragePath) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """Line, id and row of each; those without an id are numbered from 0."""
     if kind_of(where, texts=True) == "text":
         texts = ((f"{where}, line {number}", {"text": line}) for number, line in enumerate(read_lines(where), start=1) if line.strip())
     else:
         texts = read_table(where, COLUMNS, required=("text",))
     for number, (place, row) in enumerate(texts):
-        yield place, nfc(row["id"]) if "id" in row else ListPosition(f"{number:06d}"), row.get("text", "")
+        yield place, nfc(row["id"]) if "id" in row else ListPosition(f"{number:06d}"), row

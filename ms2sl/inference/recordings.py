@@ -18,11 +18,12 @@ from ms2sl.io.storage import StoragePath
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An utterance whose speech is still in its file. seconds: as of an Utterance."""
+    """An utterance whose speech is still in its file. seconds, signed_language: as of an Utterance."""
 
     id: str
     path: Path
     seconds: float | None = None
+    signed_language: str | None = None
 
     def digest(self) -> str:
         """Hash of the file; "" if it cannot be read."""
@@ -34,7 +35,7 @@ class Recording:
 
     def read(self) -> Utterance:
         """Raises InputError if the file cannot be read or is no recording."""
-        return Utterance(self.id, speech=read_speech(self.path), seconds=self.seconds)
+        return Utterance(self.id, speech=read_speech(self.path), seconds=self.seconds, signed_language=self.signed_language)
 
 
 def read_speech(path: Path) -> Speech:
@@ -43,6 +44,11 @@ def read_speech(path: Path) -> Speech:
         return Speech.decode(StoragePath(path).local_path().read_bytes(), path.name, rate=SAMPLE_RATE)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def recording_remarks(utterance: Utterance) -> tuple[str, ...]:
+    """What was odd about its recording, if it has one."""
+    return utterance.speech.remarks if utterance.speech else ()
 
 
 def find_recordings(folder: Path) -> tuple[list[Recording], Counter[str]]:

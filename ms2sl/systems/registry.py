@@ -18,11 +18,13 @@ from pydantic import ValidationError
 
 from ms2sl.config import Config, explain
 from ms2sl.data.dataset import Dataset
+from ms2sl.data.signed_language import UNDETERMINED, is_code
 from ms2sl.data.training_clips import TrainingClips
 from ms2sl.data.types import Utterance
 from ms2sl.entry_points import load
 from ms2sl.errors import InputError
 from ms2sl.inference.producer import NoOptions, Session
+from ms2sl.inference.recordings import recording_remarks
 from ms2sl.precision import Precision
 from ms2sl.training import checkpoint
 from ms2sl.training.checkpoint import ModelCard
@@ -64,7 +66,8 @@ class Context:
 class System:
     """What the jobs, the service and MLflow know of a system.
 
-    kind: its name, also in checkpoints. inputs: of what it makes its output, ``text`` and ``speech``, ``gloss`` or ``poses``.
+    kind: its name, also in checkpoints. inputs: of what it makes its output, ``text`` and ``speech``, ``gloss`` or ``poses``; and
+    ``language`` if it signs in the language that an utterance asks for.
     load: what it is named by (a checkpoint folder, a dictionary), a Context and perhaps further choices → a Producer or a BackTranslator.
     Config: shape of its model. section: where that stands among the options of its training, the kind by default. training: further
     sections. perturbable: those that may change in mid-training, as population-based training does. former: names that sections had
@@ -101,6 +104,18 @@ class System:
             return self.Options.model_validate({name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
             raise InputError(f"{self.kind}: {explain(error, self.Options)}") from None
+
+    def remarks(self, card: ModelCard, utterance: Utterance) -> tuple[str, ...]:
+        """What is odd about an utterance that a model of it signs, for people: of its recording, and of its signed language."""
+        said = self.language_remark(card, utterance.signed_language)
+        return (*recording_remarks(utterance), *([said] if said else []))
+
+    def language_remark(self, card: ModelCard, asked: str | None) -> str | None:
+        """That a model does not sign in the language that is asked for, but as it learned; None where it does, or nobody knows."""
+        learned = [language for language in card.signed_languages if is_code(language) and language != UNDETERMINED]
+        if "language" in self.inputs or asked in (None, UNDETERMINED) or learned in ([], [asked]):
+            return None
+        return f"signed_language {asked} is ignored: the model signs as it learned, from {', '.join(learned)}"
 
 
 @functools.cache

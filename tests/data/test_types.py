@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from ms2sl.audio.speech import Speech
-from ms2sl.data.types import Clip, Poses
+from ms2sl.data.types import Clip, Poses, Utterance
 from ms2sl.errors import InputError
 
 
@@ -63,6 +63,11 @@ def test_an_utterance_has_the_one_modality_and_nothing_else_of_the_clip(corpus, 
     utterance = clip.utterance(modality)
     assert utterance.id == clip.id
     assert getattr(utterance, modality) is getattr(clip, modality) is not None
-    assert [name for name in ("text", "speech", "seconds") if getattr(utterance, name) is not None] == [modality]
+    asked = {"text", "speech", "seconds", "signed_language"}
+    assert {name for name in asked if getattr(utterance, name) is not None} == {modality, "signed_language"}
+    assert utterance.signed_language == clip.signed_language == "ase", (
+        "it is asked for, and the same for all clips of a corpus of one language"
+    )
+    assert set(Utterance.__slots__) == {"id", *asked}, "what is new in an utterance is weighed here first: it may tell of the poses"
     assert not hasattr(utterance, "poses")
     assert {"poses", "gloss"} <= set(Clip.__slots__), "otherwise the line above says nothing"

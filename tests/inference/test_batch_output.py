@@ -91,7 +91,7 @@ def test_recordings_are_read_where_they_are_signed_and_what_cannot_be_is_told(pr
     made, failed, remarks = out.produce(producer, utterances, seed=0)
     assert made == 4
     assert [(name, reason.split(" (")[0]) for name, reason in failed] == [("broken", "broken.mp3 is not audio that can be read")]
-    assert remarks == ["c.wav has 2.0 s of the 4.0 s that its header promises"]
+    assert remarks == [("c.wav has 2.0 s of the 4.0 s that its header promises",)]
     assert set(out.made()) == set("abce")
 
 
@@ -208,6 +208,14 @@ def test_a_recording_that_was_replaced_is_signed_anew(tmp_path, producer):
     assert sign(folder, producer, given) == ["a"]
 
 
+def test_a_text_that_is_asked_for_in_another_language_is_signed_anew(tmp_path, producer):
+    folder = OutputFolder(tmp_path / "out")
+    assert sign(folder, producer, write(tmp_path / "a.csv", "id,text\nx,cab\ny,dab\n")) == ["x", "y"]
+    assert sign(folder, producer, write(tmp_path / "a.csv", "id,text,signed_language\nx,cab,ase\ny,dab,\n")) == ["x"]
+    assert sign(folder, producer, write(tmp_path / "a.csv", "id,text,signed_language\nx,cab,gsg\ny,dab,\n")) == ["x"]
+    assert sign(folder, producer, write(tmp_path / "a.csv", "id,text,signed_language\nx,cab,gsg\ny,dab,\n")) == []
+
+
 def test_a_folder_of_before_there_were_digests_goes_on(tmp_path, producer):
     folder = OutputFolder(tmp_path / "out")
     sign(folder, producer, write(tmp_path / "a.txt", "cab\ndab\n"))
@@ -272,6 +280,20 @@ def test_tables_are_read_as_what_they_are_and_texts_are_normalised(tmp_path, nam
     utterances, unreadable, _ = read_utterances(tmp_path / name)
     assert [(u.id, u.text) for u in utterances] == [("a", "good morning"), ("b", "bye")]
     assert unreadable == {}
+
+
+def test_a_table_says_in_which_language_to_sign_and_otherwise_the_flag_does(tmp_path):
+    table = write(tmp_path / "a.csv", "id,text,Signed_Language\na,cab,bfi\nb,bad,\nc,dab,und\nd,ace,de\ne,fade,GSG\n")
+    for flag in (None, "ase"):
+        utterances, unreadable, _ = read_utterances(table, signed_language=flag)
+        assert [(u.id, u.signed_language) for u in utterances] == [("a", "bfi"), ("b", flag), ("c", "und")]
+        assert unreadable["d"].startswith("'de' is no signed_language: write an ISO 639-3 code of three lower-case letters, such as ase")
+        assert unreadable["d"].endswith("that looks like a spoken language (BCP 47), and the one to sign in is asked for")
+        assert unreadable["e"].startswith("'GSG' is no signed_language")
+        assert "BCP" not in unreadable["e"]
+    recording(tmp_path / "one.wav")
+    (spoken,) = read_utterances(tmp_path, signed_language="ase").utterances
+    assert spoken.read().signed_language == "ase"
 
 
 def test_lines_of_a_text_file_end_at_line_feeds_alone(tmp_path):

@@ -136,6 +136,20 @@ def test_a_folder_of_recordings(tiny_checkpoint, tmp_path, capsys):
     assert set(json.loads((tmp_path / "out" / "failed.json").read_text())) == {"broken"}
 
 
+def test_languages_that_the_model_did_not_learn_are_remarked_once_each_and_counted(tiny_checkpoint, tmp_path, capsys):
+    path, out = tmp_path / "words.csv", tmp_path / "out"
+    path.write_text("id,text,signed_language\na,cab,bfi\nb,bad,bfi\nc,dab,gsg\nd,ace,ase\ne,fade,\nf,bead,und\n")
+    assert run(ProduceCommand(model=tiny_checkpoint, utterances=path, out=out, steps=1, batch_size=2, signed_language="bfi")) == 0
+    said = capsys.readouterr().out
+    remark = "signed_language {} is ignored: the model signs as it learned, from ase"
+    assert f"remark: {remark.format('bfi')} (3 utterances)\n" in said
+    assert f"remark: {remark.format('gsg')}\n" in said
+    assert "6 utterances found: 2 used, 4 used in part or mended, 0 refused, 0 ignored\n" in said
+    assert f"  used in part or mended: 3 × {remark.format('bfi')}; 1 × {remark.format('gsg')}\n" in said
+    kept = {row["id"]: row["remarks"] for part in (out / "parts").iterdir() for row in pq.read_table(part).to_pylist()}
+    assert kept == {name: remark.format("bfi") for name in "abe"} | {"c": remark.format("gsg"), "d": None, "f": None}
+
+
 def test_other_settings_do_not_mix_in_one_folder(tiny_checkpoint, words, tmp_path):
     options = ProduceCommand(model=tiny_checkpoint, utterances=words, out=tmp_path / "out", steps=5)
     run(options)

@@ -1,11 +1,13 @@
 """One text or one recording, and lists of which all is made already, without Ray."""
 
+import pytest
 import soundfile
 
 from jobs.produce import ProduceCommand, produce_many, run
 from ms2sl.data import speech_synthesis
 from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
+from ms2sl.errors import InputError
 from ms2sl.inference.batch_output import OutputFolder, Settings, read_utterances, with_numbers
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
@@ -31,6 +33,25 @@ def test_texts_and_recordings_whose_files_would_have_one_name_do_not_overwrite_e
         assert from_bytes(encoded, HOLISTIC_49X2).poses.n_frames > 0
     run(options.model_copy(update=sources[1]))
     assert len(list(out.glob("*.pose"))) == 4, "signed again, it replaces its own"
+
+
+@pytest.mark.parametrize(("asked", "remarks"), [("ase", 0), (None, 0), ("bfi", 1)])
+def test_of_a_language_that_the_model_did_not_learn_there_is_a_remark_and_it_signs_as_ever(
+    tiny_checkpoint, tmp_path, capsys, asked, remarks
+):
+    run(ProduceCommand(model=tiny_checkpoint, out=tmp_path, steps=1, text="cab", signed_language=asked))
+    said = capsys.readouterr().out
+    assert (
+        said.count("remark: signed_language bfi is ignored: the model signs as it learned, from ase\n") == said.count("remark") == remarks
+    )
+    run(ProduceCommand(model=tiny_checkpoint, out=tmp_path / "plain", steps=1, text="cab"))
+    assert (tmp_path / "cab.pose").read_bytes() == (tmp_path / "plain" / "cab.pose").read_bytes()
+
+
+@pytest.mark.parametrize("wrong", ["de", "ASE", "en-US", "american", ""])
+def test_what_is_no_code_of_a_language_is_refused(wrong):
+    with pytest.raises(InputError, match=f"^signed_language: '{wrong}' is no signed_language: write an ISO 639-3 code of three lower-case"):
+        ProduceCommand.parse(["--text", "cab", "--signed-language", wrong])
 
 
 def test_what_is_of_an_earlier_list_is_named_in_the_end(tiny_checkpoint, tmp_path, capsys):
