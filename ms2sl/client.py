@@ -28,8 +28,8 @@ PROBLEM = "application/problem+json"
 
 class Client:
     """Of one service. Each request is tried again while the service is busy, restarts, or cannot be reached, and where the proxy before it
-    answers that the replica died: the same request gives the same signing. What the service remarks on a recording (one that broke off,
-    channels that cancel each other) is a warning.
+    answers that the replica died: the same request gives the same signing. What the service remarks (a recording that broke off, a
+    signed_language that the model does not sign in) is a warning.
 
     url: where it answers; key: an API key, if it asks for one; timeout: seconds without a byte after which a request is given up.
     """
@@ -47,8 +47,8 @@ class Client:
     def sign(self, said: str | Path | bytes, **options: Any) -> Poses:
         """The signing of a text, or of a recording (a file, or its bytes): normalised poses.
 
-        options: steps, guidance, sampler, seed, duration (seconds), fps. Raises InputError for what the service refuses, and
-        ConnectionError if it cannot be reached.
+        options: steps, guidance, sampler, seed, duration (seconds), fps, signed_language (an ISO 639-3 code). Raises InputError for what
+        the service refuses, and ConnectionError if it cannot be reached.
         """
         answer = self._say("/v1/signs", said, options, "application/json").json()
         return _poses(answer, answer["frames"])
@@ -106,7 +106,7 @@ class Client:
 
 
 def _warn(remarks: Iterable[str]) -> None:
-    """Of what the service found odd about a recording."""
+    """Of what the service found odd."""
     for remark in remarks:
         warnings.warn(remark, stacklevel=4)
 

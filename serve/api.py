@@ -19,17 +19,17 @@ from fastapi_offline import FastAPIOffline
 from ms2sl import __version__
 from ms2sl.data.resampling import joined
 from ms2sl.systems.registry import system
+from ms2sl.training.checkpoint import ModelCard
 from serve import problems
 from serve.formats import DRAWN, FORMATS, head, model_description, negotiate_media_type, rounded
 from serve.middleware import DOCS, Answers, log_fault
-from serve.openapi import LINE_EXAMPLE, LINES, REFUSED, SAID
+from serve.openapi import LINE_EXAMPLE, LINES, REFUSED, REMARKS, SAID, SIGNED
 from serve.problems import Problem, unknown
 from serve.request_parsing import SignRequest, read
 
 if TYPE_CHECKING:
     from serve.ingress import Frontend
 
-REMARKS = "Remarks"  # header: what was odd about a recording
 PAGE = Path(__file__).parent / "page"
 
 
@@ -63,8 +63,7 @@ def make(service: "Frontend") -> FastAPI:
         summary="Sign a text or a recording",
         openapi_extra=SAID,
         dependencies=protected,
-        responses=REFUSED
-        | {200: {"description": "The signing, in the format of the Accept header.", "content": {kind: {} for kind in FORMATS}}},
+        responses=REFUSED | {200: SIGNED},
     )
     async def signs(request: Request) -> Response:
         """`.pose` by default; also JSON, GIF and MP4. Of any length: what is long is signed part by part, and the parts joined."""
@@ -83,10 +82,10 @@ def make(service: "Frontend") -> FastAPI:
         async with aclosing(service.sign(ask)) as signing:
             async for served, poses in signing:
                 parts.append(poses)
-                frames, skeleton = frames + poses.n_frames, served.card.skeleton
+                frames, card = frames + poses.n_frames, served.card
                 if most is not None and frames > most:
                     raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"more than {most} frames are not drawn: send less, or ask for .pose")
-        return await service.encode(joined(parts), skeleton, kind), ask.remarks
+        return await service.encode(joined(parts), card.skeleton, kind), remarks_on(ask, card)
 
     @api.post(
         "/v1/signs/stream",
@@ -111,7 +110,8 @@ def make(service: "Frontend") -> FastAPI:
                 async with aclosing(service.sign(ask)) as signing:
                     while part := await limit.keep(anext(signing, None)):
                         served, poses = part
-                        more = {"remarks": ask.remarks} if ask.remarks else {}
+                        remarks = () if started else remarks_on(ask, served.card)
+                        more = {"remarks": remarks} if remarks else {}
                         before = b"" if started else line("start", head(poses, served.card.skeleton) | more)
                         yield before + line("frames", {"first": n_frames, "frames": rounded(poses)})
                         n_frames, fps, started = n_frames + poses.n_frames, poses.fps, True
@@ -168,6 +168,11 @@ class Limit:
                 return await awaited
         except TimeoutError:
             raise self.problem from None
+
+
+def remarks_on(ask: SignRequest, card: ModelCard) -> tuple[str, ...]:
+    """What is odd about a request that a model of this card signs."""
+    return system(card.kind).remarks(card, ask.utterance)
 
 
 def line(kind: str, content: dict) -> bytes:

@@ -3,6 +3,7 @@
 import json
 
 from serve import problems
+from serve.formats import FORMATS
 from serve.problems import ProblemDetails
 from serve.request_parsing import FORM, JSON, SpeechForm, TextRequest
 
@@ -11,10 +12,21 @@ SAID = {
     "requestBody": {
         "required": True,
         "content": {
-            JSON: {"schema": TextRequest.model_json_schema(), "example": {"text": "hello", "seed": 1}},
+            JSON: {"schema": TextRequest.model_json_schema(), "example": {"text": "hello", "seed": 1, "signed_language": "ase"}},
             FORM: {"schema": SpeechForm.model_json_schema()},
         },
     }
+}
+REMARKS = "Remarks"  # header
+SIGNED = {
+    "description": "The signing, in the format of the Accept header.",
+    "content": {kind: {} for kind in FORMATS},
+    "headers": {
+        REMARKS: {
+            "description": "What was odd: about the recording, or that the model does not sign in the language that was asked for.",
+            "schema": {"type": "string"},
+        }
+    },
 }
 REFUSED = {
     status: {"model": ProblemDetails, "description": description, "content": {problems.MEDIA_TYPE: {}}}

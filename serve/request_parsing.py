@@ -15,6 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from ms2sl.audio.speech import SAMPLE_RATE, Speech
 from ms2sl.config import Config
+from ms2sl.data.signed_language import SignedLanguage
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.systems.options import CallOptions, with_call_options
@@ -38,6 +39,9 @@ class Options(BaseModel):
     seed: int = Field(0, ge=-(2**63), lt=2**63, description="the same seed gives the same signing")
     duration: float | None = Field(None, gt=0, description="seconds of signing; by default the model decides")
     fps: float | None = Field(None, ge=1, description="frames a second; by default those of the model")
+    signed_language: SignedLanguage | None = Field(
+        None, description="ISO 639-3 code of the language to sign in; by default the model decides", examples=["ase"]
+    )
 
 
 class TextRequest(Options):
@@ -69,11 +73,6 @@ class SignRequest:
     def call_options(self, system: System, defaults: CallOptions) -> Config:
         """Options of the system, as they are asked for, else as the operator says. Raises InputError for one that it does not have."""
         return system.options({**defaults.of(system), **self.options})
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What was odd about the recording."""
-        return self.utterance.speech.remarks if self.utterance.speech else ()
 
 
 async def read(request: Request, limits: Limits) -> SignRequest:
@@ -149,9 +148,10 @@ async def _body(request: Request, most: int, advice: str) -> AsyncIterator[bytes
 
 
 def _ask(asked: Options, **said: Any) -> SignRequest:
-    own = {*said, "seed", "duration", "fps"}
+    own = {*said, "seed", "duration", "fps", "signed_language"}
     options = {name: value for name, value in asked if name not in own and value is not None}
-    return SignRequest(Utterance(next(iter(said)), seconds=asked.duration, **said), options, asked.seed, asked.fps)
+    utterance = Utterance(next(iter(said)), seconds=asked.duration, signed_language=asked.signed_language, **said)
+    return SignRequest(utterance, options, asked.seed, asked.fps)
 
 
 def _valid(parse: Callable[[], AnyOptions], limits: Limits) -> AnyOptions:
@@ -175,7 +175,7 @@ def _complaint(error: dict, limits: Limits) -> str:
         return f"{name}: there is no such option; there are {', '.join(Options.model_fields)}"
     if error["type"] == "string_too_short":
         return "text: the text is empty: write at least one letter"
-    return f"{name}: {error['msg']}"
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _beyond(name: str, limit: str) -> Problem:

@@ -125,6 +125,35 @@ def test_what_was_odd_about_a_recording_is_remarked(card):
     assert "remarks" not in sign(Imitation(card), "/v1/signs/stream").lines()[0]
 
 
+@pytest.mark.parametrize("body", ["json", "form"])
+def test_a_language_that_the_model_does_not_sign_in_is_remarked_beside_the_recording(card, body):
+    def answered(path: str, language: str) -> Answer:
+        if body == "json":
+            return ask(Imitation(card), path, "POST", json.dumps({"text": "cab", "signed_language": language}).encode(), **kinds)
+        return ask(Imitation(card), path, "POST", form(field("signed_language", language.encode()), recorded), **kinds)
+
+    recorded = field("speech", recording(2.0)[:32_044], "a.wav")
+    kinds = {"content_type": FORM if body == "form" else "application/json", "accept": "*/*"}
+    cut = ["speech has 1.0 s of the 2.0 s that its header promises"] if body == "form" else []
+    other = "signed_language bfi is ignored: the model signs as it learned, from ase"
+    for language, remarks in (("ase", cut), ("und", cut), ("bfi", [*cut, other])):
+        assert answered("/v1/signs", language).headers.get("remarks", "") == "; ".join(remarks)
+        assert answered("/v1/signs/stream", language).lines()[0].get("remarks", []) == remarks
+    for path in ("/v1/signs", "/v1/signs/stream"):
+        detail = answered(path, "de").problem()["detail"]
+        assert detail.startswith("signed_language: 'de' is no signed_language: write an ISO 639-3 code of three lower-case letters")
+
+
+def test_the_reference_describes_the_language_and_the_remarks(card):
+    signs = json.loads(ask(Imitation(card), "/openapi.json").body)["paths"]["/v1/signs"]["post"]
+    for kind in ("application/json", "multipart/form-data"):
+        described = signs["requestBody"]["content"][kind]["schema"]["properties"]["signed_language"]
+        assert described["examples"] == ["ase"]
+        assert described["anyOf"] == [{"type": "string", "pattern": "^[a-z]{3}$"}, {"type": "null"}]
+        assert "ISO 639-3" in described["description"]
+    assert "language" in signs["responses"]["200"]["headers"]["Remarks"]["description"]
+
+
 def test_a_format_that_does_not_exist_is_refused_before_any_work(card):
     imitation = Imitation(card)
     problem = sign(imitation, accept="image/png").problem()

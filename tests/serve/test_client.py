@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,21 @@ def test_a_file_is_what_it_says(client):
 
 def test_the_model_tells_its_limits(client):
     assert client.model()["limits"]["text_characters"] == 5000
+
+
+def test_a_language_that_the_model_does_not_sign_in_is_a_warning_and_the_signing_is_as_ever(client, recording):
+    remark = "signed_language bfi is ignored: the model signs as it learned, from ase"
+    for said in ("cab", recording):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            plain = client.sign(said, duration=2, signed_language="ase")
+        with pytest.warns(UserWarning, match=remark):
+            other = client.sign(said, duration=2, signed_language="bfi")
+        np.testing.assert_allclose(other.joints, plain.joints, atol=5e-3)
+        with pytest.warns(UserWarning, match=remark):
+            list(client.stream(said, duration=2, signed_language="bfi"))
+    with pytest.raises(InputError, match="signed_language: 'de' is no signed_language"):
+        client.sign("cab", signed_language="de")
 
 
 def test_what_is_refused_is_an_input_error_that_says_why(client):

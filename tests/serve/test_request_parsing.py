@@ -92,6 +92,26 @@ def test_what_is_not_asked_for_is_as_the_operator_says():
         assert (ask.seed, ask.fps, ask.utterance.seconds) == (0, None, None)
 
 
+def test_the_language_to_sign_in_is_read_from_texts_and_forms_alike():
+    for language in ("ase", "bfi", "und"):
+        assert asked(said("cab", signed_language=language)).utterance.signed_language == language
+        assert spoken(recording(), field("signed_language", language.encode())).utterance.signed_language == language
+    for ask in (asked(said()), asked(said(signed_language=None)), spoken(recording()), spoken(recording(), field("signed_language", b""))):
+        assert ask.utterance.signed_language is None
+    assert "signed_language" not in asked(said("cab", signed_language="ase")).options, "options are of systems"
+
+
+@pytest.mark.parametrize("wrong", ["de", "en-US", "ASE", "american", "as1"])
+def test_what_is_no_code_of_a_language_is_refused_before_the_recording_is_read(wrong):
+    for status, detail in (
+        refused(said("cab", signed_language=wrong)),
+        refused(form(field("signed_language", wrong.encode()), field("speech", b"no sound", "a.wav")), FORM),
+    ):
+        assert status == 422
+        assert detail.startswith(f"signed_language: '{wrong}' is no signed_language: write an ISO 639-3 code of three lower-case letters")
+        assert ("BCP 47" in detail) == (wrong in ("de", "en-US"))
+
+
 @pytest.mark.parametrize("name", ["text_characters", "steps", "guidance", "duration", "fps"])
 def test_each_limit_stops_what_is_beyond_it_and_nothing_else(name):
     limits = Limits(**{name: 7})
