@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ms2sl.data.signed_language import check_signed_language
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.extras import extra
@@ -26,6 +27,7 @@ with extra("tracking"):
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 SEED = "seed"  # a parameter of every model of ours
+LANGUAGE = "signed_language"  # a column that a table may have
 REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "transformers", "safetensors", "pydantic", "pydantic-settings")
 REQUIREMENTS += ("PyYAML", "av", "soundfile", "soxr", "pose-format", "cachetools")  # of the package, as far as it produces poses; no Ray
 
@@ -38,43 +40,78 @@ class SignModel(mlflow.pyfunc.PythonModel):
 
         _refuse_unknown_params()
         checkpoint = Path(context.artifacts["checkpoint"])
-        self.system = system(read_producer_card(checkpoint).kind)
+        self.card = read_producer_card(checkpoint)
+        self.system = system(self.card.kind)
         self.producer = load_producer(checkpoint)
 
     # With the hint list[str], MLflow would take the first column of any table for the texts.
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None):
-        """Signs a list of texts, or the column ``text`` of a table.
+        """Signs a list of texts, or the column ``text`` of a table, which may have a column ``signed_language`` of ISO 639-3 codes too.
 
-        Returns a dict for each: ``text``, ``fps``, ``n_frames``, ``joints`` (frames, joints, dims) and ``confidence`` (frames, joints).
+        Returns a dict for each: ``text``, ``fps``, ``n_frames``, ``joints`` (frames, joints, dims), ``confidence`` (frames, joints) and
+        ``remarks``, a list of what was odd.
 
         params: the options of the system (``steps``, ``guidance`` and ``sampler`` of MS2SL), and the ``seed``: the same seed gives the same
         poses.
-        Raises InputError for a table without the column, what is no text, a text that the model cannot sign, and other parameters.
+        Raises InputError for a table without the column, what is no text or code, a text that the model cannot sign, and other parameters.
         """
         known = params_of(self.system)
         check_params(params or {}, known)
-        chosen, texts = known | (params or {}), texts_of(model_input)
-        utterances = [Utterance(str(number), text=text) for number, text in enumerate(texts)]
+        chosen, asked = known | (params or {}), zip(texts_of(model_input), languages_of(model_input), strict=True)
+        utterances = [Utterance(str(number), text=text, signed_language=language) for number, (text, language) in enumerate(asked)]
         seed = chosen.pop(SEED)
         produced = self.producer.produce(utterances, self.system.options(chosen), seed=seed)
         return [
-            {"text": text, "fps": poses.fps, "n_frames": poses.n_frames, "joints": poses.joints, "confidence": poses.confidence}
-            for text, poses in zip(texts, produced, strict=True)
+            {
+                "text": utterance.text,
+                "fps": poses.fps,
+                "n_frames": poses.n_frames,
+                "joints": poses.joints,
+                "confidence": poses.confidence,
+                "remarks": list(self.system.remarks(self.card, utterance)),
+            }
+            for utterance, poses in zip(utterances, produced, strict=True)
         ]
 
 
 def texts_of(given: Any) -> list[str]:
     """The texts in what a model is given; one that is missing is empty. Raises InputError if there are none."""
     if isinstance(given, pd.DataFrame):
-        columns = list(given.columns)
-        found = [i for i, column in enumerate(columns) if str(column).strip().casefold() == "text"]
+        columns, found = list(given.columns), _places("text", given)
         if len(found) != 1 and columns != [0]:  # which is how pandas calls the column of a list of texts
             raise InputError(f"the table must have one column text; its columns are: {', '.join(map(str, columns))}")
         given = given.iloc[:, found[0] if found else 0]
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable) or np.ndim(given) != 1:
         raise InputError(f"give a list of texts, or a table with a column text, not a {type(given).__name__}")
-    values = (None if pd.isna(value) is True else value for value in given)  # pd.NA and pd.NaT too
-    return [as_text(value, f"row {number}") or "" for number, value in enumerate(values, start=1)]
+    return [text or "" for text in _as_texts(given)]
+
+
+def languages_of(given: Any) -> list[str | None]:
+    """The signed languages that a model is asked for, a row each: of the column of a table, if it has one. Raises InputError for what is
+    no code."""
+    found = _places(LANGUAGE, given) if isinstance(given, pd.DataFrame) else []
+    if len(found) > 1:
+        raise InputError(f"the table has {len(found)} columns {LANGUAGE}: leave one")
+    if not found:
+        return [None] * len(given)
+    languages = _as_texts(given.iloc[:, found[0]])
+    for number, language in enumerate(languages, start=1):
+        if language is not None:
+            try:
+                check_signed_language(language)
+            except InputError as error:
+                raise InputError(f"row {number}: {error}") from None
+    return languages
+
+
+def _places(name: str, table: pd.DataFrame) -> list[int]:
+    """Which of its columns have a name, in any case."""
+    return [i for i, column in enumerate(table.columns) if str(column).strip().casefold() == name]
+
+
+def _as_texts(values: Iterable) -> list[str | None]:
+    """None for what is missing, pd.NA and pd.NaT too. Raises InputError for what is no text."""
+    return [as_text(None if pd.isna(value) is True else value, f"row {number}") for number, value in enumerate(values, start=1)]
 
 
 def params_of(system: Any) -> dict[str, Any]:

@@ -190,11 +190,16 @@ def test_a_registered_model_is_loaded_and_signs(tracker, tiny_checkpoint, monkey
         (pd.DataFrame({"text": pd.array(["cab", pd.NA], "string")}), {}, "1: the text is empty"),
         ([b"cab"], {}, "row 1 is no text"),
         (["ca\ue000b"], {}, "0: the text has a private-use character"),
+        (table.assign(signed_language=["ase", "de"]), {}, "row 2: 'de' is no signed_language: write an ISO 639-3 code"),
+        (table.assign(signed_language=["ase", "gsg"], Signed_Language="ase"), {}, "the table has 2 columns signed_language: leave one"),
     ):
         with pytest.raises(InputError, match=reason):
             model.predict(given, params=params)
     ddim, dpm = (model.predict(["hello"], params={"steps": 5, "sampler": sampler})[0] for sampler in ("ddim", "dpm++"))
     assert not np.allclose(ddim["joints"], dpm["joints"], atol=1e-3)
+    found = model.predict(table.assign(Signed_Language=["bfi", None]), params={"seed": 1, "steps": 2})
+    assert [row["remarks"] for row in found] == [["signed_language bfi is ignored: the model signs as it learned, from ase"], []]
+    assert np.array_equal(found[0]["joints"], first["joints"])
 
 
 def use(tracker):
