@@ -200,7 +200,10 @@ def check_made(results: list[Result], clips: int) -> None:
 
 
 def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[SystemUnderTest]:
-    """The ceiling, the models with each modality, and who else is to be compared."""
+    """The ceiling, the models with each modality, and who else is to be compared.
+
+    Prints which models learned from other signed languages than the data have.
+    """
     seeds = tuple(range(options.seeds))
     entries, own = [real_signing()], read_producer_card(options.model)
     models = [(own.kind, options.model, own)]
@@ -208,6 +211,9 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[S
     called = applicable([system(kind) for kind in dict.fromkeys(card.kind for *_, card in models)], options)
     for name, folder, card in models:
         check_skeleton(card, dataset.skeleton, folder)
+        for language in sorted(set(dataset.card.signed_languages) - set(card.signed_languages)):
+            if remark := system(card.kind).language_remark(card, language):
+                print(f"{name}: {remark}")
         known = [modality for modality in card.learned if spoken or modality == "text"]
         known += ["both"] if len(known) == 2 else []
         chosen = known if options.modalities is None else [modality for modality in options.modalities if modality in known]

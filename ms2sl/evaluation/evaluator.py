@@ -73,8 +73,8 @@ class Evaluator:
         return [row | {"diversity": various[i % len(clips)]} for i, row in enumerate(rows)]
 
     def produce(self, entry: SystemUnderTest, clips: Sequence[Clip], seed: int) -> tuple[list[Poses], dict[str, str]]:
-        """What an entry makes of each clip, of which it is given text or speech alone: neither poses nor length, gloss or timing. At the
-        frame rate of the dataset, whatever its own.
+        """What an entry makes of each clip, of which it is given text or speech and the signed language alone: neither poses nor length,
+        gloss or timing. At the frame rate of the dataset, whatever its own.
 
         Also ids of what it could not produce, with reasons; the mean pose stands in for that.
         """

@@ -130,6 +130,18 @@ def test_all_that_is_sampled_is_sampled_as_asked(options, tiny_dataset, tiny_che
     assert all(entry.options.model_dump() == choices for entry in entries)
 
 
+def test_a_model_that_learned_another_language_than_the_data_have_is_judged_and_named(
+    options, tiny_dataset, tiny_checkpoint, tmp_path, capsys
+):
+    foreign = tmp_path / "foreign"
+    shutil.copytree(tiny_checkpoint, foreign)
+    card = json.loads((foreign / "config.json").read_text())
+    (foreign / "config.json").write_text(json.dumps(card | {"signed_languages": ["gsg"]}))
+    entries = compared(options.model_copy(update={"others": {"foreign": foreign}}), Dataset(tiny_dataset), spoken=True)
+    assert {"ms2sl", "foreign"} <= {entry.name for entry in entries}
+    assert capsys.readouterr().out == "foreign: signed_language ase is ignored: the model signs as it learned, from gsg\n"
+
+
 def test_a_second_model_must_have_a_name_of_its_own(options, tiny_checkpoint):
     with pytest.raises(InputError, match="'ms2sl from text' would stand in the tables twice"):
         run(options.model_copy(update={"others": {"ms2sl": tiny_checkpoint}}))
