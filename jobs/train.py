@@ -231,9 +231,11 @@ def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:
 
 
 def hand_over(options: TrainCommand, tracker: Tracker, finished: Path) -> None:
-    """Gives the finished model to MLflow. If that is away, the outbox stays, and the same command tries it again."""
-    tracker.artifact(finished, "checkpoint")
+    """Gives the finished model to MLflow, as a registered model or as an artifact of its run. If that is away, the outbox stays, and the
+    same command tries it again."""
     registers = options.system.output == "poses" and options.candidate
+    if not registers:
+        tracker.artifact(finished, "checkpoint")
     registered = not registers or tracker.register(finished, options.task, CANDIDATE) is not None
     if not registered:
         print(f"MLflow has no version of {finished} yet, because it did not answer or refused it: the same command registers it")

@@ -6,6 +6,7 @@ model.predict(["hello"], params={"steps": 20, "seed": 1})
 
 import functools
 import importlib.metadata
+import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -18,12 +19,13 @@ from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.extras import extra
 from ms2sl.io.tables import as_text
-from ms2sl.training.checkpoint import publish
+from ms2sl.training.checkpoint import CONFIG, WEIGHTS, link
 
 with extra("tracking"):
     import mlflow.pyfunc
     import pandas as pd
     from mlflow.models import Model, ModelSignature, set_model
+    from mlflow.models.model import MLMODEL_FILE_NAME
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 SEED = "seed"  # a parameter of every model of ours
@@ -143,7 +145,7 @@ def _refuse_unknown_params() -> None:
 
 
 def save(checkpoint: Path, folder: Path, **identity: str) -> None:
-    """Writes the MLflow model of a checkpoint: weights, this package and what it requires.
+    """Writes the MLflow model of a checkpoint: weights (linked if they are on the same disk), this package and what it requires.
 
     identity: ``run_id`` and ``model_id`` that MLflow knows it by.
     """
@@ -158,17 +160,21 @@ def save(checkpoint: Path, folder: Path, **identity: str) -> None:
     signature = ModelSignature(inputs=Schema([ColSpec(DataType.string)]), params=params)
     signature._is_signature_from_type_hint = True  # so that MLflow hands on what it is given: ``texts_of`` knows better what is a text
     with tempfile.TemporaryDirectory() as temporary:
-        weights = Path(temporary) / "checkpoint"
-        publish(checkpoint, weights)  # without the training state
+        described = Path(temporary) / "checkpoint"
+        described.mkdir()
+        shutil.copyfile(checkpoint / CONFIG, described / CONFIG)
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(package / "mlflow_model.py"),
-            artifacts={"checkpoint": str(weights)},
+            artifacts={"checkpoint": str(described)},
             code_paths=[str(package)],
             pip_requirements=[f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in required],
             signature=signature,
             mlflow_model=model,
         )
+    link(checkpoint / WEIGHTS, folder / "artifacts" / "checkpoint" / WEIGHTS)  # which save_model would copy
+    model.model_size_bytes += (checkpoint / WEIGHTS).stat().st_size
+    model.save(folder / MLMODEL_FILE_NAME)
 
 
 set_model(SignModel())

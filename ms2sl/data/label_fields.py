@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ms2sl.data.collate import BatchField, Collate, FieldSpec, padded
+from ms2sl.data.signed_language import UNDETERMINED
 
 NULL = 0  # the id of what is not known, or not there
 
@@ -17,9 +18,10 @@ NULL = 0  # the id of what is not known, or not there
 def category(column: str, known: Sequence[str]) -> FieldSpec:
     """The field of a column that has one value a clip (``signed_language``, ``spoken_language``, ``signer``), under its name.
 
-    Values int64 ``(batch, 1)``: 1 + the value's place in ``known``, or ``NULL``, with length 0, where the clip has none or another.
+    Values int64 ``(batch, 1)``: 1 + the value's place in ``known``, or ``NULL``, with length 0, where the clip has none (``und`` of a
+    language) or another.
     """
-    ids = {value: i for i, value in enumerate(known, start=NULL + 1)}
+    ids = {value: i for i, value in enumerate(known, start=NULL + 1) if value != UNDETERMINED}
 
     def make(table: pa.Table, collate: Collate) -> BatchField:
         values = table[column].to_pylist()

@@ -1,5 +1,6 @@
 """What a tracker does with MLflow's client: functions of the client, an id of a run, and plain arguments. They raise what MLflow raises."""
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -105,7 +106,8 @@ def _new_version(client: Any, run_id: str, checkpoint: Path, name: str, tags: Ma
     from ms2sl.mlflow_model import save
 
     model = client.create_logged_model(client.get_run(run_id).info.experiment_id, name=name, source_run_id=run_id)
-    with tempfile.TemporaryDirectory() as folder:
+    beside = checkpoint.parent if os.access(checkpoint.parent, os.W_OK) else None  # on the same disk the weights need not be copied
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".mlflow-") as folder:
         save(checkpoint, Path(folder) / name, run_id=run_id, model_id=model.model_id)
         client.log_model_artifacts(model.model_id, f"{folder}/{name}")
     client.finalize_logged_model(model.model_id, "READY")

@@ -141,12 +141,15 @@ def check_skeleton(card: ModelCard, skeleton: Skeleton, folder: Path) -> None:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Copies the two files of a checkpoint to the folder ``target``, in the place of what it held; it is there whole or not at all."""
+    """Puts the two files of a checkpoint into the folder ``target``, in the place of what it held; it is there whole or not at all.
+
+    Weights are linked where both folders are on one disk: a checkpoint is never written to again.
+    """
     temporary, earlier = (target.with_name(f".{target.name}.{secrets.token_hex(4)}") for _ in range(2))
     try:
         temporary.mkdir(parents=True)
-        for name in (CONFIG, WEIGHTS):
-            shutil.copyfile(source / name, temporary / name)
+        shutil.copyfile(source / CONFIG, temporary / CONFIG)
+        link(source / WEIGHTS, temporary / WEIGHTS)
         if target.exists():
             os.replace(target, earlier)
         os.replace(temporary, target)
@@ -154,3 +157,11 @@ def publish(source: Path, target: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     shutil.rmtree(earlier, ignore_errors=True)
+
+
+def link(source: Path, target: Path) -> None:
+    """The same file under another name, or a copy where the disk, or another one, allows no link."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

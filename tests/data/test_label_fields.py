@@ -1,6 +1,7 @@
 """What is said of a clip reaches the batch."""
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from ms2sl.data.batch_sampler import EpochPlan
@@ -52,6 +53,8 @@ def test_a_category_has_a_null_value_for_what_is_not_known(tiny_dataset):
     assert batch["signed_language"].lengths.tolist() == [1] * 4
     assert batch["spoken_language"].values.tolist() == batch["signer"].values.tolist() == [[NULL]] * 4
     assert batch["signer"].lengths.tolist() == [0] * 4
+    undetermined = category("signed_language", ["ase", "und"]).make(pa.table({"signed_language": ["und", "ase"]}), collate)
+    assert undetermined.values.tolist() == [[NULL], [1]]
     assert batch.rows(1, 3)["signed_language"].values.shape == (2, 1)
 
 

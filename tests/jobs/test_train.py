@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from jobs.train import TrainCommand, run
 from ms2sl.errors import InputError
 from ms2sl.systems.ms2sl import task
+from ms2sl.training.checkpoint import fingerprint
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -104,9 +105,20 @@ def test_the_run_is_in_mlflow_with_metrics_recipe_dataset_and_a_registered_model
     assert tracked.info.status == "FINISHED"
     assert {"loss", "x0_mse", "frames_per_second", "data_wait_share", "dev_amplitude_text"} <= tracked.data.metrics.keys()
     assert tracked.data.params["model.width"] == "16"
-    assert {"recipe.yaml", "dataset.json", "checkpoint"} <= {file.path for file in client.list_artifacts(tracked.info.run_id)}
-    assert client.get_model_version_by_alias("ms2sl", "candidate").run_id == tracked.info.run_id
+    assert {"recipe.yaml", "dataset.json"} <= {file.path for file in client.list_artifacts(tracked.info.run_id)}
+    version = client.get_model_version_by_alias("ms2sl", "candidate")
+    assert version.run_id == tracked.info.run_id
+    assert fingerprint(Path(version.source) / "artifacts" / "checkpoint") == fingerprint(whole), "the registered model has the weights"
     assert client.get_registered_model("ms2sl").aliases.keys() == {"candidate"}, "nobody has judged it yet"
+
+
+def test_the_last_weights_are_written_three_times(whole, runs):
+    """By the worker, into the storage of Ray Train, and into MLflow: the model of the run is another name of the second."""
+    run_id = (runs / "whole" / "mlflow_run_id").read_text()
+    last = [path for path in (runs / "whole").rglob("model.safetensors") if fingerprint(path.parent) == fingerprint(whole)]
+    assert {path.parent.parent.name for path in last} == {"train", "whole"}
+    assert len({path.stat().st_ino for path in last}) == 1
+    assert "checkpoint" not in {file.path for file in tracking(runs).list_artifacts(run_id)}
 
 
 def test_the_same_command_again_trains_nothing(whole, tiny_dataset, runs, capsys):

@@ -1,3 +1,4 @@
+import errno
 import json
 import pickle
 import shutil
@@ -117,3 +118,17 @@ def test_a_config_whose_model_this_version_does_not_know(folder, change):
     (folder / "config.json").write_text(json.dumps(card | {"model": card["model"] | change}))
     with pytest.raises(InputError, match=r"config\.json"):
         task.load(folder)
+
+
+def test_weights_are_linked_or_else_copied(folder, tmp_path, monkeypatch):
+    linked = tmp_path / "published" / "model.safetensors"
+    checkpoint.publish(folder, linked.parent)
+    assert linked.samefile(folder / "model.safetensors")
+
+    def refuse(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", refuse)
+    checkpoint.publish(folder, linked.parent)
+    assert not linked.samefile(folder / "model.safetensors")
+    assert linked.read_bytes() == (folder / "model.safetensors").read_bytes()
