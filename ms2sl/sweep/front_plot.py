@@ -99,14 +99,8 @@ def _scaled(axis: Axes, points: np.ndarray, chosen: np.ndarray, room: np.ndarray
 
 
 def spread(places: np.ndarray, least: float) -> np.ndarray:
-    """Ascending places moved as little as possible (in squares) until each is so far from the one before: isotonic regression by pooling
-    adjacent violators (Ayer et al. 1955)."""
+    """Ascending places moved as little as possible (in squares) until each is so far from the one before: isotonic regression."""
+    with extra("tune"):
+        from sklearn.isotonic import isotonic_regression  # takes long to load
     shifts = least * np.arange(len(places))
-    pools: list[tuple[float, int]] = []  # mean and number
-    for place in places - shifts:
-        mean, number = place, 1
-        while pools and pools[-1][0] > mean:
-            before, count = pools.pop()
-            mean, number = (mean * number + before * count) / (number + count), number + count
-        pools.append((mean, number))
-    return np.repeat([mean for mean, _ in pools], [number for _, number in pools]) + shifts
+    return isotonic_regression(places - shifts) + shifts

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ms2sl.extras import extra
-from ms2sl.sweep.plots import BEST, png
+from ms2sl.sweep.plots import BEST, logarithmic, png
 from ms2sl.sweep.trial_store import Trial
 from ms2sl.sweep.values import is_number, judged, shown, spans, swept
 
@@ -86,7 +86,9 @@ def parallel_coordinates(trials: Sequence[Trial], metric: str, title: str, best:
             style = {"color": BEST, "linewidth": 2.5, "label": f"best: {trial.label}"} if first else {"linewidth": 1, "alpha": 0.7}
             style = {"color": colours.to_rgba(trial.value(metric))} | style
             axis.plot([scale.place(value) for scale, value in zip(scales, values, strict=True)], marker=".", markersize=4, **style)
-        figure.colorbar(colours, ax=axis, label=title, pad=0.03)
+        bar = figure.colorbar(colours, ax=axis, label=title, pad=0.03)
+        if scales[-1].logarithmic:
+            logarithmic(bar.ax, "y")
         figure.legend(loc="outside upper right", frameon=False)
     _axes(axis, [*(name.replace(".", "\n", 1) for name in names), title], scales)
     return figure

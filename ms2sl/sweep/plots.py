@@ -1,4 +1,7 @@
-"""Pictures of a sweep: how its trials went, what they drew, and what that was worth. Each function returns a PNG."""
+"""Pictures of a sweep: how its trials went, what they drew, and what that was worth. Each function returns a PNG.
+
+``optuna.visualization`` marks neither the best trial nor how others ended, names nobody on the front, and draws with the state of pyplot.
+"""
 
 import functools
 import io
@@ -14,7 +17,7 @@ with extra("tune"):
     import matplotlib
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import LogLocator, NullLocator
 
 P = ParamSpec("P")
 BEST, DEFAULT, PLAIN, FAINT = "crimson", "black", "steelblue", "darkgrey"  # colours
@@ -140,4 +143,4 @@ def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter("{x:g}")

@@ -88,9 +88,13 @@ def test_lines_are_coloured_by_the_metric():
     assert brightness == sorted(brightness, reverse=True), "viridis is darker for less"
 
 
-def test_a_metric_over_decades_has_logarithmic_colours():
+def test_a_metric_over_decades_has_logarithmic_colours_and_plain_numbers():
     figure = drawn([trial(i, 10.0**i, x=i) for i in range(3)])
-    assert figure.axes[1].get_yscale() == "log"
+    figure.draw_without_rendering()
+    bar = figure.axes[1]
+    assert bar.get_yscale() == "log"
+    written = [label.get_text() for label in bar.get_yticklabels() if 1 <= label.get_position()[1] <= 100]
+    assert written == ["1", "2", "5", "10", "20", "50", "100"]
     assert [line.get_ydata()[-1] for line in curves(figure)] == [1, 0.5, 0]
 
 
