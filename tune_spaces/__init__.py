@@ -170,7 +170,7 @@ def _leaf(where: str, value: Any) -> Leaf:
         raise InputError(f"{where}: {form} needs a list, not {values!r}")
     if form == "choice":
         return Leaf(form, tuple(values))
-    kind = int if form == "integer" else (int, float)
+    kind: type[int] | tuple[type[int], type[float]] = int if form == "integer" else (int, float)
     if len(values) != 2 or not all(_is_end(end, kind) for end in values) or not values[0] < values[1]:
         raise InputError(f"{where}: {form} needs two numbers, the lower one first, not {list(values)!r}")
     if form == "loguniform" and values[0] <= 0:
@@ -178,7 +178,7 @@ def _leaf(where: str, value: Any) -> Leaf:
     return Leaf(form, tuple(values))
 
 
-def _is_end(value: Any, kind: type | tuple[type, ...]) -> bool:
+def _is_end(value: Any, kind: type[int] | tuple[type[int], type[float]]) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 

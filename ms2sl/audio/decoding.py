@@ -70,7 +70,7 @@ def _unpack(
     pieces, numbers, seconds, loudest, resampler, own = [], 0, 0.0, 0.0, None, 0
     samples: Counter[int] = Counter()  # by samples a second
     try:
-        with av.open(io.BytesIO(encoded), metadata_errors="ignore", options={"format_whitelist": FORMATS}) as container:
+        with av.open(io.BytesIO(encoded), "r", metadata_errors="ignore", options={"format_whitelist": FORMATS}) as container:
             if not container.streams.audio:
                 raise InputError(f"{where} holds no sound")
             stream = container.streams.audio[0]

@@ -10,7 +10,10 @@ TAGS = (b"TAG", b"ID3")  # of music, which some programs write behind the last c
 MOST_CHUNKS = 500  # before the samples of a wav file, which has a few; empty ones would be millions
 # Apple's CAF and Sony's Wave64: where the first chunk begins, bytes of its name, order of those of its size, to how many chunks are padded,
 # and bytes of name and size that the size counts too.
-CHUNKED = {b"caff": (8, 4, "big", 1, 0), b"riff": (40, 16, "little", 8, 24)}
+CHUNKED: dict[bytes, tuple[int, int, Literal["big", "little"], int, int]] = {
+    b"caff": (8, 4, "big", 1, 0),
+    b"riff": (40, 16, "little", 8, 24),
+}
 
 
 def promised_seconds(encoded: bytes, container: av.container.InputContainer, stream: av.AudioStream) -> float:

@@ -5,6 +5,7 @@ CC BY-NC 4.0. Its own audio is not redistributed; recordings by sentence name ma
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from pydantic import Field
 
@@ -49,8 +50,8 @@ class How2Sign(RecordCorpus):
         folder, config = source(self.config, self.name), self.config
         tables = {split: folder.resolve(config.texts.format(split=split)) for split in SPLITS}
         there = [(split, table) for split, table in tables.items() if table.exists()]
-        needs = {"required": tuple(COLUMNS), "whole": ("name",), "kind": TAB}
-        rows = [(split, row) for split, table in there for _, row in read_table(table, COLUMNS, **needs)]
+        read = partial(read_table, columns=COLUMNS, required=tuple(COLUMNS), whole=("name",), kind=TAB)
+        rows = [(split, row) for split, table in there for _, row in read(table)]
         if not rows:
             raise InputError(f"{folder} has none of {', '.join(table.name for table in tables.values())}: see --how2sign.texts")
         posed, spoken = _Places(folder, config.poses, rows, _clip_folders), _Places(folder, config.speech, rows, recordings)
@@ -61,8 +62,9 @@ class How2Sign(RecordCorpus):
             poses, problem = posed.find(split, name)
             if poses or problem:
                 speech, no_speech = spoken.find(split, name)
-                why = {"problem": problem, "no_text": None if text else "its SENTENCE is empty", "no_speech": no_speech}
-                records.append(Record(name, SPLITS[split], text, poses=poses, speech=speech, **why))
+                no_text = None if text else "its SENTENCE is empty"
+                found = Record(name, SPLITS[split], text, poses=poses, speech=speech, problem=problem, no_text=no_text, no_speech=no_speech)
+                records.append(found)
             else:
                 without_poses.add((split, name))
         self.without_poses = len(without_poses)

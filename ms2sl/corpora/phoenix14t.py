@@ -75,8 +75,9 @@ class Phoenix14T(RecordCorpus):
             of_line = [{"text": text or None, "gloss": gloss or None} for text, gloss in each]
         missing, records = f"it has no text in {table.name if table else base + '.text'}", []
         for path, span, told in zip(paths, lines, of_line, strict=True):
-            why = {"problem": None if told else missing, "no_text": None if told and told["text"] else missing}
-            records.append(Record(path.split("/")[-1], split, **told or {}, poses=(skels, *span), path=path, **why))
+            name, problem, no_text = path.split("/")[-1], None if told else missing, None if told and told["text"] else missing
+            found = Record(name, split, **told or {}, poses=(skels, *span), path=path, problem=problem, no_text=no_text)
+            records.append(found)
         there = set(names.values())  # the rest in the order of the table: that of a set is another in each process
         rest = [Record(name, split, **texts[name], problem=twins.get(name)) for name in texts if name not in there]
         return records + rest

@@ -9,6 +9,7 @@ import hashlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Any
 
 from pydantic import Field
 
@@ -69,7 +70,7 @@ class PoseFiles(RecordCorpus):
             return Record(row.get("id", where), row.get("split", "train"), problem=f"{place} has neither pose nor text nor speech")
         path = next((_stem(row[key]) for key in ("pose", "speech") if key in row), "")
         name = row.get("id") or path.split("/")[-1] or path or "text-" + hashlib.blake2b(row["text"].encode(), digest_size=6).hexdigest()
-        rest = {key: row.get(key) for key in LABELS}
+        rest: dict[str, Any] = {key: row.get(key) for key in LABELS}
         rest["path"] = "" if "id" in row else path
         try:
             rest |= {where: folder / row[key] for key, where in (("pose", "poses"), ("speech", "speech")) if key in row}

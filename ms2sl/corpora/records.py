@@ -174,12 +174,13 @@ def _hash(parts: list) -> str:
 
 def normalised(record: Record) -> Record:
     """With text and gloss as ``normalise`` makes them; those that it refuses are left out, with its reason."""
+    changed: dict[str, Any] = {}
     for part in ("text", "gloss"):
         try:
-            record = replace(record, **{part: normalise(getattr(record, part) or "") or None})
+            changed[part] = normalise(getattr(record, part) or "") or None
         except InputError as error:
-            record = replace(record, **{part: None, f"no_{part}": str(error)})
-    return record
+            changed |= {part: None, f"no_{part}": str(error)}
+    return replace(record, **changed)
 
 
 def gloss_times(written: str | None) -> tuple[np.ndarray | None, tuple[str, ...]]:

@@ -72,7 +72,7 @@ class Slrtp(RecordCorpus):
         joints = np.empty(poses.shape, np.float32)
         joints[:, joint_order()] = poses.float().numpy()
         parts = [HOLISTIC_178X3.part(part.name) for part in HOLISTIC_178X3.parts]
-        confidence = seen_without_zeros(joints, np.isfinite(joints).all(axis=2).astype(np.float32), parts)
+        confidence = seen_without_zeros(joints, np.all(np.isfinite(joints), axis=2).astype(np.float32), parts)
         return RawPoses(Poses(joints, confidence, self.config.fps))
 
     def _entries(self, split: str) -> dict[str, dict]:

@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
+V = TypeVar("V")
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 # One letter before the colon is no scheme. One slash will do: it is what pathlib makes of two.
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -42,7 +43,7 @@ def is_uri(value: object) -> bool:
     return SCHEME.match(str(value)) is not None
 
 
-def _local(value: object) -> object:
+def _local(value: V) -> V | str:
     """A path as it is, or that of a ``file://`` URI. Raises ValueError for any other, of which pathlib would make a local folder."""
     parts = urlsplit(str(value)) if is_uri(value) else None
     if parts and parts.scheme == "file" and parts.netloc in ("", "localhost"):
@@ -57,7 +58,7 @@ def _place(value: object) -> str:
     return str(getattr(value, "uri", value))  # of a StoragePath the whole
 
 
-def _no_uri(value: object) -> object:
+def _no_uri(value: V) -> V:
     if is_uri(value):
         shown = public_uri(str(value) if "://" in str(value) else str(value).replace(":/", "://", 1))
         raise ValueError(f"{shown} is a URI, but only a path is taken here: of this machine, or of storage that is mounted on all machines")

@@ -77,8 +77,10 @@ def wrist_distance(poses: Poses, skeleton: Skeleton) -> np.ndarray:
 
 def diversity(samples: Sequence[Poses], skeleton: Skeleton) -> float:
     """Mean ``hand_dtw`` between all pairs of samples of one utterance with other seeds; 0 if they are all alike."""
-    pairs = list(combinations(samples, 2))
-    return float(hand_dtw(*zip(*pairs, strict=True), skeleton).mean()) if pairs else 0.0  # type: ignore[call-arg]
+    if len(samples) < 2:
+        return 0.0
+    first, second = zip(*combinations(samples, 2), strict=True)
+    return float(hand_dtw(first, second, skeleton).mean())
 
 
 def _distances(a: np.ndarray, b: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from rapidfuzz.distance import LCSseq, Levenshtein
 from sacrebleu.metrics import BLEU, CHRF
 
-BLEU_OPTIONS = {"smooth_method": "floor", "smooth_value": 0.0, "effective_order": True}
+BLEU_OPTIONS: dict[str, Any] = {"smooth_method": "floor", "smooth_value": 0.0, "effective_order": True}
 ROUGE_BETA = 1.2
 
 
