@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.config import JsonDict
 
 from ms2sl.errors import InputError
 from ms2sl.io.uri import public
@@ -22,7 +23,8 @@ class Config(BaseModel):
     __str__ = __repr__
 
 
-CHANGEABLE = {"identity": False}  # ``json_schema_extra`` of a field that may change within a run, since it does not decide what is learned
+# ``json_schema_extra`` of a field that may change within a run, since it does not decide what is learned
+CHANGEABLE: JsonDict = {"identity": False}
 
 
 def group(config: type[BaseModel], name: str) -> type[BaseModel] | None:

@@ -8,7 +8,7 @@ import functools
 import importlib.metadata
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def texts_of(given: Any) -> list[str]:
         if len(found) != 1 and columns != [0]:  # which is how pandas calls the column of a list of texts
             raise InputError(f"the table must have one column text; its columns are: {', '.join(map(str, columns))}")
         given = given.iloc[:, found[0] if found else 0]
-    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable) or np.ndim(given) != 1:
+    if np.ndim(given) != 1:
         raise InputError(f"give a list of texts, or a table with a column text, not a {type(given).__name__}")
     return [text or "" for text in _as_texts(given)]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ms2sl.evaluation.motion_scores import mean, motion_scores
+from ms2sl.evaluation.motion_scores import Ratios, mean, motion_scores
 from ms2sl.metrics.distribution import frechet_distance
 from ms2sl.metrics.text import bleu_of_counts, chrf
 
@@ -108,10 +108,10 @@ def _resampled_scores(measures: Measures, real: Measures, drawn: np.ndarray) -> 
     return scores | {f"bleu_{order}": np.array([bleu_of_counts(some, order) for some in counts]) for order in (1, 2, 3, 4)}
 
 
-def _ratios(mine: Measures, real: Measures) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
+def _ratios(mine: Measures, real: Measures) -> Ratios:
     """Of each score the sums ``(clips,)`` whose ratio it is; of several ratios it is the mean."""
     ones = np.ones(len(real["seconds"]))
-    scores = {
+    scores: dict[str, Sequence[tuple[np.ndarray, np.ndarray]]] = {
         "letter_error": [(100 * mine["letter_edits"], mine["letters"])],
         "word_error": [(100 * mine["word_edits"], mine["words"])],
         "rouge_l": [(mine["rouge_l"], ones)],

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ms2sl.evaluation.steps import latency
 from ms2sl.systems.back_translation import BackTranslator
 from ms2sl.systems.registry import read_producer_card
 
+V = TypeVar("V", float, np.ndarray)
 QUALITY, LATENCY = "quality_loss", "latency"  # what a trial is judged by, both to be minimised; seconds
 DISTANCES = tuple(score.name for score in motion_scores() if score.is_error)
 ErrorName = Literal[("letter_error", "word_error", *DISTANCES)]  # the lower the better
@@ -34,7 +35,7 @@ def amplitude_penalty(amplitude: float) -> float:
     return max(1.0, STILL / max(amplitude, 0.01), amplitude / WILD)
 
 
-def to_minimize(value: float, score: ScoreName) -> float:
+def to_minimize(value: V, score: ScoreName) -> V:
     """A score as something to minimise, 0 at best: an error or a distance as it is, what a per cent lacks of 100, a likelihood negated."""
     if score in get_args(ErrorName):
         return value
@@ -63,12 +64,12 @@ class Quality:
         self._spoken = all(clip.speech for clip in clips)
         (self._real,) = self._columns(Evaluator(dataset, reader, device), real_signing())
 
-    def results(self, folder: Path, sampling: Config | None, seeds: Sequence[int] = (0,)) -> list[Result]:
+    def results(self, folder: Path | str, sampling: Config | None, seeds: Sequence[int] = (0,)) -> list[Result]:
         """Scores from text, and from speech where all clips have it."""
         judge = Evaluator(self.dataset, self.reader, self.device)
         return [self._result(judge, entry) for entry in self._entries(folder, sampling, seeds)]
 
-    def metrics(self, folder: Path, sampling: Config | None) -> dict[str, float]:
+    def metrics(self, folder: Path | str, sampling: Config | None) -> dict[str, float]:
         """What a trial reports: the loss of quality, the latency (seconds for one utterance alone) and the scores behind it, each the
         mean over modalities; and the score from each modality."""
         entries, judge = self._entries(folder, sampling, (0,)), Evaluator(self.dataset, self.reader, self.device)
@@ -84,7 +85,7 @@ class Quality:
         """What is minimised: the mean over modalities of the shortfall times the guard of the amplitude."""
         return float(np.mean([to_minimize(r.value(self.score), self.score) * amplitude_penalty(r.value("amplitude")) for r in results]))
 
-    def latency(self, folder: Path, sampling: Config | None) -> float:
+    def latency(self, folder: Path | str, sampling: Config | None) -> float:
         """Seconds of computing for one utterance alone, from the first modality."""
         return self._latency(Evaluator(self.dataset, self.reader, self.device), self._entries(folder, sampling, (0,))[0])
 
@@ -104,9 +105,9 @@ class Quality:
         return Score(float(value), *percentile_interval(mine - theirs), ())
 
     def _resampled(self, result: Result) -> np.ndarray:
-        return to_minimize(result.resampled.get(self.score, np.array([np.nan])), self.score)  # type: ignore[return-value]
+        return to_minimize(result.resampled.get(self.score, np.array([np.nan])), self.score)
 
-    def _entries(self, folder: Path, sampling: Config | None, seeds: Sequence[int]) -> list[SystemUnderTest]:
+    def _entries(self, folder: Path | str, sampling: Config | None, seeds: Sequence[int]) -> list[SystemUnderTest]:
         card = read_producer_card(folder)
         learned = [modality for modality in card.learned if self._spoken or modality == "text"]
         if not learned:

@@ -28,6 +28,6 @@ class BackTranslator(Protocol):
         ...
 
 
-def load(folder: Path, device: str = "cpu") -> BackTranslator:
+def load(folder: Path | str, device: str = "cpu") -> BackTranslator:
     """The recogniser of letters or the back-translator in a checkpoint folder. Raises InputError if it holds neither."""
     return registry.system(registry.read_reader_card(folder).kind).load(folder, registry.Context(device))

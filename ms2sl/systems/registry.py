@@ -45,7 +45,7 @@ BUILT_IN = {
 }
 Output = Literal["gloss", "poses", "film", "text"]
 ConfigClass = type[Config]
-MakeTask = Callable[[Dataset, Mapping[str, Config], ModelCard], Task]
+MakeTask = Callable[[Dataset, Mapping[str, Any], ModelCard], Task]  # Any: each section of the class that the system names
 Start = Callable[[ModelCard, Utterance, Config | None, int], Session]
 
 
@@ -164,12 +164,12 @@ def distribution(kind: str) -> str | None:
     return None if place is None or isinstance(place, str) or place.dist is None else place.dist.name
 
 
-def read_producer_card(folder: Path) -> ModelCard:
+def read_producer_card(folder: Path | str) -> ModelCard:
     """The card of a model that produces poses. Raises InputError if the folder holds none."""
     return _read_card(Path(folder), _produces)
 
 
-def read_reader_card(folder: Path) -> ModelCard:
+def read_reader_card(folder: Path | str) -> ModelCard:
     """The card of a model that reads signing. Raises InputError if the folder holds none."""
     return _read_card(Path(folder), _reads)
 

@@ -132,7 +132,7 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     module.load_state_dict(weights)
 
 
-def check_skeleton(card: ModelCard, skeleton: Skeleton, folder: Path) -> None:
+def check_skeleton(card: ModelCard, skeleton: Skeleton, folder: Path | str) -> None:
     """Raises InputError if the checkpoint is of another skeleton."""
     if card.skeleton != skeleton:
         raise InputError(

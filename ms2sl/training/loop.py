@@ -9,14 +9,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
-import pyarrow as pa
 import torch
 from pydantic import Field
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ms2sl.config import CHANGEABLE, Config
-from ms2sl.data.collate import Batch
+from ms2sl.data.collate import Batch, Collate
 from ms2sl.deprecated_names import formerly
 from ms2sl.precision import Precision, uses_bf16
 from ms2sl.training.distributed import all_sum
@@ -54,7 +53,7 @@ class Task(Protocol):
     module: nn.Module
 
     @property
-    def collate(self) -> Callable[[pa.Table], Batch]: ...
+    def collate(self) -> Collate: ...
 
     def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """Terms to report, and ``loss``, which is minimised. ``module`` may be wrapped for DDP."""

@@ -129,5 +129,5 @@ def _given(said: SaidFeatures) -> tuple[str, ...]:
 def _key(utterance: Utterance) -> bytes:
     key = hashlib.blake2b(repr((utterance.text, utterance.speech and (utterance.speech.rate, utterance.speech.level))).encode())
     if utterance.speech is not None:
-        key.update(np.ascontiguousarray(utterance.speech.waveform))
+        key.update(np.ascontiguousarray(utterance.speech.waveform).data)
     return key.digest()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -93,7 +93,7 @@ class MS2SL(nn.Module):
         self.schedule = SCHEDULES[config.schedule]
         self.space = PoseNormalizer(skeleton)
         features = skeleton.n_joints * skeleton.dims
-        shape = {"width": config.width, "heads": config.heads, "dropout": config.dropout}
+        shape: dict[str, Any] = {"width": config.width, "heads": config.heads, "dropout": config.dropout}
         encoder = shape | {"layers": config.encoder_layers, "embedding": config.embedding}
         self.text = ConditionEncoder(text, **encoder, speech_rate=config.speech_rate)
         self.speech = ConditionEncoder(speech, **encoder, speech_rate=config.speech_rate)

@@ -1,8 +1,9 @@
 """MS2SL as the registry knows it."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from ms2sl.config import Config
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.modality_masking import MaskConfig
 from ms2sl.inference.sampling_config import Sampling
@@ -14,12 +15,12 @@ from ms2sl.systems.registry import Context, System
 from ms2sl.training.checkpoint import ModelCard
 
 
-def make_task(dataset: Dataset, sections: Mapping[str, Config], card: ModelCard) -> MS2SLTask:
+def make_task(dataset: Dataset, sections: Mapping[str, Any], card: ModelCard) -> MS2SLTask:
     return MS2SLTask(dataset, sections["model"], sections["losses"], card, sections["mask"])
 
 
 def load(source: str, context: Context) -> MS2SLProducer:
-    return MS2SLProducer.load(source, device=context.device, precision=context.precision)
+    return MS2SLProducer.load(Path(source), device=context.device, precision=context.precision)
 
 
 SYSTEM = System(
