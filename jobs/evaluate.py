@@ -135,7 +135,7 @@ def promoted(options: EvaluateCommand) -> list[Result]:
         raise InputError(f"with --promote '{CHAMPION}' is the present one: choose another name in --others")
     score = usual_score(back_translation.load(options.back_translator))
     uri, run_id = tracked(options)
-    promotion = Promotion(options.model, uri, run_id)
+    promotion = Promotion(Path(options.model), uri, run_id)
     with promotion.champion(Dataset(options.data).skeleton, options.out) as champion:
         rival = {CHAMPION: champion} if champion else {}
         results = evaluated(options.model_copy(update={"others": options.others | rival}))
@@ -249,7 +249,7 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[S
     return entries
 
 
-def check_reader(folder: Path, dataset: Dataset) -> None:
+def check_reader(folder: Path | str, dataset: Dataset) -> None:
     """Raises InputError if it learned to read another skeleton, or at another frame rate."""
     card = read_reader_card(folder)
     check_skeleton(card, dataset.skeleton, folder)

@@ -143,7 +143,7 @@ def produce_many(options: ProduceCommand) -> int:
     if options.slrtp and card.placement is None:
         raise InputError("--slrtp needs a model that knows where its corpus stands: prepare the data again, and train")
     given = read_utterances(options.utterances, options.duration, options.signed_language)
-    folder.claim(Settings.of(options.model, producer.options, seed=options.seed, duration=options.duration))
+    folder.claim(Settings.of(Path(options.model), producer.options, seed=options.seed, duration=options.duration))
     before = folder.made()
     utterances, unreadable, others = with_numbers(given, before)
     missing = folder.missing(utterances, before)

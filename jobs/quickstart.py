@@ -3,6 +3,7 @@
 Run again, it reuses what is there.
 """
 
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field
@@ -37,13 +38,13 @@ def run(options: QuickstartCommand) -> None:
     card = prepare.prepare(prepare.PrepareCommand(out=options.data, fingerspelling=corpus))  # type: ignore[call-arg]
     print(*summary(card), sep="\n")
 
-    shared = {"data": options.data, "runs": options.runs, "workers": options.workers, "gpu": options.gpu}
+    command = partial(train.TrainCommand, data=options.data, runs=options.runs, workers=options.workers, gpu=options.gpu)
     print("2/4  recogniser: poses → letters, from real signing only")
     fast = TrainingConfig(steps=options.recogniser_steps, validate_every=100, checkpoint_every=200)
-    judge = train.run(train.TrainCommand(name="recogniser", task="recogniser", training=fast, **shared))
+    judge = train.run(command(name="recogniser", task="recogniser", training=fast))
     print("3/4  MS2SL: text and speech → signing")
     learning = TrainingConfig(steps=options.steps, checkpoint_every=100)
-    model = train.run(train.TrainCommand(name="quickstart", training=learning, **shared))
+    model = train.run(command(name="quickstart", training=learning))
     print("4/4  what it says, beside real signing, trivial producers and the present champion")
     out = options.runs / "quickstart" / "evaluation"
     judging = evaluate.EvaluateCommand(data=options.data, model=model, back_translator=judge, out=out, promote=True)

@@ -1,6 +1,6 @@
 """The options of a sweep, and what they say of a trial."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -224,7 +224,7 @@ class TuneCommand(Command):
         except ValidationError as error:
             raise InputError(where + explain(error, type(self))) from None
 
-    def own(self, names: Iterator[str]) -> dict:
+    def own(self, names: Iterable[str]) -> dict:
         """The recipe's own values of these settings."""
         values = self.variable
         return nested({name: values[name] for name in names})

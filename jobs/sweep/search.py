@@ -69,7 +69,7 @@ def pending(options: TuneCommand, space: Space, known: Sequence[Trial]) -> Pendi
         return Pending(interrupted + [trial for trial in listed(options, space) if trial.number not in numbers])
     own = options.own(space.leaves)
     first = [] if known or not held(space, own) else [Trial(number=0, name=DEFAULT, recipe=own)]
-    return Pending(interrupted + first, max(0, min(options.trials, space.size) - len(known) - len(first)))
+    return Pending(interrupted + first, max(0, int(min(options.trials, space.size)) - len(known) - len(first)))
 
 
 def held(space: Space, recipe: Mapping) -> bool:
