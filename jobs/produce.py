@@ -9,6 +9,7 @@ Status: 0 if all is there, 3 if some utterances could not be produced, 1 if none
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
@@ -110,11 +111,11 @@ def run(options: ProduceCommand) -> int:
 
 def produce_one(options: ProduceCommand) -> None:
     producer = load(options)
-    asked = {"seconds": options.duration, "signed_language": options.signed_language}
     if options.text is not None:
-        utterance = Utterance("--text", text=options.text, **asked)
+        utterance = Utterance("--text", text=options.text)
     else:
-        utterance = Utterance(options.speech.stem, speech=read_speech(options.speech), **asked)
+        utterance = Utterance(options.speech.stem, speech=read_speech(options.speech))
+    utterance = replace(utterance, seconds=options.duration, signed_language=options.signed_language)
     print_remarks(remarks_of(read_producer_card(options.model))(utterance))
     poses = producer.produce([utterance], seed=options.seed)[0]
     content = options.text.encode() if options.speech is None else StoragePath(options.speech).read_bytes()

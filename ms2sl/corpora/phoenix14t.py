@@ -5,6 +5,8 @@ the corpus's own tables. Without ``.skels`` the clips are texts alone, to be sig
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -40,6 +42,14 @@ class Phoenix14TConfig(Config):
     fps: float = Field(25.0, gt=0, description="frames a second of the poses")
 
 
+class Labels(NamedTuple):
+    """What is said of a clip."""
+
+    text: str | None = None
+    gloss: str | None = None
+    signer: str | None = None
+
+
 class Phoenix14T(RecordCorpus):
     """Clips are the lines of the files; those that a table names and the files do not have are texts without poses."""
 
@@ -63,7 +73,7 @@ class Phoenix14T(RecordCorpus):
         texts = _texts(table) if table and table.exists() else {}
         skels = folder.resolve(f"{base}.skels")
         if not skels.exists():
-            return [Record(name, split, **told) for name, told in texts.items()]
+            return [_record(name, split, told) for name, told in texts.items()]
         lines = list(line_spans(skels))
         paths = [nfc(line) for line in _lines(folder.resolve(f"{base}.files"), len(lines))]
         if table and table.exists():
@@ -72,14 +82,13 @@ class Phoenix14T(RecordCorpus):
         else:
             names, twins = {}, {}
             each = zip(*(_lines(folder.resolve(f"{base}.{kind}"), len(lines)) for kind in ("text", "gloss")), strict=True)
-            of_line = [{"text": text or None, "gloss": gloss or None} for text, gloss in each]
+            of_line = [Labels(text or None, gloss or None) for text, gloss in each]
         missing, records = f"it has no text in {table.name if table else base + '.text'}", []
         for path, span, told in zip(paths, lines, of_line, strict=True):
-            name, problem, no_text = path.split("/")[-1], None if told else missing, None if told and told["text"] else missing
-            found = Record(name, split, **told or {}, poses=(skels, *span), path=path, problem=problem, no_text=no_text)
-            records.append(found)
+            found = _record(path.split("/")[-1], split, told or Labels(), missing)
+            records.append(replace(found, poses=(skels, *span), path=path, problem=None if told else missing))
         there = set(names.values())  # the rest in the order of the table: that of a set is another in each process
-        rest = [Record(name, split, **texts[name], problem=twins.get(name)) for name in texts if name not in there]
+        rest = [replace(_record(name, split, texts[name]), problem=twins.get(name)) for name in texts if name not in there]
         return records + rest
 
     def stamp(self, record: Record) -> str:
@@ -149,10 +158,14 @@ def _lines(where: StoragePath, expected: int) -> list[str]:
     return lines
 
 
-def _texts(table: StoragePath) -> dict[str, dict[str, str | None]]:
-    """Text, gloss and signer of each clip, by its name."""
+def _record(name: str, split: str, told: Labels, without_text: str | None = None) -> Record:
+    """without_text: the reason if it has none."""
+    return Record(name, split, told.text, told.gloss, signer=told.signer, no_text=None if told.text else without_text)
+
+
+def _texts(table: StoragePath) -> dict[str, Labels]:
     rows = read_table(table, COLUMNS, required=("name", "text"), whole=("name",), kind=BAR)
-    found, twins = by_name((row["name"], {name: row.get(name) for name in ("text", "gloss", "signer")}) for _, row in rows)
+    found, twins = by_name((row["name"], Labels(row.get("text"), row.get("gloss"), row.get("signer"))) for _, row in rows)
     if twins:
         raise InputError(f"{table}: rows of one name: {'; '.join(list(twins.values())[:10])}")
     return found
