@@ -83,6 +83,7 @@ class Client:
         return self._ask("POST", path, headers={"Accept": accept}, **content, **more)
 
     def _ask(self, method: str, path: str, **content: Any) -> requests.Response:
+        """A loop, since urllib3's Retry sees no body, so no answer that is cut either, and does not wait before it first asks again."""
         for attempt in range(TRIES):
             last = attempt == TRIES - 1
             try:

@@ -101,17 +101,18 @@ def test_a_service_that_is_not_there_is_said_to_be_so(monkeypatch):
 
 
 @contextmanager
-def answering(*answers: tuple[int, str, str], **headers: str) -> Iterator[tuple[str, list]]:
-    """A server that gives these answers (status, content type, body), the last one again and again; its URL, and those that were given."""
+def answering(*answers: tuple, **headers: str) -> Iterator[tuple[str, list]]:
+    """A server that gives these answers (status, content type, body, and perhaps another length than that of the body), the last one again
+    and again; its URL, and those that were given."""
     given = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, kind, body = answers[min(len(given), len(answers) - 1)]
+            status, kind, body, *length = answers[min(len(given), len(answers) - 1)]
             given.append(status)
             self.send_response(status)
             self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(length[0] if length else len(body)))
             for header in headers.items():
                 self.send_header(*header)
             self.end_headers()
@@ -148,6 +149,13 @@ def test_what_a_proxy_says_of_a_replica_that_died_is_asked_again(monkeypatch, st
     with answering((status, "text/plain", "Internal Server Error"), (200, "application/json", '{"version": "1"}')) as (url, given):
         assert Client(url).model() == {"version": "1"}
     assert given == [status, 200]
+
+
+def test_an_answer_that_is_cut_is_asked_again(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with answering((200, "application/json", '{"vers', 100), (200, "application/json", '{"version": "1"}')) as (url, given):
+        assert Client(url).model() == {"version": "1"}
+    assert given == [200, 200]
 
 
 def test_what_the_service_says_went_wrong_is_not_asked_again():
