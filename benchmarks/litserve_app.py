@@ -22,7 +22,7 @@ class Signs(litserve.LitAPI):
     def setup(self, device: str) -> None:
         torch.set_num_threads(1)
         self.producer = MS2SLProducer.load(Path(sys.argv[1]), precision="auto")
-        warm_up(self.producer.card, self.producer, self.max_batch_size)
+        warm_up(self.producer, self.max_batch_size)
 
     def decode_request(self, request: dict) -> dict:
         return request

@@ -166,8 +166,7 @@ def evaluated(options: EvaluateCommand) -> list[Result]:
     order = [clip.id for clip in clips]
     real = columns(measured, entries[0], order)
     results = {entry: summarise(entry.name, entry.modality, columns(measured, entry, order), real[0]) for entry in everyone}
-    kind = read_producer_card(options.model).kind
-    own = [entry for entry in entries if entry.name == kind]
+    own = [entry for entry in entries if entry.name == entries[1].name]
     modalities = [modality for modality in ("text", "speech") if any(entry.modality in (modality, "both") for entry in own)]
     report = Report(
         title=f"MS2SL: {dataset.card.name}, {options.split}",

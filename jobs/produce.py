@@ -37,7 +37,7 @@ from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import LocalPath, PathOrModelUri, Uri
 from ms2sl.rendering import gif
 from ms2sl.systems.options import chosen, with_call_options
-from ms2sl.systems.registry import Context, load_producer, read_producer_card, system
+from ms2sl.systems.registry import Context, load_producer, system
 from ms2sl.training.checkpoint import ModelCard
 
 SHOWN = 10  # remarks, and reasons of those that failed
@@ -76,7 +76,8 @@ class Produce:
 
     def __init__(self, options: ProduceCommand):
         self.options, self.folder = options, OutputFolder(options.out)
-        self.producer, self.remarks_on = load(options), remarks_of(read_producer_card(options.model))
+        self.producer = load(options)
+        self.remarks_on = remarks_of(self.producer.card)
 
     def __call__(self, batch: dict) -> dict:
         outcome = self.folder.produce(self.producer, list(batch["utterance"]), seed=self.options.seed, remarks_on=self.remarks_on)
@@ -86,7 +87,7 @@ class Produce:
 def load(options: ProduceCommand) -> Producer:
     """The producer, with the options of its calls."""
     producer = load_producer(options.model, Context("cuda" if options.gpus_per_worker else "cpu"))
-    producer.options = chosen(system(read_producer_card(options.model).kind), options)
+    producer.options = chosen(system(producer.card.kind), options)
     return producer
 
 
@@ -116,7 +117,7 @@ def produce_one(options: ProduceCommand) -> None:
     else:
         utterance = Utterance(options.speech.stem, speech=read_speech(options.speech))
     utterance = replace(utterance, seconds=options.duration, signed_language=options.signed_language)
-    print_remarks(remarks_of(read_producer_card(options.model))(utterance))
+    print_remarks(remarks_of(producer.card)(utterance))
     poses = producer.produce([utterance], seed=options.seed)[0]
     content = options.text.encode() if options.speech is None else StoragePath(options.speech).read_bytes()
     title = options.text if options.speech is None else options.speech.stem
@@ -138,7 +139,8 @@ def print_remarks(remarks: Iterable[str]) -> None:
 
 def produce_many(options: ProduceCommand) -> int:
     folder = OutputFolder(options.out)
-    card, producer = read_producer_card(options.model), load(options)  # a wrong model is an error here, not in the actors
+    producer = load(options)  # a wrong model is an error here, not in the actors
+    card = producer.card
     if options.slrtp and card.skeleton != HOLISTIC_178X3:
         raise InputError(f"--slrtp needs a model of skeleton {HOLISTIC_178X3.name}, and this one is of {card.skeleton.name}")
     if options.slrtp and card.placement is None:

@@ -38,13 +38,11 @@ class SignModel(mlflow.pyfunc.PythonModel):
     """A model that signs, of whichever system, behind MLflow's interface for models."""
 
     def load_context(self, context: Any) -> None:
-        from ms2sl.systems.registry import load_producer, read_producer_card, system
+        from ms2sl.systems.registry import load_producer, system
 
         _refuse_unknown_params()
-        checkpoint = Path(context.artifacts["checkpoint"])
-        self.card = read_producer_card(checkpoint)
-        self.system = system(self.card.kind)
-        self.producer = load_producer(checkpoint)
+        self.producer = load_producer(context.artifacts["checkpoint"])
+        self.system = system(self.producer.card.kind)
 
     # With the hint list[str], MLflow would take the first column of any table for the texts.
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None):
@@ -70,7 +68,7 @@ class SignModel(mlflow.pyfunc.PythonModel):
                 "n_frames": poses.n_frames,
                 "joints": poses.joints,
                 "confidence": poses.confidence,
-                "remarks": list(self.system.remarks(self.card, utterance)),
+                "remarks": list(self.system.remarks(self.producer.card, utterance)),
             }
             for utterance, poses in zip(utterances, produced, strict=True)
         ]

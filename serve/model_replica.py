@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from ray.util.metrics import Counter, Gauge, Histogram
@@ -16,7 +15,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 from ms2sl.errors import InputError
 from ms2sl.inference.producer import Producer, StepReply, StepRequest
 from ms2sl.precision import Precision
-from ms2sl.systems.registry import Context, load_producer, read_producer_card
+from ms2sl.systems.registry import Context, load_producer
 from ms2sl.training.checkpoint import ModelCard
 from serve.batcher import Batcher, in_thread
 from serve.middleware import log_fault
@@ -35,13 +34,6 @@ class Served:
     version: str
     card: ModelCard
     failure: str = ""
-
-
-class Loaded(NamedTuple):
-    """A model in memory."""
-
-    card: ModelCard
-    producer: Producer
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +58,7 @@ class Sampler:
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", SHAPES)  # which is read when it first computes
         torch.set_num_threads(threads)
         self.device, self.precision, self.most = device, precision, batch
-        self.loaded: dict[str, Loaded] = {}  # by version
+        self.loaded: dict[str, Producer] = {}  # by version
         self.failure = ""
         self._loading: asyncio.Task | None = None
         self._wanted: dict[str, str | None] | None = None  # to be loaded next
@@ -100,19 +92,19 @@ class Sampler:
                     self.failure = f"the model that was deployed last could not be loaded; still serving {self.version}"
             self.failures.set(bool(self.failure))
 
-    def _serve(self, version: str, loaded: Loaded) -> None:
+    def _serve(self, version: str, loaded: Producer) -> None:
         before = [(known, earlier) for known, earlier in self.loaded.items() if known != version][-1:]
         self.loaded, self.failure = dict([*before, (version, loaded)]), ""
 
-    def _load(self, wanted: dict[str, str | None]) -> tuple[str, Loaded]:
+    def _load(self, wanted: dict[str, str | None]) -> tuple[str, Producer]:
         asked = Service.parse({"model": wanted["model"], "tracking": wanted.get("tracking")})
         pinned = find(asked.model, asked.tracking)
         if pinned.version in self.loaded:
             return pinned.version, self.loaded[pinned.version]
         with pinned.folder() as folder:
             self.loaded = dict(list(self.loaded.items())[-1:])  # no more than two of them in memory
-            loaded = Loaded(read_producer_card(folder), load_producer(folder, Context(self.device, self.precision)))
-        warm_up(loaded.card, loaded.producer, self.most)
+            loaded = load_producer(folder, Context(self.device, self.precision))
+        warm_up(loaded, self.most)
         return pinned.version, loaded
 
     @property
@@ -151,7 +143,7 @@ class Sampler:
 
     def _run(self, version: str, requests: Sequence[StepRequest]) -> list[StepReply]:
         self.steps.observe(len(requests))
-        replies = self.loaded[version].producer.step(requests)
+        replies = self.loaded[version].step(requests)
         if frames := sum(reply.poses.n_frames for reply in replies if reply.poses is not None):
             self.frames.inc(frames)
         return replies

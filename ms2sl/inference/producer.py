@@ -9,6 +9,7 @@ from ms2sl.config import Config
 from ms2sl.data.resampling import joined
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Poses, Utterance
+from ms2sl.training.checkpoint import ModelCard
 
 
 class NoOptions(Config):
@@ -55,10 +56,11 @@ class Session(Protocol):
 
 
 class Producer(ABC):
-    """name: stands in tables. skeleton, fps: of all that it produces. Options: of a call. options: of a call that names none; None for the
-    defaults of the class."""
+    """name: stands in tables. card: of a trained model alone. skeleton, fps: of all that it produces. Options: of a call. options: of a
+    call that names none; None for the defaults of the class."""
 
     name: str
+    card: ModelCard
     skeleton: Skeleton
     fps: float
     Options: type[Config] = NoOptions

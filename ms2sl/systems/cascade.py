@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +15,7 @@ from ms2sl.errors import InputError
 from ms2sl.inference.producer import Producer, WholeProducer
 from ms2sl.nn.losses import best_path
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
-from ms2sl.systems.registry import Context, System, load_producer, read_producer_card
+from ms2sl.systems.registry import Context, System, load_producer
 from ms2sl.text_normalization import plain
 
 OWN = "own"
@@ -105,7 +104,7 @@ def open_recognizer(name: str, producer: Producer, device: str = "cpu") -> Speec
 def load(source: str, context: Context, asr: str = OWN) -> Cascade:
     """source: folder of the model that signs the text. asr: ``own``, or a recogniser of speech of ``transformers``."""
     producer = load_producer(source, context)
-    card = read_producer_card(Path(source))
+    card = producer.card
     return Cascade(open_recognizer(asr, producer, context.device), producer, card.characters if card.text.vocabulary else None)
 
 

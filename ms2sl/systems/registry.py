@@ -193,8 +193,10 @@ def _read_card(folder: Path, fits: Callable[[System], bool]) -> ModelCard:
 
 
 def load_producer(folder: Path | str, context: Context | None = None, options: Mapping[str, Any] | None = None):
-    """The producer in a checkpoint folder. options: of the calls that name none. Raises InputError if the folder holds none."""
-    found = system(read_producer_card(Path(folder)).kind)
+    """The producer in a checkpoint folder, with its card. options: of the calls that name none. Raises InputError if the folder holds
+    none."""
+    card = read_producer_card(Path(folder))
+    found = system(card.kind)
     producer = found.load(folder, context or Context())
-    producer.options = found.options(options or {})
+    producer.card, producer.options = card, found.options(options or {})
     return producer

@@ -11,7 +11,7 @@ from ms2sl.inference.producer import Producer
 from ms2sl.model_uri import resolve_model
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.training import checkpoint
-from ms2sl.training.checkpoint import WEIGHTS, ModelCard, read_card
+from ms2sl.training.checkpoint import WEIGHTS, read_card
 from serve import model_replica as module
 from serve.model_replica import Sampler
 
@@ -34,7 +34,7 @@ class Loads:
         self.gate, self.lock = threading.Event(), threading.Lock()
         self.gate.set()
 
-    def __call__(self, card: ModelCard, producer: Producer, batch: int) -> None:
+    def __call__(self, producer: Producer, batch: int) -> None:
         with self.lock:
             self.now, self.all = self.now + 1, self.all + 1
             self.most = max(self.most, self.now)
