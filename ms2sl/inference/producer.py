@@ -66,9 +66,6 @@ class Producer(ABC):
     Options: type[Config] = NoOptions
     options: Config | None = None
 
-    def check(self, utterance: Utterance) -> None:  # noqa: B027  # most take everything
-        """Raises InputError, without much work, for an utterance that cannot be produced whatever the options."""
-
     @abstractmethod
     def start(self, utterance: Utterance, options: Config | None = None, *, seed: int) -> Session:
         """options: of the class ``Options``. Raises InputError for an impossible utterance."""
@@ -83,8 +80,6 @@ class Producer(ABC):
 
     def produce(self, utterances: Sequence[Utterance], options: Config | None = None, *, seed: int) -> list[Poses]:
         """Normalised poses of each utterance, in order. Raises InputError for one that it cannot produce."""
-        for utterance in utterances:
-            self.check(utterance)
         return run_to_end(self, [self.start(utterance, options, seed=seed) for utterance in utterances])
 
 

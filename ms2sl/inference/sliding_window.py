@@ -61,9 +61,13 @@ class WindowedGenerator:
     @classmethod
     def of(cls, utterance: Utterance, card: ModelCard, seed: int) -> "WindowedGenerator":
         """Of an utterance of any length, by a model. Raises InputError if the length that is asked for is impossible."""
-        check_duration(utterance)
-        if utterance.seconds is not None:
-            utterance = replace(utterance, seconds=max(utterance.seconds, SHORTEST / card.fps))
+        asked = utterance.seconds
+        if asked is not None:
+            if not 0 < asked <= LONGEST_SECONDS:
+                raise InputError(
+                    f"{utterance.id}: a duration of {asked} s is impossible; it must be above 0 and at most {LONGEST_SECONDS:.0f} s"
+                )
+            utterance = replace(utterance, seconds=max(asked, SHORTEST / card.fps))
         return cls(segment(utterance, card), card.longest, card.fps, seed)
 
     def snapshot(self) -> "WindowedGenerator":
@@ -127,11 +131,3 @@ class WindowedGenerator:
 def _popping(pieces: deque[Utterance]) -> Iterator[Utterance]:
     while pieces:
         yield pieces.popleft()
-
-
-def check_duration(utterance: Utterance) -> None:
-    """Raises InputError if it asks for an impossible length."""
-    if utterance.seconds is not None and not 0 < utterance.seconds <= LONGEST_SECONDS:
-        raise InputError(
-            f"{utterance.id}: a duration of {utterance.seconds} s is impossible; it must be above 0 and at most {LONGEST_SECONDS:.0f} s"
-        )

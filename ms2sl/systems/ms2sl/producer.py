@@ -12,7 +12,7 @@ from ms2sl.data.collate import FRAME_MULTIPLE
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.inference.producer import Producer
 from ms2sl.inference.sampling_config import Sampling
-from ms2sl.inference.sliding_window import SHORTEST, Window, WindowedGenerator, check_duration
+from ms2sl.inference.sliding_window import SHORTEST, Window, WindowedGenerator
 from ms2sl.inference.windowed_session import WindowedSession, WindowReply, WindowRequest, measure_pieces, step_windows
 from ms2sl.precision import Precision, uses_bf16
 from ms2sl.systems.ms2sl import task
@@ -56,9 +56,8 @@ class MS2SLProducer(Producer):
     def features(self, utterance: Utterance) -> SaidFeatures:
         """Features of its text and of its speech; None for what it lacks.
 
-        Raises InputError if the model cannot say it: nothing to say, unknown letters, an impossible length.
+        Raises InputError if the model cannot say it: nothing to say, unknown letters.
         """
-        check_duration(utterance)
         return self.hearing.features(utterance)
 
     def measure(self, utterances: Sequence[Utterance]) -> list[float]:
@@ -67,9 +66,6 @@ class MS2SLProducer(Producer):
             max(SHORTEST, heard.frames) if utterance.seconds is None else utterance.seconds * self.card.fps
             for utterance, heard in zip(utterances, self.hearing(utterances), strict=True)
         ]
-
-    def check(self, utterance: Utterance) -> None:
-        check_duration(utterance)
 
     def start(self, utterance: Utterance, options: Config | None = None, *, seed: int) -> WindowedSession:
         return start(self.card, utterance, options or self.options, seed)
