@@ -6,9 +6,14 @@ from typing import Any
 from ms2sl.errors import InputError
 
 
-def entry_points(group: str) -> list[Any]:
-    """What the installed packages name in a group. Raises InputError for one that cannot be loaded."""
-    return [load(point) for point in metadata.entry_points(group=group)]
+def entry_points(group: str) -> metadata.EntryPoints:
+    """What the installed packages name in a group."""
+    return metadata.entry_points(group=group)
+
+
+def load_all(group: str) -> list[Any]:
+    """Raises InputError for one that cannot be loaded."""
+    return [load(point) for point in entry_points(group)]
 
 
 def load(point: metadata.EntryPoint) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Poses
-from ms2sl.entry_points import entry_points
+from ms2sl.entry_points import load_all
 from ms2sl.metrics.motion import hand_dtw, jerk, joint_dtw, mje_sums, movement, wrist_distance
 
 GROUP = "ms2sl.metrics"  # of entry points
@@ -111,7 +111,7 @@ OURS = (
 @functools.cache
 def motion_scores() -> tuple[MotionScore, ...]:
     """All of them, those of packages from outside too."""
-    return (*OURS, *entry_points(GROUP))
+    return (*OURS, *load_all(GROUP))
 
 
 def motion_rows(produced: Sequence[Poses], real: Sequence[Poses], skeleton: Skeleton) -> list[dict]:

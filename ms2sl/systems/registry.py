@@ -10,7 +10,6 @@ import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +20,7 @@ from ms2sl.data.dataset import Dataset
 from ms2sl.data.signed_language import UNDETERMINED, is_code
 from ms2sl.data.training_clips import TrainingClips
 from ms2sl.data.types import Utterance
-from ms2sl.entry_points import load
+from ms2sl.entry_points import entry_points, load
 from ms2sl.errors import InputError
 from ms2sl.inference.producer import NoOptions, Session
 from ms2sl.inference.recordings import recording_remarks
@@ -122,7 +121,7 @@ class System:
 def _places() -> dict[str, Any]:
     """Where each system is: a string, or the entry point of a package from outside. Raises InputError for two of one kind."""
     found: dict[str, Any] = dict(BUILT_IN)
-    for point in entry_points(group=GROUP):
+    for point in entry_points(GROUP):
         if point.name in found:
             raise InputError(
                 f"two packages have a system '{point.name}': uninstall one ({point.value} of {point.dist and point.dist.name})"

@@ -4,10 +4,10 @@ from pydantic import Field, create_model
 
 from ms2sl.config import Config
 from ms2sl.deprecated_names import formerly
-from ms2sl.entry_points import entry_points
+from ms2sl.entry_points import load_all
 from ms2sl.systems.ms2sl.losses import LOSSES
 
-ALL_LOSSES = (*LOSSES, *entry_points("ms2sl.losses"))
+ALL_LOSSES = (*LOSSES, *load_all("ms2sl.losses"))
 LossWeights = create_model(
     "LossWeights",
     __base__=Config,
