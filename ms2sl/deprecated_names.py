@@ -1,12 +1,14 @@
 """Former names of options: flags and recipes may use them for one version more, and what was stored under them is read for ever.
 
-A field states the names that it had: ``mask: MaskConfig = Field(MaskConfig(), json_schema_extra=formerly("hide"))``.
+A field states the names that it had, ``mask: MaskConfig = Field(MaskConfig(), json_schema_extra=formerly("hide"))``, and those of its
+values: ``form: Annotated[Form, FormerValues(ball="round")]``.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic_core import core_schema
 
 from ms2sl.config import group
 from ms2sl.errors import InputError
@@ -14,12 +16,19 @@ from ms2sl.errors import InputError
 UNTIL = "0.3"  # the version whose flags and recipes no longer accept them
 
 
-def formerly(*names: str, **values: str) -> dict[str, Any]:
-    """``json_schema_extra`` of a field that had these names; with that of a changeable field: ``CHANGEABLE | formerly("old")``.
+class FormerValues:
+    """Values that a field took, and today's. Its validation accepts them, since flags may give them."""
 
-    values: those that it took, and today's. A validator of the field maps them too (``current_value``), since flags may give them.
-    """
-    return {"formerly": list(names)} | ({"former_values": values} if values else {})
+    def __init__(self, **values: str):
+        self.values = values
+
+    def __get_pydantic_core_schema__(self, kind: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(lambda value: current_value(value, self.values), handler(kind))
+
+
+def formerly(*names: str) -> dict[str, Any]:
+    """``json_schema_extra`` of a field that had these names; with that of a changeable field: ``CHANGEABLE | formerly("old")``."""
+    return {"formerly": list(names)}
 
 
 def hint(former: str, name: str) -> str:
@@ -44,7 +53,7 @@ def _rename(values: Mapping[str, Any], config: type[BaseModel], before: str, aft
         name = _current(key, config)
         if name != key and (name in values or name in renamed):
             raise both_given(f"{before}{key}", f"{after}{name}")
-        today = current_value(value, _extra(name, config).get("former_values", {}))
+        today = current_value(value, _former_values(name, config))
         if today != value:
             found[f"{before}{key} {value}"], value = f"{after}{name} {today}", today
         elif name != key:
@@ -80,6 +89,11 @@ def current_value(value: Any, former: Mapping[str, str]) -> Any:
 def _extra(name: str, config: type[BaseModel]) -> dict[str, Any]:
     extra = config.model_fields[name].json_schema_extra if name in config.model_fields else None
     return extra if isinstance(extra, dict) else {}
+
+
+def _former_values(name: str, config: type[BaseModel]) -> dict[str, str]:
+    marks = config.model_fields[name].metadata if name in config.model_fields else ()
+    return next((mark.values for mark in marks if isinstance(mark, FormerValues)), {})
 
 
 def _current(name: str, config: type[BaseModel]) -> str:

@@ -1,11 +1,12 @@
 import json
 import shutil
+from typing import Annotated
 
 import pytest
 from pydantic import Field
 
 from ms2sl.config import Config
-from ms2sl.deprecated_names import current_name, formerly, rename_deprecated
+from ms2sl.deprecated_names import FormerValues, current_name, formerly, rename_deprecated
 from ms2sl.errors import InputError
 from ms2sl.systems.ms2sl import task
 from ms2sl.training import checkpoint
@@ -19,7 +20,7 @@ class Rate(Config):
 class Options(Config):
     schedule: Rate = Field(Rate(), json_schema_extra=formerly("rate"))
     width: int = 8
-    form: str = Field("round", json_schema_extra=formerly("shape", ball="round", box="square"))
+    form: Annotated[str, FormerValues(ball="round", box="square")] = Field("round", json_schema_extra=formerly("shape"))
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,10 @@ class Options(Config):
 def test_values_come_under_todays_names(values, renamed, found):
     assert rename_deprecated(values, Options) == (renamed, found)
     assert rename_deprecated(renamed, Options) == (renamed, {})
+
+
+def test_a_field_accepts_its_former_values():
+    assert [Options(form=form).form for form in ("box", "square", "ball", "flat")] == ["square", "square", "round", "flat"]
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -14,7 +14,7 @@ from ms2sl.config import Config
 from ms2sl.data.collate import Batch
 from ms2sl.data.normalization import PoseNormalizer
 from ms2sl.data.skeleton import Skeleton
-from ms2sl.deprecated_names import current_value, formerly
+from ms2sl.deprecated_names import FormerValues, formerly
 from ms2sl.features.base import Features
 from ms2sl.nn.diffusion import SCHEDULES, PredictionType, SamplerName, ScheduleName, diffuse, sample
 from ms2sl.nn.transformer import check_heads, length_mask
@@ -23,7 +23,6 @@ from ms2sl.systems.ms2sl.denoiser import Denoiser, SignEncoder, patch_mask, patc
 from ms2sl.systems.ms2sl.loss_weights import ALL_LOSSES, LossWeights
 from ms2sl.systems.ms2sl.losses import Computed, Loss
 
-FORMER_PREDICTION_TYPES = {"clean": "sample", "velocity": "v_prediction"}
 BOTH = 0.2  # share of the clips with text and speech that are conditioned on both
 
 
@@ -41,19 +40,14 @@ class ModelConfig(Config):
     schedule: ScheduleName = Field(
         "linear", description="path from pose to noise: linear (flow), cosine (diffusion) or none (regression in one step)"
     )
-    prediction_type: PredictionType = Field(
+    prediction_type: Annotated[PredictionType, FormerValues(clean="sample", velocity="v_prediction")] = Field(
         "sample",
         description="what the denoiser predicts: the clean pose, or the velocity along the path, from which it follows",
-        json_schema_extra=formerly("objective", **FORMER_PREDICTION_TYPES),
+        json_schema_extra=formerly("objective"),
     )
     cond_drop_prob: float = Field(
         0.1, ge=0, lt=1, description="share of training clips without condition, for guidance", json_schema_extra=formerly("null_condition")
     )
-
-    @field_validator("prediction_type", mode="before")
-    @classmethod
-    def _under_current_name(cls, value: object) -> object:
-        return current_value(value, FORMER_PREDICTION_TYPES)
 
     @model_validator(mode="after")
     def _divisible(self) -> "ModelConfig":
