@@ -1,6 +1,6 @@
 """Transformer blocks with relative positions, so that what is learned on short clips holds on longer ones.
 
-Shapes: B batch, N positions, W width, H heads.
+Shapes: B batch, N positions, M keys, W width, H heads, D width of a head.
 """
 
 import math
@@ -33,6 +33,29 @@ def check_heads(width: int, heads: int) -> None:
         raise ValueError(f"heads ({heads}) must divide width ({width})")
 
 
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor) -> torch.Tensor:
+    """``softmax(query @ key.T / sqrt(D) + bias) @ value`` over the keys of the mask ``(B, H, N, D)``.
+
+    query ``(B, H, N, D)``, key and value ``(B, H, M, D)``, bias ``(H, N, M)``, mask bool ``(B, M)``. A clip without any key gets finite
+    numbers that mean nothing.
+
+    By torch's kernels, but for bf16 on a CPU, where training with them is slower at usual lengths (benchmarks/results/attention.md). GPUs
+    were not measured: there the memory-efficient kernel takes a mask, gives the bias its gradient, and keeps no weights
+    ``(B, H, N, M)``. ``flex_attention`` would not write the bias out either, but has no backward pass on a CPU.
+    """
+    added = torch.where(mask, 0.0, -1e4)[:, None, None]
+    added = added if bias is None else bias + added
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+        return attention_by_hand(query, key, value, added)
+    return F.scaled_dot_product_attention(query, key, value, added)
+
+
+def attention_by_hand(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+    """The same as ``scaled_dot_product_attention``, step by step."""
+    logits = query / math.sqrt(query.shape[-1]) @ key.transpose(2, 3) + added
+    return logits.softmax(-1).to(value.dtype) @ value
+
+
 class Attention(nn.Module):
     """Multi-head attention over ``context`` (self-attention where it is None)."""
 
@@ -51,11 +74,10 @@ class Attention(nn.Module):
         context = x if context is None else context
         query = self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
         key, value = self.key_value(context).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        logits = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])
+        bias = None
         if self.bias is not None:
-            logits = logits + self.bias(relative_buckets(x.shape[1], context.shape[1], x.device)).permute(2, 0, 1)
-        logits = logits.masked_fill(~mask[:, None, None], -1e4)
-        return self.out((logits.softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(2))
+            bias = self.bias(relative_buckets(x.shape[1], context.shape[1], x.device)).permute(2, 0, 1)
+        return self.out(attention(query, key, value, bias, mask).transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
