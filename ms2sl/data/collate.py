@@ -194,7 +194,8 @@ def _features(modality: str) -> FieldSpec:
 
 
 POSES = FieldSpec("poses", ("n_frames", "poses", "confidence"), _poses)
-STANDARD = (POSES, _features("text"), _features("speech"))
+TEXT, SPEECH = _features("text"), _features("speech")
+STANDARD = (POSES, TEXT, SPEECH)
 
 
 def padded_length(length: int, multiple: int) -> int:
