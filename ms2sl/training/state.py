@@ -13,7 +13,7 @@ STATE, PROGRESS = "training.safetensors", "training.json"
 
 
 class TrainState:
-    """Weights under training, their exponential average, the optimizer, the step, the losses so far, and whether it runs in bf16.
+    """Weights under training, their exponential average, buffers, the optimizer, the step, the losses so far, and whether it runs in bf16.
 
     bf16: None until it is decided; what the first machine decided holds on every other one that goes on with the run.
     Random numbers need no state: each step seeds its own from (seed, step, rank).
@@ -38,12 +38,19 @@ class TrainState:
         names = [name for name, _ in self.module.named_parameters()]
         return self.module.state_dict() | dict(zip(names, self.average, strict=True))
 
+    @property
+    def buffers(self) -> dict[str, torch.Tensor]:
+        """Those that belong to a checkpoint, such as a codebook that is learned without gradients."""
+        kept = self.module.state_dict().keys()
+        return {name: buffer for name, buffer in self.module.named_buffers() if name in kept}
+
     def save(self, folder: Path) -> None:
         names = [name for name, _ in self.module.named_parameters()]
         moments = [self.optimizer.state[parameter] for parameter in self.parameters]
         tensors = {f"weight.{name}": parameter.detach() for name, parameter in zip(names, self.parameters, strict=True)}
         tensors |= {f"average.{name}": average for name, average in zip(names, self.average, strict=True)}
         tensors |= {f"optimizer.{key}.{name}": state[key] for name, state in zip(names, moments, strict=True) for key in state}
+        tensors |= {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, folder / STATE)
         (folder / PROGRESS).write_text(json.dumps({"step": self.step, "bf16": self.bf16, "losses": self.losses.state()}))
 
@@ -56,6 +63,8 @@ class TrainState:
             prefix, suffix = "optimizer.", f".{name}"
             keys = [key for key in tensors if key.startswith(prefix) and key.endswith(suffix) and key.count(".") == name.count(".") + 2]
             self.optimizer.state[parameter] = {key[len(prefix) : -len(suffix)]: tensors[key].to(parameter.device) for key in keys}
+        for name, buffer in self.buffers.items():
+            buffer.copy_(tensors.get(f"buffer.{name}", buffer))  # of a run that was begun before they were kept, those of the data
         progress = json.loads((folder / PROGRESS).read_text())
         self.step, self.bf16 = progress["step"], progress.get("bf16")
         self.losses = LossHistory(**progress.get("losses", {}))

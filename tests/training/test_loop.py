@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 
 from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
@@ -187,6 +188,49 @@ def test_a_state_of_before_there_was_a_history_of_losses_loads(tmp_path):
     resumed = state_of(torch.nn.Linear(2, 2))
     resumed.load(tmp_path)
     assert (resumed.step, resumed.bf16, resumed.losses) == (7, None, LossHistory())
+
+
+class Codebook(torch.nn.Module):
+    """One part learns by gradients, one is frozen, and one is a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.learned, self.frozen = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2).requires_grad_(False)
+        self.register_buffer("codes", torch.zeros(3))
+        self.register_buffer("helper", torch.zeros(3), persistent=False)
+
+
+def stepped_codebook(folder) -> Codebook:
+    state = state_of(Codebook())
+    state.module.learned(torch.ones(1, 2)).sum().backward()
+    state.optimizer.step()
+    state.update_average(0.5)
+    state.module.codes += 5
+    state.module.helper += 5
+    state.save(folder)
+    return state.module
+
+
+def test_buffers_and_frozen_weights_are_as_they_were_after_a_resumption(tmp_path):
+    module, resumed = stepped_codebook(tmp_path), state_of(Codebook())
+    resumed.load(tmp_path)
+    assert resumed.module.codes.tolist() == [5, 5, 5]
+    assert resumed.module.helper.tolist() == [0, 0, 0], "what is no part of a checkpoint is made anew"
+    assert torch.equal(resumed.module.frozen.weight, module.frozen.weight)
+    assert torch.equal(resumed.averaged()["frozen.weight"], module.frozen.weight), "nothing has moved the average"
+    resumed.module.learned(torch.ones(1, 2)).sum().backward()
+    resumed.optimizer.step()
+    assert torch.equal(resumed.module.frozen.weight, module.frozen.weight)
+
+
+def test_a_state_of_before_buffers_were_kept_leaves_those_of_the_data(tmp_path):
+    stepped_codebook(tmp_path)
+    tensors = load_file(tmp_path / "training.safetensors")
+    save_file({name: tensor for name, tensor in tensors.items() if not name.startswith("buffer.")}, tmp_path / "training.safetensors")
+    resumed = state_of(Codebook())
+    resumed.module.codes += 2
+    resumed.load(tmp_path)
+    assert resumed.module.codes.tolist() == [2, 2, 2]
 
 
 def test_auto_precision_is_what_it_was_when_the_run_began_whatever_the_machine_that_goes_on(run, tmp_path, monkeypatch):
