@@ -13,7 +13,8 @@ from pydantic import Field
 from tqdm import tqdm
 
 from jobs import evaluate, train
-from jobs.cli import Command, main
+from jobs.cli import main
+from jobs.initial import TrainingCommand
 from jobs.models import with_folders
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip
@@ -38,7 +39,7 @@ ABLATIONS = SPACE["variants"]
 
 
 @with_sections_of(KIND)
-class AblateCommand(Command):
+class AblateCommand(TrainingCommand):
     """Trains MS2SL again and again, each time with one part changed, and compares."""
 
     data: PathOrUri = Field(
@@ -67,7 +68,7 @@ def run(options: AblateCommand) -> list[Result]:
     unknown = set(options.only) - set(ABLATIONS)
     if unknown:
         raise InputError(f"there is no ablation '{unknown.pop()}'; there are: {', '.join(ABLATIONS)}")
-    options = with_folders(options, "back_translator", within=options.runs, runs=options.runs)
+    options = with_folders(options, "back_translator", "from", within=options.runs, runs=options.runs)
     dataset, sentences = Dataset(options.data), back_translation.load(options.back_translator).sentences
     clips = chosen_clips(dataset, options.split, options.clips)
     evaluate.check_reader(options.back_translator, dataset)
@@ -75,6 +76,8 @@ def run(options: AblateCommand) -> list[Result]:
         raise InputError(f"the ablations need clips of split '{options.split}' with text, speech and poses")
 
     names = [name for name in ABLATIONS if name == FULL or name in options.only]  # all others are compared with the full model
+    for name in names:
+        training_of(options, name, 0).initial_card(dataset)
     models = {(name, seed): trained(options, name, seed) for name, seed in product(names, range(options.seeds))}
     entries = {
         (name, modality): [own(f"{name} {seed}", modality, models[name, seed]) for seed in range(options.seeds)]
@@ -131,22 +134,25 @@ def found_signing(judge: Evaluator, entry: SystemUnderTest, clips: list[Clip]) -
 
 def trained(options: AblateCommand, name: str, seed: int) -> Path:
     """The folder of a model; it is trained if it is not there yet."""
+    return train.run(training_of(options, name, seed))
+
+
+def training_of(options: AblateCommand, name: str, seed: int) -> train.TrainCommand:
     folder, changed = re.sub(r"\W+", "-", name), ABLATIONS[name]
     recipe = {key: getattr(options, key).model_dump() | changed.get(key, {}) for key in system(KIND).sections}
     training = options.training.model_copy(update={"seed": options.training.seed + seed, "validate_every": options.training.steps})
-    return train.run(
-        train.TrainCommand(
-            data=options.data,
-            runs=options.runs,
-            name=f"{folder}-{seed}",
-            training=training,
-            workers=options.workers,
-            gpu=options.gpu,
-            tracking=options.tracking,
-            experiment=options.experiment,
-            candidate=False,
-            **recipe,
-        )
+    return train.TrainCommand(
+        data=options.data,
+        runs=options.runs,
+        name=f"{folder}-{seed}",
+        training=training,
+        workers=options.workers,
+        gpu=options.gpu,
+        tracking=options.tracking,
+        experiment=options.experiment,
+        candidate=False,
+        **recipe,
+        **{"from": options.initial},
     )
 
 

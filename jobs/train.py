@@ -15,13 +15,15 @@ from pydantic import Field
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 
-from jobs.cli import Command, check_resources, main, start_ray
+from jobs.cli import check_resources, main, start_ray
+from jobs.initial import TrainingCommand
+from jobs.models import with_folders
 from jobs.progress import shown
 from jobs.ray_dataloader import stream
 from jobs.ray_reporter import RayReporter, WriteReports
 from jobs.runs import MODEL, check_run_identity, held, reached, trained_to
 from jobs.shared import check_shared
-from ms2sl.config import CHANGEABLE, changeable
+from ms2sl.config import CHANGEABLE, Config
 from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.mixture import DATA, DataSource, absolute, named_folders, open_dataset
@@ -37,6 +39,7 @@ from ms2sl.systems.registry import System, system, trainable
 from ms2sl.tracking.tracker import Tracker, default_uri, git_commit
 from ms2sl.training.checkpoint import ModelCard, publish
 from ms2sl.training.divergence import Diverged
+from ms2sl.training.initial import continued, load_initial, read_initial_card
 from ms2sl.training.loop import Task as TrainingTask
 from ms2sl.training.loop import TrainingConfig, train
 
@@ -45,7 +48,7 @@ OUTBOX = "mlflow.jsonl"  # in the folder of a run: what MLflow is still to be to
 
 
 @with_sections
-class TrainCommand(Command):
+class TrainCommand(TrainingCommand):
     """Trains a model on a prepared dataset."""
 
     data: DataSource = Field("data/fingerspelling", description=DATA)
@@ -81,20 +84,31 @@ class TrainCommand(Command):
     @property
     def learns(self) -> dict:
         """The options to record: a run can be resumed only with the same, but for those in ``changeable``."""
-        return self.model_dump(mode="json", include={"task", "training", "workers", *self.system.sections})
+        return self.model_dump(mode="json", include={"task", "training", "workers", *self.system.sections}) | self.provenance
 
     @property
-    def changeable(self) -> set[str]:
-        """Names of the options that may change within a run."""
-        return changeable(type(self))
+    def sections(self) -> dict[str, Config]:
+        """The options of its system, those of the shape of the model first."""
+        return {name: getattr(self, name) for name in self.system.sections}
+
+    def initial_card(self, dataset: Dataset) -> ModelCard | None:
+        """That of the model of ``--from``. Raises InputError if no training on this dataset can begin with it."""
+        if self.initial is None:
+            return None
+        section, model = next(iter(self.sections.items()))
+        return read_initial_card(self.initial, self.task, model, dataset.card, section)
 
     def make_task(self, dataset: Dataset, commit: str | None) -> TrainingTask:
         torch.manual_seed(self.training.seed)  # the same first weights in every run of these options
-        sections = {name: getattr(self, name) for name in self.system.sections}
+        sections, before = self.sections, self.initial_card(dataset)
         card = ModelCard.of(self.task, next(iter(sections.values())), dataset.card, recipe=self.learns, commit=commit)
+        card = card if before is None else continued(card, before)
         if self.system.output == "poses":
             card = card.model_copy(update={"learned": tuple(each for each in card.learned if each in self.system.inputs)})
-        return self.system.task(dataset, sections, card)
+        task = self.system.task(dataset, sections, card)
+        if before is not None:
+            load_initial(task.module, self.initial)
+        return task
 
 
 def train_worker(config: dict) -> dict:
@@ -117,7 +131,10 @@ def train_worker(config: dict) -> dict:
 def run(options: TrainCommand) -> Path:
     """Trains to the end and returns the folder of the finished model."""
     options = options.model_copy(update={"data": absolute(options.data)})
+    options = with_folders(options, "from", within=options.runs, runs=options.runs.absolute())
     dataset = open_dataset(options.data)
+    if options.initial:
+        check_initial(options, dataset)
     EpochPlan.of(dataset, options.training.batch_size, options.training.seed, 0, options.workers)
     dataset.shards(dataset.validation)
     if dataset.validation == "train":
@@ -137,11 +154,21 @@ def run(options: TrainCommand) -> Path:
         return run_alone(options, dataset, finished)
 
 
+def check_initial(options: TrainCommand, dataset: Dataset) -> None:
+    """Raises InputError if the training cannot begin with the model of ``--from``."""
+    if options.overwrite and options.initial.resolve().is_relative_to(options.folder.resolve()):
+        raise InputError(f"--from {options.initial} is in the run that --overwrite would forget: choose another --name")
+    before, now = options.initial_card(dataset).fps, dataset.card.fps
+    if before != now:
+        print(f"the model of --from made {before:g} frames a second, and the data have {now:g}: it has to learn anew how fast signing is")
+
+
 def run_alone(options: TrainCommand, dataset: Dataset, finished: Path) -> Path:
     """Trains from the last checkpoint to the end, and publishes the model."""
     start_ray()
     check_resources(options.workers, gpus=1 if options.gpu else 0)
-    check_shared(read=named_folders("--data", options.data), written={"--runs": options.folder}, gpus=1 if options.gpu else 0)
+    read = named_folders("--data", options.data) | {"--from": options.initial}
+    check_shared(read=read, written={"--runs": options.folder}, gpus=1 if options.gpu else 0)
     tracker = open_tracker(options, dataset)
     try:
         with shown(tracker.outbox, options.training.steps, f"train {options.name}", "step"):
@@ -220,7 +247,7 @@ def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:
         options.experiment,
         options.name,
         run_id=known.read_text() if known.exists() else None,
-        params=options.options(),
+        params=options.options() | options.provenance,
         tags={"git_commit": git_commit(), "dataset": dataset.card.fingerprint, "task": options.tag},
         outbox=options.folder / OUTBOX,
         on_start=lambda run_id: write_files(options.folder, {known.name: run_id.encode()}),

@@ -52,11 +52,11 @@ def run(options: TuneCommand) -> None:
     for name, today in former.items():
         print(f"space '{space.name}': {hint(name, today)}", file=sys.stderr)
     options = options.model_copy(update={"data": StoragePath(options.data).uri, "runs": options.runs.absolute()})
-    options = with_folders(options, "back_translator", "trained", within=options.runs, runs=options.runs)
+    options = with_folders(options, "back_translator", "trained", "from", within=options.runs, runs=options.runs)
     task = read_producer_card(options.trained).kind if options.trained else options.task
     options = options.model_copy(update={"task": task}).settled(space)
     dataset = Dataset(options.data)
-    check(options, dataset)
+    check(options, space, dataset)
     options = options.model_copy(update={"score": options.score or usual_score(back_translation.load(options.back_translator))})
     ledger = TrialStore(options.folder / "trials", TuneCommand)
     together = room(options) if pending(options, space, [] if options.overwrite else ledger.trials()) else 0
@@ -94,16 +94,19 @@ def room(options: TuneCommand) -> int:
     start_ray(**({"num_cpus": None} if options.workers_per_trial == 1 else {}))
     together = concurrency(options)
     read = {"--data": options.data, "--back-translator": options.back_translator, "--trained": options.trained}
+    read["--from"] = options.initial
     check_shared(read=read, written={"--runs": options.runs}, gpus=needs(options).get("GPU", 0))
     return together
 
 
-def check(options: TuneCommand, dataset: Dataset) -> None:
+def check(options: TuneCommand, space: Space, dataset: Dataset) -> None:
     """Raises InputError for what would fail in every trial."""
     check_reader(options.back_translator, dataset)
     if options.trained:
         check_skeleton(read_producer_card(options.trained), dataset.skeleton, options.trained)
     else:
+        for recipe in [{}, *space.extremes()] if options.initial else []:
+            options.with_recipe(recipe).training_command().initial_card(dataset)
         EpochPlan.of(dataset, options.training.batch_size, options.training.seed, 0, options.workers_per_trial)
     dataset.shards(dataset.validation)
     if dataset.validation == "train":

@@ -23,8 +23,10 @@ class Config(BaseModel):
     __str__ = __repr__
 
 
-# ``json_schema_extra`` of a field that may change within a run, since it does not decide what is learned
+# ``json_schema_extra`` of a field: it may change within a run, since it does not decide what is learned; it says nothing of what the
+# weights of a model mean, so that a training may begin with those of another value.
 CHANGEABLE: JsonDict = {"identity": False}
+TRAINING_ONLY: JsonDict = {"training_only": True}
 
 
 def group(config: type[BaseModel], name: str) -> type[BaseModel] | None:
@@ -34,13 +36,18 @@ def group(config: type[BaseModel], name: str) -> type[BaseModel] | None:
 
 
 def changeable(config: type[BaseModel]) -> set[str]:
-    """Dotted names of the fields that are marked so, those of nested configurations too."""
+    """Dotted names of the fields that may change within a run."""
+    return marked(config, CHANGEABLE)
+
+
+def marked(config: type[BaseModel], mark: Mapping[str, bool]) -> set[str]:
+    """Dotted names of the fields with this mark, those of nested configurations too."""
     names = set()
     for name, field in config.model_fields.items():
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.items() >= CHANGEABLE.items():
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.items() >= mark.items():
             names.add(name)
         elif inside := group(config, name):
-            names |= {f"{name}.{nested}" for nested in changeable(inside)}
+            names |= {f"{name}.{nested}" for nested in marked(inside, mark)}
     return names
 
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from jobs.cli import Command
+from jobs.initial import TrainingCommand
 from jobs.train import TrainCommand
-from ms2sl.config import Config, changeable, explain, flatten
+from ms2sl.config import Config, explain, flatten
 from ms2sl.deprecated_names import formerly, rename_deprecated
 from ms2sl.errors import InputError
 from ms2sl.evaluation.objective import LATENCY, QUALITY, ScoreName
@@ -28,7 +28,7 @@ METRICS = {"quality": QUALITY, "latency": LATENCY}
 
 
 @with_sections_of(*(each.kind for each in producing()))
-class TuneCommand(Command):
+class TuneCommand(TrainingCommand):
     """Searches a space of settings for the best quality, or for the best quality at each latency."""
 
     data: PathOrUri = Field("data/fingerspelling", description="folder of a prepared dataset, local or a URI")
@@ -107,7 +107,7 @@ class TuneCommand(Command):
         decisive |= {"cpus_per_trial", "gpus_per_trial"} if "latency" in self.objectives else set()
         decisive |= {"task"} if self.task != USUAL else set()
         chosen = {"sampling": self.call_options.model_dump(mode="json"), "space": open_space(self.space)[0].content}
-        return self.model_dump(mode="json", include={*self.parts, *decisive}) | chosen
+        return self.model_dump(mode="json", include={*self.parts, *decisive}) | chosen | self.provenance
 
     @classmethod
     def under_current_names(cls, recorded: dict) -> dict:
@@ -117,7 +117,7 @@ class TuneCommand(Command):
     @property
     def changeable(self) -> set[str]:
         """Names of the options that may change within a sweep; its trials are compared at the same step."""
-        return changeable(type(self)) - {"training.steps"}
+        return super().changeable - {"training.steps"}
 
     @property
     def metrics(self) -> list[str]:
@@ -193,6 +193,8 @@ class TuneCommand(Command):
         if not alone and not self.trains:
             trained = ", ".join(sorted(parts - {"sampling"}))
             raise InputError(f"--trained is for a space of sampling alone, but '{space.name}' varies {trained}")
+        if self.initial and not self.trains:
+            raise InputError("--from begins trainings, and --trained names a model that is sampled alone: leave out one of them")
         if "quality" not in self.objectives:
             raise InputError("the fastest model is one that does nothing: --objectives needs quality too")
         if space.variants and self.search != "grid":
@@ -241,6 +243,7 @@ class TuneCommand(Command):
             task=self.task,
             **{name: getattr(self, name) for name in system(self.task).sections},
             training=self.training.model_copy(update=every),
+            **{"from": self.initial},
             workers=self.workers_per_trial,
             gpu=self.gpus_per_trial > 0,
             max_failures=self.max_failures,

@@ -28,6 +28,18 @@ class PoseNormalizer(nn.Module):
         self.deviation.copy_(torch.tensor(statistics.deviation).clamp(min=SMALLEST_DEVIATION))
         self.share_seen.copy_(torch.tensor(statistics.seen))
 
+    @torch.no_grad()
+    def adapt(self, of_data: "PoseNormalizer") -> None:
+        """For weights that were learned in this space and go on learning from other data, whose statistics ``of_data`` has.
+
+        Means and deviations stay where training saw the joint: with others, the same weights would be of other poses. Joints that it
+        never saw get those of the data; what of a pose is seen is as in the data from now on.
+        """
+        new = ~self.seen[:, None]
+        self.mean.copy_(torch.where(new, of_data.mean, self.mean))
+        self.deviation.copy_(torch.where(new, of_data.deviation, self.deviation))
+        self.share_seen.copy_(of_data.share_seen)
+
     @property
     def used(self) -> torch.Tensor:
         """bool ``(joints * dims)``: features that training ever saw."""

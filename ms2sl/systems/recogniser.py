@@ -16,7 +16,7 @@ from rapidfuzz.distance import Levenshtein
 from torch import nn
 from torch.nn import functional as F
 
-from ms2sl.config import Config
+from ms2sl.config import TRAINING_ONLY, Config
 from ms2sl.data.batch_sampler import split_batches
 from ms2sl.data.collate import Batch, Collate
 from ms2sl.data.dataset import Dataset
@@ -39,7 +39,9 @@ class RecogniserConfig(Config):
     width: int = Field(96, gt=0, multiple_of=8, description="width of its transformer")
     heads: int = Field(4, gt=0, description="attention heads")
     layers: int = Field(2, gt=0, description="layers")
-    noise: float = Field(0.2, ge=0, description="noise added to pose features in training, in standard deviations")
+    noise: float = Field(
+        0.2, ge=0, description="noise added to pose features in training, in standard deviations", json_schema_extra=TRAINING_ONLY
+    )
 
     @model_validator(mode="after")
     def _divisible(self) -> "RecogniserConfig":
@@ -127,7 +129,7 @@ class RecogniserTask:
             raise InputError(f"the letter recogniser needs a dataset whose text features are 'bytes', not '{described.text.featurizer}'")
         self.dataset, self.card = dataset, card
         self.collate = Collate(described.skeleton, described.text, described.speech)
-        self.module = Recogniser(config, self.collate, described.characters)
+        self.module = Recogniser(config, self.collate, card.characters)
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()
         self._classes = torch.zeros(256, dtype=torch.int64)

@@ -109,16 +109,16 @@ def fingerprint(folder: Path) -> str:
         raise InputError(f"{folder / WEIGHTS} cannot be read: {error.strerror}") from None
 
 
-def model_config(card: ModelCard, kind: type[ConfigType], folder: Path) -> ConfigType:
-    """The model's configuration. Raises InputError if this version does not know it."""
+def model_config(card: ModelCard, kind: type[ConfigType], folder: Path, stage: str | None = None) -> ConfigType:
+    """The model's configuration, or that of a stage. Raises InputError if this version does not know it."""
     try:
-        return kind.model_validate(rename_deprecated(card.model, kind)[0])
+        return kind.model_validate(rename_deprecated(card.model if stage is None else card.model.get(stage, {}), kind)[0])
     except ValidationError as error:
         raise InputError(f"{folder / CONFIG} describes a model that this version does not know: {explain(error, kind)}") from None
 
 
-def load_weights(module: nn.Module, folder: Path) -> None:
-    """Raises InputError if the weights are missing, damaged or do not fit."""
+def load_weights(module: nn.Module, folder: Path, what: str = f"its {CONFIG}") -> None:
+    """Raises InputError if the weights are missing, damaged or do not fit. what: the module, for the message."""
     try:
         weights = load_file(folder / WEIGHTS)
     except FileNotFoundError:
@@ -128,7 +128,7 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     own = module.state_dict()
     wrong = {name for name in own if name not in weights or weights[name].shape != own[name].shape} | (weights.keys() - own.keys())
     if wrong:
-        raise InputError(f"the weights in {folder} do not fit its {CONFIG}: {', '.join(sorted(wrong)[:3])}")
+        raise InputError(f"the weights in {folder} do not fit {what}: {', '.join(sorted(wrong)[:3])}")
     module.load_state_dict(weights)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from ms2sl.config import Config
+from ms2sl.config import TRAINING_ONLY, Config
 from ms2sl.data.collate import Batch
 from ms2sl.data.normalization import PoseNormalizer
 from ms2sl.data.skeleton import Skeleton
@@ -36,7 +36,7 @@ class ModelConfig(Config):
     patch: Literal[1, 2, 4] = Field(2, description="frames a token")
     embedding: int = Field(128, gt=0, description="size of the joint space")
     speech_rate: float = Field(12.5, gt=0, description="speech tokens a second")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout in all transformers")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout in all transformers", json_schema_extra=TRAINING_ONLY)
     schedule: ScheduleName = Field(
         "linear", description="path from pose to noise: linear (flow), cosine (diffusion) or none (regression in one step)"
     )
@@ -46,7 +46,11 @@ class ModelConfig(Config):
         json_schema_extra=formerly("objective"),
     )
     cond_drop_prob: float = Field(
-        0.1, ge=0, lt=1, description="share of training clips without condition, for guidance", json_schema_extra=formerly("null_condition")
+        0.1,
+        ge=0,
+        lt=1,
+        description="share of training clips without condition, for guidance",
+        json_schema_extra=TRAINING_ONLY | formerly("null_condition"),
     )
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from ms2sl.config import Config
+from ms2sl.config import TRAINING_ONLY, Config
 from ms2sl.data.collate import Batch, BatchField, Collate
 from ms2sl.data.normalization import PoseNormalizer
 from ms2sl.data.types import Poses
@@ -31,10 +31,12 @@ class TranslatorConfig(Config):
     heads: int = Field(4, gt=0, description="attention heads")
     layers: int = Field(3, gt=0, description="layers of the encoder and of the decoder")
     stride: int = Field(2, gt=0, description="frames a token of the encoder")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout")
-    noise: float = Field(0.1, ge=0, description="noise added to pose features in training, in standard deviations")
-    smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing in training")
-    longest: int = Field(100, gt=0, description="most pieces of what it writes")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout", json_schema_extra=TRAINING_ONLY)
+    noise: float = Field(
+        0.1, ge=0, description="noise added to pose features in training, in standard deviations", json_schema_extra=TRAINING_ONLY
+    )
+    smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing in training", json_schema_extra=TRAINING_ONLY)
+    longest: int = Field(100, gt=0, description="most pieces of what it writes", json_schema_extra=TRAINING_ONLY)
 
     @model_validator(mode="after")
     def _divisible(self) -> "TranslatorConfig":

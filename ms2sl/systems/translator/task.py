@@ -37,8 +37,11 @@ class TranslationTask:
         described = dataset.card
         if not described.splits["train"].with_text:
             raise InputError(f"{dataset.folder} has no training clip with text, so a back-translator has nothing to learn")
-        texts = (text for table in dataset.tables("train", ["text"]) for text in table["text"].to_pylist() if text)
-        vocabulary = Vocabulary.learn(texts, config.vocabulary, config.pieces)
+        if card.vocabulary:  # of the model that it begins with
+            vocabulary = Vocabulary.load(card.vocabulary)
+        else:
+            texts = (text for table in dataset.tables("train", ["text"]) for text in table["text"].to_pylist() if text)
+            vocabulary = Vocabulary.learn(texts, config.vocabulary, config.pieces)
         self.dataset, self.card = dataset, card.model_copy(update={"vocabulary": vocabulary.dump()})
         plain_collate = Collate(described.skeleton, described.text, described.speech)
         self.collate = Collate(described.skeleton, described.text, described.speech, (POSES, targets(vocabulary)))

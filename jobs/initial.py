@@ -1,0 +1,47 @@
+"""``--from``: the model with whose weights a training begins, instead of random ones."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, create_model
+
+from jobs.cli import Command
+from ms2sl.config import changeable
+from ms2sl.io.file_names import FETCHED
+from ms2sl.io.uri import PathOrModelUri
+from ms2sl.training.checkpoint import fingerprint
+
+T = TypeVar("T", bound=Command)
+
+
+def _with_from(command: type[T]) -> type[T]:
+    """The command with the option ``from``, a keyword of Python, which a class statement cannot name."""
+    field = Field(None, description="folder of a trained model, or models:/name@alias of MLflow, to go on from instead of random weights")
+    options = {"from": (PathOrModelUri | None, field)}
+    return create_model(command.__name__, __base__=command, __module__=command.__module__, __doc__=command.__doc__, **options)
+
+
+@_with_from
+class TrainingCommand(Command):
+    """Base of the commands that train."""
+
+    @property
+    def initial(self) -> Path | None:
+        """The folder of ``--from``, once a registered model is fetched (``jobs.models.with_folders``)."""
+        return getattr(self, "from")
+
+    @property
+    def provenance(self) -> dict[str, dict[str, str]]:
+        """What a run records of the model that it began with, of which the weights alone decide. Raises InputError if it has none."""
+        return {} if self.initial is None else {"from": origin(self.initial)}
+
+    @property
+    def changeable(self) -> set[str]:
+        """Names of the options that may change within a run."""
+        return changeable(type(self)) | {"from.model"}
+
+
+def origin(folder: Path) -> dict[str, str]:
+    """A checkpoint as a run and a card record it: how it is called, without telling where it lies, and a fingerprint of its weights."""
+    name = folder.name if folder.parent.name == FETCHED else f"{folder.parent.name}/{folder.name}"
+    return {"model": name, "weights": fingerprint(folder)}
