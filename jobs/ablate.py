@@ -7,6 +7,7 @@ import json
 import re
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -139,7 +140,8 @@ def trained(options: AblateCommand, name: str, seed: int) -> Path:
 
 def training_of(options: AblateCommand, name: str, seed: int) -> train.TrainCommand:
     folder, changed = re.sub(r"\W+", "-", name), ABLATIONS[name]
-    recipe = {key: getattr(options, key).model_dump() | changed.get(key, {}) for key in system(KIND).sections}
+    recipe: dict[str, Any] = {key: getattr(options, key).model_dump() | changed.get(key, {}) for key in system(KIND).sections}
+    recipe["from"] = options.initial
     training = options.training.model_copy(update={"seed": options.training.seed + seed, "validate_every": options.training.steps})
     return train.TrainCommand(
         data=options.data,
@@ -152,7 +154,6 @@ def training_of(options: AblateCommand, name: str, seed: int) -> train.TrainComm
         experiment=options.experiment,
         candidate=False,
         **recipe,
-        **{"from": options.initial},
     )
 
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from jobs.cli import Command, check_resources, main, start_ray
 from jobs.models import with_folders
 from jobs.promotion import Promotion
+from jobs.runs import RUN_ID
 from jobs.shared import check_shared
 from jobs.waiting import watch
 from ms2sl import gallery
@@ -332,7 +333,7 @@ def write(
 def tracked(options: EvaluateCommand) -> tuple[str, str | None]:
     """URI of MLflow, and the id there of the run that trained the model, None if it comes from none."""
     folder = Path(options.model).parent
-    known = folder / "mlflow_run_id"
+    known = folder / RUN_ID
     if not known.exists():
         return options.tracking or default_uri(Path("runs")), None
     return options.tracking or default_uri(folder.parent), known.read_text()

@@ -7,9 +7,10 @@ from pydantic import Field, create_model
 
 from jobs.cli import Command
 from ms2sl.config import changeable
+from ms2sl.errors import InputError
 from ms2sl.io.file_names import FETCHED
 from ms2sl.io.uri import PathOrModelUri
-from ms2sl.training.checkpoint import fingerprint
+from ms2sl.training.checkpoint import fingerprint, read_card
 
 T = TypeVar("T", bound=Command)
 
@@ -31,7 +32,7 @@ class TrainingCommand(Command):
         return getattr(self, "from")
 
     @property
-    def provenance(self) -> dict[str, dict[str, str]]:
+    def provenance(self) -> dict[str, dict]:
         """What a run records of the model that it began with, of which the weights alone decide. Raises InputError if it has none."""
         return {} if self.initial is None else {"from": origin(self.initial)}
 
@@ -43,5 +44,19 @@ class TrainingCommand(Command):
 
 def origin(folder: Path) -> dict[str, str]:
     """A checkpoint as a run and a card record it: how it is called, without telling where it lies, and a fingerprint of its weights."""
-    name = folder.name if folder.parent.name == FETCHED else f"{folder.parent.name}/{folder.name}"
+    parts = 1 if folder.parent.name == FETCHED else 3 if "/" in read_card(folder).kind else 2  # a stage is named with its run
+    name = "/".join(folder.parts[-parts:])
     return {"model": name, "weights": fingerprint(folder)}
+
+
+def check_kept(forgotten: Path, *models: Path | None) -> None:
+    """Raises InputError if one of the models lies in the folder that ``--overwrite`` would forget."""
+    for model in filter(None, models):
+        if model.resolve().is_relative_to(forgotten.resolve()):
+            raise InputError(f"{model} is in the run that --overwrite would forget: choose another --name")
+
+
+def tell_fps(before: float, now: float) -> None:
+    """Prints what it means if the data are of other frames a second than those of the model that a training begins with."""
+    if before != now:
+        print(f"the model of --from made {before:g} frames a second, and the data have {now:g}: it has to learn anew how fast signing is")

@@ -24,6 +24,7 @@ from ms2sl.training.checkpoint import CONFIG
 from ms2sl.training.state import PROGRESS
 
 RECIPE, MODEL = "recipe.json", "model"
+RUN_ID = "mlflow_run_id"  # the file that has it
 CHOSEN, CHANGES = "chosen", "changes"  # in recipe.json, beside the options: names of those not at their default; what changed, and when
 STEPS = "training.steps"
 LONGEST = 40  # characters of a value in a message
@@ -63,12 +64,12 @@ def held(options: RunOptions) -> Iterator[None]:
         yield
 
 
-def check_run_identity(options: RunOptions, dataset: Dataset) -> None:
+def check_run_identity(options: RunOptions, dataset: Dataset | None) -> None:
     """Makes the run's folder, or finds that it is this very run's; what changed and may change is recorded there and printed.
 
-    Raises InputError if the folder is another run's.
+    dataset: None where the run may have several. Raises InputError if the folder is another run's.
     """
-    now = options.learns | {"dataset": dataset.card.fingerprint}
+    now = options.learns | ({"dataset": dataset.card.fingerprint} if dataset else {})
     if options.overwrite:
         forget(options)
     before = read_recipe(options.folder)

@@ -4,8 +4,6 @@ The same command after an interruption goes on from the last checkpoint.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +11,16 @@ import ray.train
 import torch
 from pydantic import Field
 from ray.train.torch import TorchTrainer
-from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 
+from jobs import stages
 from jobs.cli import check_resources, main, start_ray
-from jobs.initial import TrainingCommand
+from jobs.initial import TrainingCommand, check_kept, tell_fps
 from jobs.models import with_folders
 from jobs.progress import shown
+from jobs.ray_address import address_known
 from jobs.ray_dataloader import stream
 from jobs.ray_reporter import RayReporter, WriteReports
-from jobs.runs import MODEL, check_run_identity, held, reached, trained_to
+from jobs.runs import MODEL, RUN_ID, check_run_identity, held, reached, trained_to
 from jobs.shared import check_shared
 from ms2sl.config import CHANGEABLE, Config
 from ms2sl.data.batch_sampler import EpochPlan
@@ -32,7 +31,7 @@ from ms2sl.errors import InputError
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig, TaskWithSampleMetrics
 from ms2sl.io.atomic import write_files
 from ms2sl.io.file_names import Name
-from ms2sl.io.uri import LocalPath, Uri, public
+from ms2sl.io.uri import LocalPath, PathOrModelUri, Uri, public
 from ms2sl.model_uri import CANDIDATE
 from ms2sl.systems.options import with_sections
 from ms2sl.systems.registry import System, system, trainable
@@ -53,6 +52,10 @@ class TrainCommand(TrainingCommand):
 
     data: DataSource = Field("data/fingerspelling", description=DATA)
     task: Task = Field("ms2sl", description="the system to train")
+    stage: str | None = Field(None, description="of a system that is trained in several, the one to train; all in order by default")
+    earlier: dict[str, PathOrModelUri] = Field(
+        {}, description="stages that are trained already, as name=folder; by default those of this run, which are trained if need be"
+    )
     name: Name = Field("ms2sl", description="name of the run; the same name goes on with it")
     runs: LocalPath = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
     overwrite: bool = Field(False, description="forget an earlier run of this name", json_schema_extra=formerly("fresh"))
@@ -69,6 +72,11 @@ class TrainCommand(TrainingCommand):
     )
 
     @property
+    def built_on(self) -> dict[str, Path]:
+        """Folders of the stages before, once registered models are fetched (``jobs.models.with_folders``)."""
+        return {name: Path(folder) for name, folder in self.earlier.items()}
+
+    @property
     def folder(self) -> Path:
         return self.runs.absolute() / self.name
 
@@ -77,18 +85,43 @@ class TrainCommand(TrainingCommand):
         return system(self.task)
 
     @property
-    def tag(self) -> str:
+    def kind(self) -> str:
+        """Of the checkpoints that it makes."""
+        return self.system.kind_of(self.stage)
+
+    @property
+    def section(self) -> str:
+        """Where the options of its system begin."""
+        return next(iter(self.system.sections))
+
+    @property
+    def tags(self) -> dict[str, str | None]:
         """Of its run in MLflow."""
-        return self.task
+        return {"task": self.task, "stage": self.stage}
+
+    def options(self) -> dict:
+        return stages.command(self, super().options())
 
     @property
     def learns(self) -> dict:
         """The options to record: a run can be resumed only with the same, but for those in ``changeable``."""
+        if self.system.stages:
+            return stages.learns(self) | self.provenance
         return self.model_dump(mode="json", include={"task", "training", "workers", *self.system.sections}) | self.provenance
 
     @property
+    def provenance(self) -> dict[str, dict]:
+        return super().provenance | stages.provenance(self)
+
+    @property
+    def changeable(self) -> set[str]:
+        return super().changeable | {f"earlier.{stage}.model" for stage in self.system.stages}
+
+    @property
     def sections(self) -> dict[str, Config]:
-        """The options of its system, those of the shape of the model first."""
+        """The options of its system or its stage, those of the shape of the model first."""
+        if self.stage:
+            return stages.sections(self)
         return {name: getattr(self, name) for name in self.system.sections}
 
     def initial_card(self, dataset: Dataset) -> ModelCard | None:
@@ -96,16 +129,18 @@ class TrainCommand(TrainingCommand):
         if self.initial is None:
             return None
         section, model = next(iter(self.sections.items()))
-        return read_initial_card(self.initial, self.task, model, dataset.card, section)
+        card = read_initial_card(self.initial, self.kind, model, dataset.card, section, self.stage)
+        stages.check_built_on(card, self.initial, self.built_on)
+        return card
 
     def make_task(self, dataset: Dataset, commit: str | None) -> TrainingTask:
         torch.manual_seed(self.training.seed)  # the same first weights in every run of these options
         sections, before = self.sections, self.initial_card(dataset)
-        card = ModelCard.of(self.task, next(iter(sections.values())), dataset.card, recipe=self.learns, commit=commit)
+        card = ModelCard.of(self.kind, next(iter(sections.values())), dataset.card, recipe=self.learns, commit=commit)
         card = card if before is None else continued(card, before)
         if self.system.output == "poses":
             card = card.model_copy(update={"learned": tuple(each for each in card.learned if each in self.system.inputs)})
-        task = self.system.task(dataset, sections, card)
+        task = stages.make_task(self, dataset, card) if self.stage else self.system.task(dataset, sections, card)
         if before is not None:
             load_initial(task.module, self.initial)
         return task
@@ -129,45 +164,55 @@ def train_worker(config: dict) -> dict:
 
 
 def run(options: TrainCommand) -> Path:
-    """Trains to the end and returns the folder of the finished model."""
+    """Trains to the end, each stage of a system in turn, and returns the folder of the finished model."""
     options = options.model_copy(update={"data": absolute(options.data)})
-    options = with_folders(options, "from", within=options.runs, runs=options.runs.absolute())
-    dataset = open_dataset(options.data)
-    if options.initial:
-        check_initial(options, dataset)
-    EpochPlan.of(dataset, options.training.batch_size, options.training.seed, 0, options.workers)
-    dataset.shards(dataset.validation)
+    options = with_folders(options, "from", "earlier", within=options.runs, runs=options.runs.absolute())
+    todo, dataset = stages.to_train(options), open_dataset(options.data)
+    if options.overwrite:
+        check_kept(options.folder / (options.stage or ""), options.initial, *options.built_on.values())
+    stages.check_earlier(todo[0], dataset)
+    for each in todo:
+        check(each, dataset)
     if dataset.validation == "train":
         print("there is no dev split: dev_… are figures of the training clips")
     with held(options):
-        check_run_identity(options, dataset)
-        finished = options.folder / MODEL
-        if trained_to(options.folder) == options.training.steps:
-            if (options.folder / OUTBOX).exists():  # MLflow was away at the end
-                hand_over(options, open_tracker(options, dataset), finished)
-            print(f"{options.name} is trained already; model: {finished}")
-            return finished
-        if finished.exists() and not reached(options.folder):
-            raise InputError(
-                f"{options.folder} has lost its checkpoints, so it cannot go on: choose another --name, or --overwrite to start again"
-            )
-        return run_alone(options, dataset, finished)
+        if not options.system.stages:
+            return run_in_turn(options, dataset)
+        stages.check_whole(options, todo)
+        models = [run_in_turn(each, dataset) for each in todo]
+        return stages.publish_whole(options, models[-1]) if todo[-1].kind == options.task else models[-1]
 
 
-def check_initial(options: TrainCommand, dataset: Dataset) -> None:
-    """Raises InputError if the training cannot begin with the model of ``--from``."""
-    if options.overwrite and options.initial.resolve().is_relative_to(options.folder.resolve()):
-        raise InputError(f"--from {options.initial} is in the run that --overwrite would forget: choose another --name")
-    before, now = options.initial_card(dataset).fps, dataset.card.fps
-    if before != now:
-        print(f"the model of --from made {before:g} frames a second, and the data have {now:g}: it has to learn anew how fast signing is")
+def check(options: TrainCommand, dataset: Dataset) -> None:
+    """Raises InputError for what would fail later."""
+    if before := options.initial_card(dataset):
+        tell_fps(before.fps, dataset.card.fps)
+    EpochPlan.of(dataset, options.training.batch_size, options.training.seed, 0, options.workers)
+    dataset.shards(dataset.validation)
+
+
+def run_in_turn(options: TrainCommand, dataset: Dataset) -> Path:
+    """The folder of the finished model, whose run is in the hands of this process."""
+    check_run_identity(options, dataset)
+    finished = options.folder / MODEL
+    if trained_to(options.folder) == options.training.steps:
+        if (options.folder / OUTBOX).exists():  # MLflow was away at the end
+            hand_over(options, open_tracker(options, dataset), finished)
+        print(f"{options.name} is trained already; model: {finished}")
+        return finished
+    if finished.exists() and not reached(options.folder):
+        raise InputError(
+            f"{options.folder} has lost its checkpoints, so it cannot go on: choose another --name, or --overwrite to start again"
+        )
+    return run_alone(options, dataset, finished)
 
 
 def run_alone(options: TrainCommand, dataset: Dataset, finished: Path) -> Path:
     """Trains from the last checkpoint to the end, and publishes the model."""
     start_ray()
     check_resources(options.workers, gpus=1 if options.gpu else 0)
-    read = named_folders("--data", options.data) | {"--from": options.initial}
+    read = {"--from": options.initial} | {f"--earlier {name}": folder for name, folder in options.earlier.items()}
+    read |= named_folders("--data", options.data)
     check_shared(read=read, written={"--runs": options.folder}, gpus=1 if options.gpu else 0)
     tracker = open_tracker(options, dataset)
     try:
@@ -219,36 +264,16 @@ def fit(
         raise KeyboardInterrupt from None
 
 
-@contextmanager
-def address_known() -> Iterator[None]:
-    """Gives the actors of Ray Train the address of the cluster that they are in.
-
-    One of them frees what a stopped training had reserved. It asks Ray's State API whether the training still runs, and without an address
-    that asks the cluster that was started last on the machine. Where that is gone nothing is freed; where it is another one, what a running
-    training has reserved is taken away.
-    """
-    before = os.environ.get("RAY_ADDRESS")
-    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
-    ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["RAY_ADDRESS"]
-        else:
-            os.environ["RAY_ADDRESS"] = before
-
-
 def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:
     """One MLflow run for the whole training, however often it is interrupted."""
-    known = options.folder / "mlflow_run_id"
+    known = options.folder / RUN_ID
     tracker = Tracker.open(
         options.tracking or default_uri(options.runs.absolute()),
         options.experiment,
         options.name,
         run_id=known.read_text() if known.exists() else None,
         params=options.options() | options.provenance,
-        tags={"git_commit": git_commit(), "dataset": dataset.card.fingerprint, "task": options.tag},
+        tags={"git_commit": git_commit(), "dataset": dataset.card.fingerprint} | options.tags,
         outbox=options.folder / OUTBOX,
         on_start=lambda run_id: write_files(options.folder, {known.name: run_id.encode()}),
     )
@@ -260,7 +285,7 @@ def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:
 def hand_over(options: TrainCommand, tracker: Tracker, finished: Path) -> None:
     """Gives the finished model to MLflow, as a registered model or as an artifact of its run. If that is away, the outbox stays, and the
     same command tries it again."""
-    registers = options.system.output == "poses" and options.candidate
+    registers = options.system.output == "poses" and options.kind == options.task and options.candidate
     if not registers:
         tracker.artifact(finished, "checkpoint")
     registered = not registers or tracker.register(finished, options.task, CANDIDATE) is not None

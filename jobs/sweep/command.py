@@ -81,9 +81,9 @@ class TuneCommand(TrainingCommand):
     experiment: str = Field("ms2sl-sweeps", description="MLflow experiment")
 
     @property
-    def tag(self) -> str:
+    def tags(self) -> dict[str, str]:
         """Of its run in MLflow."""
-        return "tune"
+        return {"task": "tune"}
 
     @property
     def folder(self) -> Path:
@@ -178,6 +178,8 @@ class TuneCommand(TrainingCommand):
         return options
 
     def _check(self, space: Space) -> None:
+        if self.trains and system(self.task).stages:
+            raise InputError(f"a trial is one training, and {self.task} is trained in stages: sweep its sampling, with --trained")
         parts = space.parts
         if unknown := parts - set(self.parts):
             raise InputError(f"space '{space.name}': unknown key '{min(unknown)}'; a space can vary: {', '.join(self.parts)}")
@@ -238,15 +240,16 @@ class TuneCommand(TrainingCommand):
     def training_command(self) -> TrainCommand:
         """The training of a trial: judged, checkpointed and reported at the same steps."""
         every = dict.fromkeys(("validate_every", "checkpoint_every", "log_every"), self.interval)
+        recipe: dict[str, Any] = {name: getattr(self, name) for name in system(self.task).sections}
+        recipe["from"] = self.initial
         return TrainCommand(
             data=self.data,
             task=self.task,
-            **{name: getattr(self, name) for name in system(self.task).sections},
             training=self.training.model_copy(update=every),
-            **{"from": self.initial},
             workers=self.workers_per_trial,
             gpu=self.gpus_per_trial > 0,
             max_failures=self.max_failures,
+            **recipe,
         )
 
 

@@ -45,6 +45,7 @@ BUILT_IN = {
 Output = Literal["gloss", "poses", "film", "text"]
 ConfigClass = type[Config]
 MakeTask = Callable[[Dataset, Mapping[str, Any], ModelCard], Task]  # Any: each section of the class that the system names
+MakeStage = Callable[[Dataset, Any, ModelCard, Mapping[str, Path]], Task]
 Start = Callable[[ModelCard, Utterance, Config | None, int], Session]
 
 
@@ -72,7 +73,10 @@ class System:
     sections. perturbable: those that may change in mid-training, as population-based training does. former: names that sections had
     before, by today's. Options: of a call. seeded: whether another seed makes another output. baseline: whether it is compared with by
     default.
-    task: what the training loop learns, from a dataset, the sections and the card; None for what does not learn.
+    task: what the training loop learns, from a dataset, the sections and the card; None for what does not learn, or in stages.
+    stages: of a training in several, what each learns, by name and in order: from a dataset, the options of the stage, the card, and the
+    checkpoint folders of the stages before it. ``Config`` has a field for each, a Config of ``model`` (the shape of its part),
+    ``training`` and whatever else decides it. What the last one saves is the whole model.
     start: a Session of a producer without its weights, from the card, an utterance, options and a seed; None for what no service serves.
     """
 
@@ -90,12 +94,21 @@ class System:
     seeded: bool = False
     baseline: bool = False
     task: MakeTask | None = None
+    stages: Mapping[str, MakeStage] = field(default_factory=dict)
     start: Start | None = None
+
+    def __post_init__(self) -> None:
+        assert not self.stages or [*self.stages] == [*self.Config.model_fields], f"{self.kind}: its Config has a field for each stage"
+        assert not {"model", "train"} & set(self.stages), f"{self.kind}: folders of a run have these names"
 
     @property
     def sections(self) -> dict[str, ConfigClass]:
         """The options of its training by their names in a recipe, its ``Config`` first."""
         return {self.section or self.kind: self.Config, **self.training} if self.Config else {}
+
+    def kind_of(self, stage: str | None) -> str:
+        """The kind in the card of a checkpoint: that of the system is the whole model, the last stage's."""
+        return self.kind if stage is None or stage == list(self.stages)[-1] else f"{self.kind}/{stage}"
 
     def options(self, given: Mapping[str, Any]) -> Any:
         """Options of a call from plain values; None is the default. Raises InputError for one that it does not have, or is impossible."""
@@ -149,7 +162,7 @@ def systems(output: Output | None = None) -> Iterator[System]:
 
 def trainable() -> list[System]:
     """The systems that learn."""
-    return [each for each in systems() if each.task]
+    return [each for each in systems() if each.task or each.stages]
 
 
 def producing() -> list[System]:
@@ -183,6 +196,9 @@ def _reads(each: System) -> bool:
 
 def _read_card(folder: Path, fits: Callable[[System], bool]) -> ModelCard:
     card = checkpoint.read_card(folder)
+    kind, _, stage = card.kind.partition("/")
+    if stage and kind in _places():
+        raise InputError(f"{folder} holds a stage of a {kind} model ({stage}), which alone makes nothing: name the model of its last stage")
     if card.kind not in _places():
         raise InputError(f"{folder} holds a {card.kind} model, of a system that is not installed here: install the package that has it")
     if not fits(system(card.kind)):

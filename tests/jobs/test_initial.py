@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from jobs import ablate, tune
 from jobs.runs import check_run_identity, read_recipe
 from jobs.sweep.command import TuneCommand, open_space
-from jobs.train import TrainCommand, check_initial, run
+from jobs.train import TrainCommand, check, run
 from ms2sl.corpora.fingerspelling import Fingerspelling, FingerspellingConfig
 from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
@@ -157,9 +157,9 @@ def test_nothing_is_begun_with_what_does_not_fit(command, tiny_recogniser, tmp_p
 def test_other_frames_a_second_are_told(command, tiny_checkpoint, tmp_path, capsys):
     model, card = ms2sl.load(tiny_checkpoint)
     checkpoint.save(tmp_path / "faster", card.model_copy(update={"fps": 50.0}), model.state_dict())
-    check_initial(command(**{"from": tmp_path / "faster"}), Dataset(command().data))
+    check(command(**{"from": tmp_path / "faster"}), Dataset(command().data))
     assert "made 50 frames a second, and the data have 12.5" in capsys.readouterr().out
-    check_initial(command(), Dataset(command().data))
+    check(command(), Dataset(command().data))
     assert capsys.readouterr().out == ""
 
 
