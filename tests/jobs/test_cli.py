@@ -66,11 +66,11 @@ def test_a_text_is_any_word(word):
 
 
 @pytest.mark.parametrize("argument", [b"--name=gr\xfc\xdfe", b"gr\xfc\xdfe"])
-def test_bytes_on_the_command_line_that_are_no_utf_8_are_refused(argument):
-    ended = subprocess.run([sys.executable, "-m", "jobs.train", b"--name", argument], capture_output=True, check=False)
+def test_bytes_on_the_command_line_that_are_no_utf_8_are_refused(argument, call):
+    ended = call("jobs.train", "--name", os.fsdecode(argument))
     assert ended.returncode == 1
-    assert ended.stderr.decode().startswith("error: the argument ")
-    assert "gr\\xfc\\xdfe' cannot be read: its byte 0xFC is no UTF-8" in ended.stderr.decode()
+    assert ended.stderr.startswith("error: the argument ")
+    assert "gr\\xfc\\xdfe' cannot be read: its byte 0xFC is no UTF-8" in ended.stderr
 
 
 CREDENTIALS = """
@@ -113,8 +113,8 @@ def test_what_the_user_did_wrong_is_found_behind_other_errors():
 
 
 @pytest.mark.parametrize("job", ["prepare", "train", "produce", "evaluate", "tune", "quickstart"])
-def test_every_job_tells_its_options(job):
-    told = subprocess.run([sys.executable, "-m", f"jobs.{job}", "--help"], capture_output=True, text=True, check=True).stdout
+def test_every_job_tells_its_options(job, call):
+    told = call(f"jobs.{job}", "--help").stdout
     assert told.startswith(f"usage: python -m jobs.{job}")
     assert "--recipe" in told
 
@@ -152,12 +152,11 @@ def test_an_interrupted_job_ends_with_130(capsys):
     assert "interrupted: run the same command again" in capsys.readouterr().err
 
 
-def test_a_production_of_nothing_does_not_end_well(tiny_checkpoint, ray_cluster, tmp_path):
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_production_of_nothing_does_not_end_well(tiny_checkpoint, tmp_path, call):
     (tmp_path / "audio").mkdir()
     (tmp_path / "audio" / "broken.wav").write_bytes(b"no audio at all")
-    options = ["--model", tiny_checkpoint, "--utterances", tmp_path / "audio", "--out", tmp_path / "out"]
-    command, there = [sys.executable, "-m", "jobs.produce", *map(str, options)], ray_cluster.get_runtime_context().gcs_address
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"RAY_ADDRESS": there})
+    ended = call("jobs.produce", "--model", tiny_checkpoint, "--utterances", tmp_path / "audio", "--out", tmp_path / "out")
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert "broken.wav is not audio that can be read" in ended.stdout

@@ -1,8 +1,6 @@
 """Options under the names that they had: what a user typed yesterday works, with a line that says what to type now."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -103,8 +101,8 @@ def test_both_names_in_a_recipe_are_an_error(tmp_path):
         TrainCommand.parse(["--recipe", str(recipe)])
 
 
-def test_help_tells_todays_names_alone():
-    told = subprocess.run([sys.executable, "-m", "jobs.train", "--help"], capture_output=True, text=True, check=True).stdout
+def test_help_tells_todays_names_alone(call):
+    told = call("jobs.train", "--help").stdout
     assert "--mask.speech" in told
     assert "--candidate" in told
     assert "--hide" not in told

@@ -1,6 +1,5 @@
 """The commands by name: ``ms2sl train …`` is ``python -m jobs.train …``."""
 
-import os
 import subprocess
 import sys
 import tomllib
@@ -15,18 +14,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def ms2sl(tmp_path):
-    """Runs the script as an installation writes it."""
+def ms2sl(tmp_path, call):
+    """Calls the script as an installation writes it."""
     module, function = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["ms2sl"].split(":")
     script = tmp_path / "bin" / "ms2sl"
     script.parent.mkdir()
     script.write_text(f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n")
-    return lambda *arguments: run(script, *arguments)
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False)
+    return partial(call, script)
 
 
 def test_all_commands_have_a_name():
@@ -41,7 +35,7 @@ def test_help_names_the_commands_and_loads_none(ms2sl):
     assert all(f"\n  {name} " in told.stdout for name in COMMANDS)
     code = "import sys; from jobs.__main__ import main; sys.argv[1:] = ['--help']; main()\n"
     code += "assert not {'ray', 'torch', 'jobs.cli', *(f'jobs.{name}' for name in sys.argv[2:])} & set(sys.modules)"
-    assert run("-c", code, *COMMANDS).returncode == 0
+    subprocess.run([sys.executable, "-c", code, *COMMANDS], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
 
 
 @pytest.mark.parametrize("arguments", [(), ("trian", "--help"), ("--data", "x"), ("s3://AKIA:SECRET@bucket/folder",)])
@@ -53,8 +47,9 @@ def test_what_is_no_command_prints_usage(ms2sl, arguments):
     assert ended.stderr.endswith(f"error: {named}\n")
 
 
-def test_a_command_has_the_options_of_its_module_and_shows_how_it_was_called(ms2sl):
-    by_name, by_package, by_module = ms2sl("train", "--help"), run("-m", "jobs", "train", "--help"), run("-m", "jobs.train", "--help")
+def test_a_command_has_the_options_of_its_module_and_shows_how_it_was_called(ms2sl, call):
+    by_name, by_module = ms2sl("train", "--help"), call("jobs.train", "--help")
+    by_package = subprocess.run([sys.executable, "-m", "jobs", "train", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert by_name.stdout.startswith("usage: ms2sl train [")
     assert by_package.stdout.startswith("usage: python -m jobs train [")
     options = [line.split()[0] for line in by_module.stdout.splitlines() if line.strip().startswith("--")]
@@ -62,8 +57,8 @@ def test_a_command_has_the_options_of_its_module_and_shows_how_it_was_called(ms2
     assert options == [line.split()[0] for line in by_name.stdout.splitlines() if line.strip().startswith("--")]
 
 
-def test_an_error_is_that_of_the_module(ms2sl):
-    by_name, by_module = (call("--data", "/nowhere") for call in (partial(ms2sl, "train"), partial(run, "-m", "jobs.train")))
+def test_an_error_is_that_of_the_module(ms2sl, call):
+    by_name, by_module = (each("--data", "/nowhere") for each in (partial(ms2sl, "train"), partial(call, "jobs.train")))
     assert (by_name.returncode, by_name.stdout, by_name.stderr) == (by_module.returncode, by_module.stdout, by_module.stderr)
     assert by_name.stderr.startswith("error: /nowhere holds no dataset")
 
