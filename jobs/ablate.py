@@ -141,7 +141,6 @@ def trained(options: AblateCommand, name: str, seed: int) -> Path:
 def training_of(options: AblateCommand, name: str, seed: int) -> train.TrainCommand:
     folder, changed = re.sub(r"\W+", "-", name), ABLATIONS[name]
     recipe: dict[str, Any] = {key: getattr(options, key).model_dump() | changed.get(key, {}) for key in system(KIND).sections}
-    recipe["from"] = options.initial
     training = options.training.model_copy(update={"seed": options.training.seed + seed, "validate_every": options.training.steps})
     return train.TrainCommand(
         data=options.data,
@@ -153,7 +152,7 @@ def training_of(options: AblateCommand, name: str, seed: int) -> train.TrainComm
         tracking=options.tracking,
         experiment=options.experiment,
         candidate=False,
-        **recipe,
+        **recipe | {"from": options.initial},
     )
 
 

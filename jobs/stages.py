@@ -93,7 +93,7 @@ def make_task(options: "TrainCommand", dataset: Dataset, card: ModelCard) -> Tas
 def check_earlier(options: "TrainCommand", dataset: Dataset) -> None:
     """Raises InputError unless the stages that this one builds on are there, of the data's skeleton, and built on each other."""
     for name, folder in options.built_on.items():
-        if not Path(folder).exists():
+        if not folder.exists():
             raise InputError(
                 f"stage {options.stage} builds on {name}, and {folder} is not there: train it with --stage {name}, or say where it is "
                 f"with --earlier {name}=FOLDER"

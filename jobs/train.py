@@ -72,11 +72,6 @@ class TrainCommand(TrainingCommand):
     )
 
     @property
-    def built_on(self) -> dict[str, Path]:
-        """Folders of the stages before, once registered models are fetched (``jobs.models.with_folders``)."""
-        return {name: Path(folder) for name, folder in self.earlier.items()}
-
-    @property
     def folder(self) -> Path:
         return self.runs.absolute() / self.name
 
@@ -93,6 +88,11 @@ class TrainCommand(TrainingCommand):
     def section(self) -> str:
         """Where the options of its system begin."""
         return next(iter(self.system.sections))
+
+    @property
+    def built_on(self) -> dict[str, Path]:
+        """The folders of ``earlier``, once registered models are fetched."""
+        return {name: Path(folder) for name, folder in self.earlier.items()}
 
     @property
     def tags(self) -> dict[str, str | None]:
@@ -211,8 +211,8 @@ def run_alone(options: TrainCommand, dataset: Dataset, finished: Path) -> Path:
     """Trains from the last checkpoint to the end, and publishes the model."""
     start_ray()
     check_resources(options.workers, gpus=1 if options.gpu else 0)
-    read = {"--from": options.initial} | {f"--earlier {name}": folder for name, folder in options.earlier.items()}
-    read |= named_folders("--data", options.data)
+    read = named_folders("--data", options.data) | {"--from": options.initial}
+    read |= {f"--earlier {name}": folder for name, folder in options.earlier.items()}
     check_shared(read=read, written={"--runs": options.folder}, gpus=1 if options.gpu else 0)
     tracker = open_tracker(options, dataset)
     try:

@@ -40,7 +40,7 @@ def changeable(config: type[BaseModel]) -> set[str]:
     return marked(config, CHANGEABLE)
 
 
-def marked(config: type[BaseModel], mark: Mapping[str, Any]) -> set[str]:
+def marked(config: type[BaseModel], mark: JsonDict) -> set[str]:
     """Dotted names of the fields with this mark, those of nested configurations too."""
     names = set()
     for name, field in config.model_fields.items():

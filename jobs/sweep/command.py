@@ -240,16 +240,14 @@ class TuneCommand(TrainingCommand):
     def training_command(self) -> TrainCommand:
         """The training of a trial: judged, checkpointed and reported at the same steps."""
         every = dict.fromkeys(("validate_every", "checkpoint_every", "log_every"), self.interval)
-        recipe: dict[str, Any] = {name: getattr(self, name) for name in system(self.task).sections}
-        recipe["from"] = self.initial
         return TrainCommand(
             data=self.data,
             task=self.task,
+            **{name: getattr(self, name) for name in (*system(self.task).sections, "from")},
             training=self.training.model_copy(update=every),
             workers=self.workers_per_trial,
             gpu=self.gpus_per_trial > 0,
             max_failures=self.max_failures,
-            **recipe,
         )
 
 
