@@ -46,7 +46,7 @@ def leaks(where: str, content: bytes) -> list[str]:
     return [f"{where}: {form.decode()}" for form in FORMS if form in content]
 
 
-def test_keys_in_a_uri_are_left_nowhere(s3, tmp_path):
+def test_keys_in_a_uri_are_left_nowhere(s3, tiny_recogniser, tmp_path):
     bare = str(StoragePath(s3) / f"keys-{tmp_path.name}")
     data, rotated = with_keys(bare, SECRETS[1]), with_keys(bare, SECRETS[2])
     runs, tracking = tmp_path / "runs", f"http://user:{SECRETS[3]}@127.0.0.1:9"
@@ -68,13 +68,12 @@ def test_keys_in_a_uri_are_left_nowhere(s3, tmp_path):
     said = {"prepare": job("prepare", f"--out={data}", *corpus)}
     said["the same again"] = job("prepare", f"--out={rotated}", *corpus)
     assert f"dataset: {bare}" in said["prepare"]
-    job("train", f"--data={data}", "--name=r", "--task=recogniser", "--training.steps=2", "--recogniser.width=16", *training)
     said["train"] = job("train", f"--data={data}", "--name=t", "--training.steps=4", *training)
     (runs / "t" / "model").rename(tmp_path / "model")
     said["resumed with other keys"] = job("train", f"--data={rotated}", "--name=t", "--training.steps=4", *training)
     judging = [
         f"--model={runs}/t/model",
-        f"--back-translator={runs}/r/model",
+        f"--back-translator={tiny_recogniser}",
         "--clips=4",
         "--shown=1",
         "--seeds=1",

@@ -171,13 +171,13 @@ def test_one_text_gives_a_pose_file_and_a_gif_of_the_length_asked_for(tiny_check
 
 
 @pytest.mark.slow
-def test_killed_half_way_and_run_again_each_utterance_is_made_once(tiny_checkpoint, tmp_path):
-    rng = np.random.default_rng(0)
+def test_killed_half_way_and_run_again_each_utterance_is_made_once(tiny_checkpoint, tmp_path, ray_cluster, on_cluster):
+    rng, n = np.random.default_rng(0), 150
     path, out = tmp_path / "many.txt", tmp_path / "out"
-    path.write_text("\n".join("".join(rng.choice(list("abcde"), 5)) for _ in range(300)))
-    options = ["--model", tiny_checkpoint, "--utterances", path, "--out", out, "--steps", "50", "--batch-size", "10"]
+    path.write_text("\n".join("".join(rng.choice(list("abcde"), 5)) for _ in range(n)))
+    options = ["--model", tiny_checkpoint, "--utterances", path, "--out", out, "--steps", "50", "--batch-size", "5"]
     script = [sys.executable, "-m", "jobs.produce", *map(str, options)]
-    first = subprocess.Popen(script, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(script, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=on_cluster)
     deadline = time.monotonic() + 90
     while not list(out.glob("parts/*.parquet")):
         assert time.monotonic() < deadline
@@ -185,10 +185,12 @@ def test_killed_half_way_and_run_again_each_utterance_is_made_once(tiny_checkpoi
         time.sleep(0.01)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    time.sleep(1)
+    while ray_cluster.available_resources().get("CPU", 0) < ray_cluster.cluster_resources()["CPU"]:  # until its workers are gone
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     done = len(produced_ids(out))
-    assert 0 < done < 300
-    again = subprocess.run(script, capture_output=True, text=True, check=True)
-    assert f"{300 - done} produced, {done} were there already" in again.stdout
-    assert produced_ids(out) == [f"{i:06d}" for i in range(300)]
-    assert len(list((out / "poses").glob("*.pose"))) == 300
+    assert 0 < done < n
+    again = subprocess.run(script, capture_output=True, text=True, check=True, env=on_cluster)
+    assert f"{n - done} produced, {done} were there already" in again.stdout
+    assert produced_ids(out) == [f"{i:06d}" for i in range(n)]
+    assert len(list((out / "poses").glob("*.pose"))) == n

@@ -50,53 +50,56 @@ def test_two_workers_train_one_model_that_loads_without_ray(whole):
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
-# With a token at hand that the cluster does not want. Of three machines, one at work is lost after the first checkpoint.
+# With a token at hand that the cluster does not want. The second run has three machines: one at work is lost after the first checkpoint.
 MACHINES = """
 import os, sys, threading, time
 import ray
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-machines = [cluster.add_node(num_cpus=1) for _ in range(int(sys.argv[1]))]
+machines = [cluster.add_node(num_cpus=1) for _ in range(2)]
 os.environ["RAY_ADDRESS"] = cluster.address
 from jobs.train import TrainCommand, run
-options = TrainCommand.parse(sys.argv[2:])
+full, lost = (TrainCommand.parse(["--recipe", recipe]) for recipe in sys.argv[1:])
 
 def lose():
-    while not list(options.folder.glob("train/step-*/model.safetensors")):
+    while not list(lost.folder.glob("train/step-*/model.safetensors")):
         time.sleep(0.01)
     groups = [group for group in ray.util.placement_group_table().values() if group["state"] == "CREATED"]
     at_work = {node for group in groups for node in group["bundles_to_node_id"].values()}
     cluster.remove_node(next(machine for machine in machines if machine.node_id in at_work), allow_graceful=False)
 
+run(full)
+machines.append(cluster.add_node(num_cpus=1))
 losing = threading.Thread(target=lose, daemon=True)
-if len(machines) > options.workers:
-    losing.start()
-run(options)
+losing.start()
+run(lost)
 assert not losing.is_alive(), "no machine was lost"
 ray.shutdown()  # before its machines: a driver whose machine is gone ends with 1
 cluster.shutdown()
 """
 
 
-def train_on_machines(options: TrainCommand, machines: int) -> None:
-    """Of one CPU each."""
-    recipe = options.runs / f"{options.name}.yaml"
-    recipe.write_text(options.model_dump_json(exclude={"recipe"}))
+@pytest.fixture(scope="module")
+def on_machines(tiny_dataset, runs) -> Path:
+    """The folder of two runs on machines of one CPU each: "full", which takes them all, and "lost"."""
+    recipes = []
+    for name in ("full", "lost"):
+        recipes.append(str(runs / f"{name}.yaml"))
+        Path(recipes[-1]).write_text(
+            command(tiny_dataset, runs, name, workers=2, candidate=False).model_dump_json(exclude={"recipe"}), encoding="utf-8"
+        )
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")} | {"RAY_AUTH_TOKEN": "a" * 64}
-    script = [sys.executable, "-c", MACHINES, str(machines), "--recipe", str(recipe)]
-    subprocess.run(script, timeout=400, check=True, env=plain)
+    subprocess.run([sys.executable, "-c", MACHINES, *recipes], timeout=400, check=True, env=plain)
+    return runs
 
 
-def test_workers_may_take_every_cpu_of_every_machine(tiny_dataset, runs):
-    train_on_machines(command(tiny_dataset, runs, "full", workers=2, candidate=False), 2)
-    assert task.load(runs / "full" / "model")[1].recipe["workers"] == 2
+def test_workers_may_take_every_cpu_of_every_machine(on_machines):
+    assert task.load(on_machines / "full" / "model")[1].recipe["workers"] == 2
 
 
-def test_a_machine_lost_in_mid_training_costs_no_more_than_an_interval(whole, tiny_dataset, runs):
-    lost = command(tiny_dataset, runs, "lost", workers=2, candidate=False)
-    train_on_machines(lost, 3)
-    assert_same_weights(whole, lost.folder / "model")
-    assert tracking(runs).get_run((lost.folder / "mlflow_run_id").read_text()).info.status == "FINISHED"
+def test_a_machine_lost_in_mid_training_costs_no_more_than_an_interval(whole, on_machines):
+    assert_same_weights(whole, on_machines / "lost" / "model")
+    assert tracking(on_machines).get_run((on_machines / "lost" / "mlflow_run_id").read_text()).info.status == "FINISHED"
 
 
 def test_the_run_is_in_mlflow_with_metrics_recipe_dataset_and_a_registered_model(whole, runs):
@@ -183,12 +186,12 @@ def test_divergence_stops_with_a_clear_word_and_is_not_tried_again(tiny_dataset,
         run(command(tiny_dataset, runs, "wild", training={"learning_rate": 1e9, "warmup": 0, "steps": 40}))
 
 
-def test_a_driver_killed_in_mid_training_is_resumed_by_the_same_command(whole, tiny_dataset, runs):
+def test_a_driver_killed_in_mid_training_is_resumed_by_the_same_command(whole, tiny_dataset, runs, on_cluster):
     options = command(tiny_dataset, runs, "interrupted", workers=2)
     recipe = runs / "interrupted.yaml"
     recipe.write_text(options.model_dump_json(exclude={"recipe"}))
     script = [sys.executable, "-m", "jobs.train", "--recipe", str(recipe)]
-    driver = subprocess.Popen(script, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen(script, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=on_cluster)
     deadline = time.monotonic() + 300
     try:
         while not list((runs / "interrupted").glob("train/step-*/model.safetensors")):
@@ -226,7 +229,7 @@ assert seen == ["ALIVE"], seen
 
 
 def test_a_training_asks_nothing_of_the_cluster_that_was_started_last(tiny_dataset, runs, ray_cluster):
-    often = {"steps": 400, "validate_every": 400, "checkpoint_every": 100}
+    often = {"steps": 200, "validate_every": 200, "checkpoint_every": 40}
     beside = command(tiny_dataset, runs, "beside", workers=2, candidate=False, max_failures=0, training=often)
     recipe = runs / "beside.yaml"
     recipe.write_text(beside.model_dump_json(exclude={"recipe"}))

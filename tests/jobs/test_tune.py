@@ -1,7 +1,6 @@
 """Whole sweeps: real trials on Ray, real runs in MLflow."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -176,14 +175,14 @@ def test_trials_of_several_workers_give_all_they_took_back(options, ray_cluster)
     assert ray_cluster.available_resources()["CPU"] == everything
 
 
-def test_after_ctrl_c_and_after_a_kill_the_same_command_goes_on(options, tmp_path, ray_cluster):
+def test_after_ctrl_c_and_after_a_kill_the_same_command_goes_on(options, tmp_path, on_cluster):
     sweep = options(trials=5, name="killed", training={"steps": 60}, num_evals=6)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(sweep.model_dump(mode="json", exclude={"recipe"}, exclude_none=True)))
     command = [sys.executable, "-m", "jobs.tune", "--recipe", str(recipe)]
 
     def until(ended: int) -> subprocess.Popen:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ, cwd=Path.cwd())
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=on_cluster)
         while sum(trial.outcome != "open" for trial in trials(sweep)) < ended or trials(sweep)[-1].step == 0:
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.2)
