@@ -20,9 +20,10 @@ HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """A port that Ray's proxy can listen on and that nobody else is given meanwhile: it is bound, as Ray binds it, and does not listen."""
+    """A port that a server can listen on and that nobody else is given meanwhile: it is bound, as servers do it, and does not listen."""
     with socket.socket() as bound:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):  # the former is asyncio's and gRPC's, the latter that of Ray's proxy
+            bound.setsockopt(socket.SOL_SOCKET, option, 1)
         bound.bind(("", 0))
         yield bound.getsockname()[1]
 

@@ -9,6 +9,7 @@ for name, value in {
     "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_worker_niceness": "0",  # or workers starve beside what another lane computes
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_OFFLINE": "1",  # all weights are in folders of the tests
     "AWS_ACCESS_KEY_ID": "test",
@@ -38,8 +39,28 @@ from ms2sl.systems.translator.task import TranslationTask
 from ms2sl.training import checkpoint
 from ms2sl.training.checkpoint import ModelCard
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+SERVICE = "tests/serve/"
 BYTES, LOG_MEL = featurizer(TextConfig(), "text").features, featurizer(SpeechConfig(), "speech").features
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Of several lanes each takes file after file, but for the tests of the service, which are one lane's: it is started once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Lanes(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return SERVICE if file.startswith(SERVICE) else file
+
+    return Lanes(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The service and what is slow come first, so that no lane ends long after the others."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not item.nodeid.startswith(SERVICE), item.path not in slow))
 
 
 def prepare(corpus, folder: Path, shard_size: int = 10, config: PreprocessConfig | None = None) -> Path:

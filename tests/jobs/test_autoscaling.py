@@ -3,14 +3,14 @@
 import json
 import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 
 import pytest
 from ray.autoscaler._private.monitor import BASE_READONLY_CONFIG  # which has all that a configuration must have
+
+from benchmarks.service import reserved_port
+from tests.jobs.nodes import ANY_PORTS, short_folder
 
 pytestmark = pytest.mark.slow
 HEAD = "f" * 51 + "00000"
@@ -79,24 +79,19 @@ def ask(scaling: dict | None) -> subprocess.CompletedProcess:
     tried = subprocess.run([*isolated, "true"], capture_output=True, text=True, check=False)
     if tried.returncode:
         pytest.skip(f"namespaces of processes are not permitted here: {tried.stderr.strip()}")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address, temporary = f"127.0.0.1:{port}", tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets lie in it, whose paths must be short
-    head = f"env RAY_FAKE_CLUSTER=1 RAY_enable_autoscaler_v2=1 RAY_NODE_TYPE_NAME=ray.head.default RAY_CLOUD_INSTANCE_ID={HEAD} "
-    head += f"RAY_OVERRIDE_NODE_ID_FOR_TESTING={HEAD} AUTOSCALER_UPDATE_INTERVAL_S=1 {sys.executable} -m ray.scripts.scripts start --head "
-    head += f"--block --port={port} --num-cpus=2 --num-gpus=0 --temp-dir={temporary} --include-dashboard=false --disable-usage-stats "
-    head += "--object-store-memory=100000000"
-    if scaling:
-        with open(f"{temporary}/scaling.json", "w") as file:
-            json.dump(scaling | {"provider": scaling["provider"] | {"gcs_address": address}}, file)
-        head += f" --autoscaling-config={temporary}/scaling.json"
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")} | {"RAY_ADDRESS": address}
-    try:
+    with reserved_port() as port, reserved_port() as clients, short_folder() as temporary:
+        head = f"env RAY_FAKE_CLUSTER=1 RAY_enable_autoscaler_v2=1 RAY_NODE_TYPE_NAME=ray.head.default RAY_CLOUD_INSTANCE_ID={HEAD} "
+        head += f"RAY_OVERRIDE_NODE_ID_FOR_TESTING={HEAD} AUTOSCALER_UPDATE_INTERVAL_S=1 {sys.executable} -m ray.scripts.scripts start "
+        head += f"--head --block --port={port} --num-cpus=2 --num-gpus=0 --temp-dir={temporary} --include-dashboard=false "
+        head += f"--disable-usage-stats --object-store-memory=100000000 --ray-client-server-port={clients} {ANY_PORTS}"
+        address = f"127.0.0.1:{port}"
+        if scaling:
+            with open(f"{temporary}/scaling.json", "w") as file:
+                json.dump(scaling | {"provider": scaling["provider"] | {"gcs_address": address}}, file)
+            head += f" --autoscaling-config={temporary}/scaling.json"
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")} | {"RAY_ADDRESS": address}
         command = [*isolated, sys.executable, "-c", DRIVER, head]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=plain)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def test_a_job_waits_for_the_gpus_that_an_autoscaler_brings():

@@ -8,13 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
 import pytest
 
+from benchmarks.service import reserved_port
+from tests.jobs.nodes import ANY_PORTS, short_folder
+
 pytestmark = pytest.mark.slow
-RAY = f"{sys.executable} -m ray.scripts.scripts start --object-store-memory=100000000 --disable-usage-stats --block"
+RAY = f"{sys.executable} -m ray.scripts.scripts start --object-store-memory=100000000 --disable-usage-stats --block {ANY_PORTS}"
 DRIVER = """
 import json, sys, time
 import ray
@@ -70,34 +72,30 @@ def other_view(folder):
         pytest.skip(f"mount namespaces are not permitted here: {tried.stderr.strip()}")
     own = folder / "own"
     own.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_ADDRESS", "RAY_AUTH"))}
     plain["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets lie in it, whose paths must be short
-    head = f"{RAY} --head --port={port} --num-cpus=0 --include-dashboard=false --temp-dir={temporary}"
-    node = f"for attempt in $(seq 30); do {RAY} --address=127.0.0.1:{port} --num-cpus=2 && break; sleep 1; done"
-    commands = [["sh", "-c", f"exec {head}"], ["unshare", "-m", "sh", "-c", f"mount -t tmpfs none {own} && {node}"]]
     quiet = {
         "stdout": subprocess.DEVNULL,
         "stderr": subprocess.DEVNULL,
-        "env": plain | {"RAY_AUTH_MODE": "token"},
+        "env": plain | {"RAY_AUTH_MODE": "token", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"},
         "start_new_session": True,
     }
-    processes = [subprocess.Popen(command, **quiet) for command in commands]
-    until = time.monotonic() + 120
-    while not _answers(port) and time.monotonic() < until:
-        time.sleep(0.1)
-    yield plain | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
-    for process in processes:
-        os.killpg(process.pid, signal.SIGTERM)
-    for process in processes:
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-    shutil.rmtree(temporary, ignore_errors=True)
+    with reserved_port() as port, reserved_port() as clients, short_folder() as short:
+        head = f"{RAY} --head --port={port} --ray-client-server-port={clients} --temp-dir={short} --num-cpus=0 --include-dashboard=false"
+        node = f"for attempt in $(seq 30); do {RAY} --address=127.0.0.1:{port} --num-cpus=2 && break; sleep 1; done"
+        commands = [["sh", "-c", f"exec {head}"], ["unshare", "-m", "sh", "-c", f"mount -t tmpfs none {own} && {node}"]]
+        processes = [subprocess.Popen(command, **quiet) for command in commands]
+        until = time.monotonic() + 120
+        while not _answers(port) and time.monotonic() < until:
+            time.sleep(0.1)
+        yield plain | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+        for process in processes:
+            os.killpg(process.pid, signal.SIGTERM)
+        for process in processes:
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _answers(port: int) -> bool:

@@ -110,7 +110,8 @@ def deploy(serving, ray_cluster):
         return client.get_serve_details()["applications"].get(name, {"status": "DEPLOYING", "last_deployed_time_s": None})
 
     def deploy(name: str, model: Path, **arguments) -> str:
-        deployments = [{"name": "Sampler", "user_config": {"model": str(model), "tracking": None, "release": ""}}]
+        user_config = {"model": str(model), "tracking": None, "release": ""}
+        deployments = [{"name": "Sampler", "user_config": user_config, "health_check_period_s": 1}]  # so that one that died is missed soon
         args = {"sampling": {"steps": 2}, "precision": "fp32", "cpus": 0.2} | arguments
         applications[name] = {
             "name": name,

@@ -15,7 +15,7 @@ from ray.cluster_utils import Cluster
 from ms2sl.client import Client
 from serve.app import build
 
-SECONDS = 20
+SECONDS = 10
 
 
 def frontends() -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from benchmarks.service import reserved_port
 from jobs.evaluate import EvaluateCommand, track
 from jobs.train import TrainCommand, hand_over, open_tracker
 from ms2sl.data.dataset import Dataset
@@ -32,11 +33,8 @@ ROOT = Path(__file__).parents[2]
 class Proxy:
     """Passes connections on to a port as long as it is ``up``; it is refused, as by a machine whose server was stopped, when it is not."""
 
-    def __init__(self, port: int):
-        self.target = port
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+    def __init__(self, port: int, target: int):
+        self.port, self.target = port, target
         self.listener: socket.socket | None = None
         self.open: list[socket.socket] = []
 
@@ -76,18 +74,16 @@ class Proxy:
 def proxy(tmp_path_factory):
     """Before a real server, which is started once, since it takes its time."""
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", default_uri(folder), "--artifacts-destination", str(folder / "artifacts")]
-    server = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait(lambda: answers(f"http://127.0.0.1:{port}/health"), 180)
-        yield Proxy(port)
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+    with reserved_port() as port, reserved_port() as own:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        command += ["--backend-store-uri", default_uri(folder), "--artifacts-destination", str(folder / "artifacts")]
+        server = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait(lambda: answers(f"http://127.0.0.1:{port}/health"), 180)
+            yield Proxy(own, port)
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
 
 
 @pytest.fixture
