@@ -19,7 +19,7 @@ from benchmarks.common import machine, save
 from jobs.cli import start_ray
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.resources import concurrency
-from jobs.sweep.search import listed, pending
+from jobs.sweep.resume import listed, pending
 from jobs.sweep.trainables import train_judged
 from jobs.tune import search
 from ms2sl.evaluation.objective import QUALITY

@@ -24,6 +24,7 @@ from jobs.waiting import watch
 from ms2sl import gallery
 from ms2sl.corpora.letters import FINGERSPELLING
 from ms2sl.data.dataset import Dataset
+from ms2sl.data.mixture import open_dataset
 from ms2sl.data.shards import write_parquet
 from ms2sl.data.types import Clip
 from ms2sl.deprecated_names import formerly
@@ -46,7 +47,7 @@ from ms2sl.systems.cascade import OWN
 from ms2sl.systems.options import applicable, with_call_options
 from ms2sl.systems.registry import read_producer_card, read_reader_card, system, systems
 from ms2sl.tracking.tracker import Tracker, default_uri
-from ms2sl.training.checkpoint import check_skeleton
+from ms2sl.training.checkpoint import check_skeleton, read_card
 
 CHUNK = 64  # clips that an actor judges at a time
 BASELINES = tuple(each.kind for each in systems("poses") if each.baseline)
@@ -113,7 +114,7 @@ class JudgeActor:
 
     def __init__(self, options: EvaluateCommand, threads: int):
         torch.set_num_threads(threads)
-        dataset = Dataset(options.data)
+        dataset = judged_data(options)
         self.clips = chosen_clips(dataset, options.split, options.clips)
         self.judge = Evaluator(dataset, back_translation.load(options.back_translator, options.device), options.device)
 
@@ -137,7 +138,7 @@ def promoted(options: EvaluateCommand) -> list[Result]:
     score = usual_score(back_translation.load(options.back_translator))
     uri, run_id = tracked(options)
     promotion = Promotion(Path(options.model), uri, run_id)
-    with promotion.champion(Dataset(options.data).skeleton, options.out) as champion:
+    with promotion.champion(judged_data(options).skeleton, options.out) as champion:
         rival = {CHAMPION: champion} if champion else {}
         results = evaluated(options.model_copy(update={"others": options.others | rival}))
     model, other = ([result for result in results if result.name == name] for name in (promotion.name, CHAMPION))
@@ -147,7 +148,7 @@ def promoted(options: EvaluateCommand) -> list[Result]:
 
 def evaluated(options: EvaluateCommand) -> list[Result]:
     """Judges everybody, and writes and prints what was found."""
-    dataset, reader = Dataset(options.data), back_translation.load(options.back_translator)
+    dataset, reader = judged_data(options), back_translation.load(options.back_translator)
     clips = chosen_clips(dataset, options.split, options.clips)
     if not clips:
         raise InputError(f"no clip of split '{options.split}' has both text and poses, so there is nothing to judge on")
@@ -247,6 +248,11 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[S
     if twice := [label for label in labels if labels.count(label) > 1]:
         raise InputError(f"'{twice[0]}' would stand in the tables twice: choose another name, and name nothing twice")
     return entries
+
+
+def judged_data(options: EvaluateCommand) -> Dataset:
+    """The data, reduced to the joints of the reader if it has fewer of them."""
+    return open_dataset(options.data, read_card(Path(options.back_translator)).skeleton)
 
 
 def check_reader(folder: Path | str, dataset: Dataset) -> None:

@@ -69,7 +69,8 @@ def check_run_identity(options: RunOptions, dataset: Dataset | None) -> None:
 
     dataset: None where the run may have several. Raises InputError if the folder is another run's.
     """
-    now = options.learns | ({"dataset": dataset.card.fingerprint} if dataset else {})
+    data = {} if dataset is None else {"dataset": dataset.card.fingerprint} | ({"mixture": dataset.parts} if dataset.parts else {})
+    now = options.learns | data
     if options.overwrite:
         forget(options)
     before = read_recipe(options.folder)
@@ -114,6 +115,12 @@ def differences(before: Mapping[str, Any], values: Mapping[str, Any], defaults: 
     return {name: (recorded.get(name), values.get(name)) for name in names if recorded.get(name) != values.get(name)}
 
 
+def overwriting(options: RunOptions) -> str:
+    """How a user says that this run, or this stage of one, is to begin again."""
+    stage = getattr(options, "stage", None)
+    return f"--stage {stage} --overwrite" if stage else "--overwrite"
+
+
 def refuse_other(options: RunOptions, changed: Mapping[str, tuple[Any, Any]]) -> None:
     """Raises InputError if anything changed that may not."""
     if not changed:
@@ -122,7 +129,7 @@ def refuse_other(options: RunOptions, changed: Mapping[str, tuple[Any, Any]]) ->
     other = ", ".join(name + _values(*pair) for name, pair in changed.items())
     raise InputError(
         f"{options.folder} holds a run with other settings ({other}): "
-        f"choose another name or folder of runs, or delete {options.folder} to start it again (--overwrite does that)"
+        f"choose another name or folder of runs, or delete {options.folder} to start it again ({overwriting(options)} does that)"
     )
 
 

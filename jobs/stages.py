@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.initial import origin
-from jobs.runs import MODEL, RUN_ID, check_run_identity, read_recipe, trained_to
+from jobs.runs import MODEL, RUN_ID, check_run_identity, overwriting, read_recipe, trained_to
 from ms2sl.config import Config
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
@@ -125,7 +125,7 @@ def check_whole(options: "TrainCommand", todo: "list[TrainCommand]") -> None:
     if later:
         raise InputError(
             f"{later.folder} was built on the stage {unfinished.stage} as it is, which would go on to {unfinished.training.steps} steps: "
-            f"choose another --name, or delete {later.folder}"
+            f"choose another --name, or delete {later.folder} ({overwriting(later)} begins it again)"
         )
 
 

@@ -36,7 +36,7 @@ from ms2sl.model_uri import CANDIDATE
 from ms2sl.systems.options import with_sections
 from ms2sl.systems.registry import System, system, trainable
 from ms2sl.tracking.tracker import Tracker, default_uri, git_commit
-from ms2sl.training.checkpoint import ModelCard, publish
+from ms2sl.training.checkpoint import ModelCard, publish, read_card
 from ms2sl.training.divergence import Diverged
 from ms2sl.training.initial import continued, load_initial, read_initial_card
 from ms2sl.training.loop import Task as TrainingTask
@@ -94,6 +94,10 @@ class TrainCommand(TrainingCommand):
         """The folders of ``earlier``, once registered models are fetched."""
         return {name: Path(folder) for name, folder in self.earlier.items()}
 
+    def open_data(self) -> Dataset:
+        """Reduced to the joints of the model that it begins with, if that has fewer of them."""
+        return open_dataset(self.data, read_card(self.initial).skeleton if self.initial else None)
+
     @property
     def tags(self) -> dict[str, str | None]:
         """Of its run in MLflow."""
@@ -150,7 +154,7 @@ def train_worker(config: dict) -> dict:
     """What each worker runs. Divergence is a result, not a failure: to try it again would diverge again."""
     options: TrainCommand = config["options"]
     torch.set_num_threads(config["threads"])
-    dataset = open_dataset(options.data)
+    dataset = options.open_data()
     reporter = RayReporter(config["start"])
     task = options.make_task(dataset, config["commit"])
     if judging := config["judging"]:
@@ -167,7 +171,7 @@ def run(options: TrainCommand) -> Path:
     """Trains to the end, each stage of a system in turn, and returns the folder of the finished model."""
     options = options.model_copy(update={"data": absolute(options.data)})
     options = with_folders(options, "from", "earlier", within=options.runs, runs=options.runs.absolute())
-    todo, dataset = stages.to_train(options), open_dataset(options.data)
+    todo, dataset = stages.to_train(options), options.open_data()
     if options.overwrite:
         check_kept(options.folder / (options.stage or ""), options.initial, *options.built_on.values())
     stages.check_earlier(todo[0], dataset)

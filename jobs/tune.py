@@ -24,7 +24,8 @@ from jobs.sweep.callbacks import TrialRecorder, settle
 from jobs.sweep.command import TuneCommand, open_space
 from jobs.sweep.report import conclude
 from jobs.sweep.resources import concurrency, needs
-from jobs.sweep.search import Pending, key, pending, scheduler, searcher
+from jobs.sweep.resume import Pending, key, pending
+from jobs.sweep.search import scheduler, searcher
 from jobs.sweep.trainables import trainable
 from jobs.train import open_tracker
 from ms2sl.data.batch_sampler import EpochPlan

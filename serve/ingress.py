@@ -15,7 +15,8 @@ from ms2sl.data.types import Poses
 from serve import api
 from serve.formats import DRAWN, FORMATS
 from serve.model_replica import Served
-from serve.orchestrator import Lost, SamplerPool, answer, restarting, sign, too_many_requests
+from serve.orchestrator import Lost, SamplerPool, answer, sign
+from serve.problems import restarting, too_many_requests
 from serve.request_parsing import SignRequest
 from serve.settings import Service
 

@@ -20,7 +20,7 @@ from ms2sl.systems.options import CallOptions
 from ms2sl.systems.registry import system
 from serve.batcher import Abandoned, Batcher
 from serve.model_replica import InternalError, Refusal, Replaced, Served
-from serve.problems import Problem, unknown
+from serve.problems import Problem, restarting, too_many_requests, unknown
 from serve.request_parsing import SignRequest
 
 log = logging.getLogger("ray.serve")
@@ -151,11 +151,3 @@ async def answer(call: Callable[[], Awaitable]) -> Any:
         if asyncio.current_task().cancelling():
             raise
         raise Lost("cancelled, and not by us") from None
-
-
-def restarting() -> Problem:
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the samplers are restarting: try again", {"Retry-After": "5"})
-
-
-def too_many_requests() -> Problem:
-    return Problem(HTTPStatus.TOO_MANY_REQUESTS, "too many requests at once: try again in a second", {"Retry-After": "1"})

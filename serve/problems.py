@@ -39,6 +39,14 @@ def unknown() -> Problem:
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong here, not with what you sent: try again")
 
 
+def restarting() -> Problem:
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the samplers are restarting: try again", {"Retry-After": "5"})
+
+
+def too_many_requests() -> Problem:
+    return Problem(HTTPStatus.TOO_MANY_REQUESTS, "too many requests at once: try again in a second", {"Retry-After": "1"})
+
+
 def install(api: FastAPI) -> None:
     """All errors of the API become problem details."""
 

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from jobs.cli import user_error
 from jobs.sweep.command import TuneCommand
-from jobs.sweep.search import Asha, Pending, key
+from jobs.sweep.resume import Pending, key
+from jobs.sweep.search import Asha
 from jobs.sweep.trainables import DIVERGED
 from jobs.waiting import watch
 from ms2sl.config import flatten

@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from jobs.sweep.command import TuneCommand
-from jobs.sweep.search import key
+from jobs.sweep.resume import key
 from ms2sl.data.dataset import Dataset
 from ms2sl.evaluation.aggregation import Result
 from ms2sl.evaluation.evaluator import chosen_clips

@@ -15,7 +15,7 @@ from torch import nn
 
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.resources import reserved
-from jobs.sweep.search import key
+from jobs.sweep.resume import key
 from jobs.train import fit
 from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset

@@ -6,6 +6,7 @@ rows into pools, sorts each pool by length and cuts batches from it, which are t
 way: a batch is made of slices of the Arrow tables that were read.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -108,11 +109,11 @@ class EpochPlan:
     def epoch(self, epoch: int) -> list[Rows]:
         """What this rank reads, in the order of this epoch."""
         every = [rows for shards, weight in self._datasets for rows in _rows(shards, weight, epoch)]
-        mine, offset = [], 0
+        mine, offset, share = [], 0, self.share
         for i in np.random.default_rng((self.seed, epoch)).permutation(len(every)):
             rows = every[i]
             drawn = rows.stop - rows.start
-            start, stop = (min(max(row - offset, 0), drawn) for row in (self.share.start, self.share.stop))
+            start, stop = (min(max(row - offset, 0), drawn) for row in (share.start, share.stop))
             if start < stop:
                 mine.append(rows._replace(start=rows.start + start, stop=rows.start + stop))
             offset += drawn
@@ -179,14 +180,28 @@ def _bytes(table: pa.Table) -> int:
 
 
 def _sorted_batches(pool: list[pa.Table], rng: np.random.Generator) -> Iterator[pa.Table]:
-    """The rows of a pool by length, in batches of the same sizes as its tables, in no order."""
+    """The rows of a pool by length, in batches of the same sizes as its tables, in no order.
+
+    A clip that is in the pool twice comes a second time after all first ones: beside itself in a batch it would be its own contrast.
+    """
     rows = [table.slice(i, 1) for table in pool for i in range(len(table))]
     order = rng.permutation(len(rows))
-    lengths = pa.concat_tables(pool)["n_frames"].to_numpy()[order]
-    order = order[np.argsort(lengths, kind="stable")]
+    whole = pa.concat_tables(pool)
+    lengths = whole["n_frames"].to_numpy()[order]
+    order = order[np.lexsort((lengths, _repetition(whole["id"].to_pylist())[order]))]
     ends = np.cumsum([0, *map(len, pool)])
     for i in rng.permutation(len(pool)):
         yield pa.concat_tables(rows[row] for row in order[ends[i] : ends[i + 1]])
+
+
+def _repetition(ids: Sequence[str]) -> np.ndarray:
+    """How often each id came before ``(rows,)``."""
+    before: Counter[str] = Counter()
+    found = np.zeros(len(ids), np.int64)
+    for i, name in enumerate(ids):
+        found[i] = before[name]
+        before[name] += 1
+    return found
 
 
 def split_batches(dataset: Dataset, split: str, collate: "Collate", size: int, rank: int = 0, world_size: int = 1) -> Iterator["Batch"]:

@@ -125,6 +125,11 @@ class Dataset:
             raise InputError(f"{path} was prepared with other options than {self.folder / CARD}: prepare the data again")
 
     @property
+    def parts(self) -> dict[str, dict]:
+        """Of a mixture, name and weight of each dataset, by its fingerprint."""
+        return {}
+
+    @property
     def weights(self) -> tuple[tuple[int, float], ...]:
         """How often its training clips come in an epoch: numbers of shards, in their order, and the weight of these (see ``EpochPlan``)."""
         return ((len(self.card.splits["train"].shards), 1.0),)

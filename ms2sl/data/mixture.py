@@ -12,55 +12,98 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
-from pydantic import Discriminator, Field, Tag
+from pydantic import PlainSerializer, PlainValidator
 
 from ms2sl.data.dataset import Dataset, DatasetCard, Split
 from ms2sl.data.pose_statistics import PoseStatistics
-from ms2sl.data.skeleton_reduction import Reduction, common_skeleton
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.data.skeleton_reduction import Reduction, can_reduce, common_skeleton
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import split_name
 from ms2sl.io.storage import StoragePath
-from ms2sl.io.uri import PathOrUri, public_uri
+from ms2sl.io.uri import place, public_uri
 
-Weight = Annotated[float, Field(gt=0, le=100)]
 DATA = 'folder of a prepared dataset, local or a URI; or several with their weights: {"data/a": 1, "data/b": 0.5}'
-DataSource = Annotated[
-    Annotated[PathOrUri, Tag("folder")] | Annotated[dict[PathOrUri, Weight], Tag("mixture")],
-    Discriminator(lambda given: "mixture" if isinstance(given, Mapping) else "folder"),
-]
+MOST = 100  # the largest weight
+Source = str | Mapping[str, float]
 
 
-def open_dataset(source: "str | Mapping[str, float]") -> Dataset:
-    """The dataset in a folder, or the mixture of several. Raises InputError if one is none, or they do not fit."""
-    return Dataset(source) if isinstance(source, str) else Mixture(source)
+def _source(given: object) -> Source:
+    """What ``--data`` says: a folder, or JSON or a mapping of several with their weights. Raises ValueError for anything else."""
+    if isinstance(given, str) and given.lstrip().startswith("{"):
+        try:
+            given = json.loads(given)
+        except ValueError as error:
+            raise ValueError(f'{error}: a mixture is written {{"data/a": 1, "data/b": 0.5}}') from None
+    if not isinstance(given, Mapping):
+        return place(given)
+    for where, weight in given.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= MOST:
+            raise ValueError(f"the weight of {public_uri(str(where))} is a number above 0 and at most {MOST}, not {weight!r}")
+    return {place(where): float(weight) for where, weight in given.items()}
 
 
-def absolute(source: "str | Mapping[str, float]") -> "str | dict[str, float]":
-    """The same as URIs, which mean the same to every process."""
-    return StoragePath(source).uri if isinstance(source, str) else {StoragePath(where).uri: weight for where, weight in source.items()}
+def _public(source: Source) -> str | dict[str, float]:
+    return public_uri(source) if isinstance(source, str) else {public_uri(where): weight for where, weight in source.items()}
 
 
-def named_folders(option: str, source: "str | Mapping[str, float]") -> dict[str, str]:
+# For the command line it is a text: what it takes for a mapping is ``key=value``, and a URI may have that in it.
+DataSource = Annotated[str, PlainValidator(_source), PlainSerializer(_public, when_used="json")]
+
+
+def open_dataset(source: Source, skeleton: Skeleton | None = None) -> Dataset:
+    """The dataset in a folder, or the mixture of several. Raises InputError if one is none, or they do not fit.
+
+    skeleton: of a model that is judged or trained further on the data, to which they are reduced if it has some of their joints.
+    """
+    dataset = Mixture(source) if isinstance(source, Mapping) else Dataset(source)
+    if skeleton is None or not can_reduce(dataset.skeleton, skeleton):
+        return dataset
+    return Mixture(source if isinstance(source, Mapping) else {source: 1}, skeleton)
+
+
+def absolute(source: Source) -> Source:
+    """The same as URIs, which mean the same to every process. Raises InputError for a folder that is named twice."""
+    if isinstance(source, str):
+        return StoragePath(source).uri
+    found: dict[str, float] = {}
+    for where, weight in source.items():
+        place = StoragePath(where)
+        uri = str(place.local_path().resolve()) if place.is_local else place.uri
+        if uri in found:
+            raise InputError(f"{public_uri(where)} is in the mixture twice: name it once, with one weight")
+        found[uri] = weight
+    return found
+
+
+def named_folders(option: str, source: Source) -> dict[str, str]:
     """Each folder by the option that names it, for messages."""
     return {option: source} if isinstance(source, str) else {f"{option} {public_uri(where)}": where for where in source}
 
 
 class Mixture(Dataset):
-    """Datasets, each with a weight, as one. Its card describes all of them; a split is what those have that have it.
+    """Datasets, each with a weight, as one, in whatever order they are named. Its card describes all of them; a split is what those have
+    that have it.
 
+    skeleton: to which poses are reduced, by default what all have in common.
     Raises InputError if one is no dataset, or if they differ in frames a second or in features.
     """
 
-    def __init__(self, weights: Mapping[str, float]):
+    def __init__(self, weights: Mapping[str, float], skeleton: Skeleton | None = None):
         if not weights:
             raise InputError("a mixture needs a dataset: name one")
-        self.members = [Dataset(where) for where in weights]
-        self._weights = tuple(weights.values())
+        opened = sorted(((Dataset(where), float(weight)) for where, weight in weights.items()), key=lambda each: each[0].card.fingerprint)
+        self.members, self._weights = [member for member, _ in opened], [weight for _, weight in opened]
         self.folder = self.members[0].folder
         for member in self.members[1:]:
             _check_same(self.members[0], member)
-        skeleton = common_skeleton([member.skeleton for member in self.members])
+        skeleton = skeleton or common_skeleton([member.skeleton for member in self.members])
         self.card = _card(self.members, self._weights, [Reduction(member.skeleton, skeleton) for member in self.members])
+
+    @property
+    def parts(self) -> dict[str, dict]:
+        members = zip(self.members, self._weights, strict=True)
+        return {member.card.fingerprint: {"name": member.folder.name, "weight": weight} for member, weight in members}
 
     def shards(self, split: str) -> list[tuple[StoragePath, int]]:
         split = split if split in self.card.splits else split_name(split)
@@ -86,10 +129,11 @@ def _check_same(first: Dataset, other: Dataset) -> None:
 def _card(members: Sequence[Dataset], weights: Sequence[float], reductions: Sequence[Reduction]) -> DatasetCard:
     cards, skeleton = [member.card for member in members], reductions[0].target
     decisive = [[card.fingerprint for card in cards], list(weights), skeleton.model_dump(mode="json")]
-    largest = max(zip(cards, reductions, strict=True), key=lambda each: each[0].splits["train"].clips)
-    described = [str(card.corpus.get("description", "")) for card in cards]
+    largest, reduction = max(zip(cards, reductions, strict=True), key=lambda each: each[0].splits["train"].clips)
+    described = dict.fromkeys(str(card.corpus.get("description", "")) for card in cards)
+    names = list(dict.fromkeys(card.name for card in cards))
     return DatasetCard(
-        name=" + ".join(card.name for card in cards),
+        name=" + ".join(names),
         fingerprint=hashlib.blake2b(json.dumps(decisive).encode(), digest_size=8).hexdigest(),
         fps=cards[0].fps,
         skeleton=skeleton,
@@ -100,14 +144,14 @@ def _card(members: Sequence[Dataset], weights: Sequence[float], reductions: Sequ
             [reduction.statistics(card.statistics) for card, reduction in zip(cards, reductions, strict=True)],
             [weight * card.splits["train"].frames for card, weight in zip(cards, weights, strict=True)],
         ),
-        placement=largest[0].placement and largest[1].placement(largest[0].placement),
+        placement=largest.placement and reduction.placement(largest.placement, largest.statistics),
         spoken_languages=_union(card.spoken_languages for card in cards),
         signed_languages=_union(card.signed_languages for card in cards),
         glosses=_union(card.glosses for card in cards),
         signers=_union(card.signers for card in cards),
         splits={split: _sum([card.splits[split] for card in cards if split in card.splits]) for split in _splits(cards)},
         rejected=sum(card.rejected for card in cards),
-        corpus={"description": " ".join(filter(None, described)), "mixture": {card.name: card.corpus for card in cards}},
+        corpus={"description": " ".join(filter(None, described)), "mixture": [card.corpus for card in cards]},
     )
 
 

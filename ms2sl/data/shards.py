@@ -218,8 +218,10 @@ def parse_header(where: StoragePath | Path, schema: pa.Schema) -> ShardHeader:
 def read_shard(where: StoragePath | Path, columns: Sequence[str] | None = None) -> pa.Table:
     """All rows of a shard, with the columns of ``SCHEMA`` or those that are asked for, in the types that it has there.
 
-    Raises InputError if it is missing or damaged.
+    Raises InputError if it is missing or damaged, or for a column that shards do not have.
     """
+    if unknown := set(columns or ()) - set(SCHEMA.names):
+        raise InputError(f"shards have no column '{min(unknown)}'; they have: {', '.join(SCHEMA.names)}")
     file = open_shard(where)
     try:
         table = file.read(columns=columns and list(columns))

@@ -14,7 +14,10 @@ from ms2sl.data.types import Placement, Poses
 from ms2sl.errors import InputError
 from ms2sl.io.storage import StoragePath
 
-NARROWEST = 0.25  # of a shoulder width: shoulders nearer to each other in the plane are of a signer who stands sideways
+# Of a shoulder width: shoulders nearer to each other in the plane are of a signer who stands sideways. What preprocessing keeps, within 10
+# widths, stays within the 32 that a shard can hold.
+NARROWEST = 0.35
+POSE_COLUMNS = ("n_frames", "poses", "confidence")
 
 
 def common_skeleton(skeletons: Sequence[Skeleton]) -> Skeleton:
@@ -43,6 +46,11 @@ def common_skeleton(skeletons: Sequence[Skeleton]) -> Skeleton:
     dims = min(each.dims for each in skeletons)
     made = Skeleton(name=f"common-{len(shared)}x{dims}", dims=dims, parts=parts, shoulders=first.shoulders, wrists=wrists)
     return next((each for each in skeletons if each.model_copy(update={"name": made.name}) == made), made)
+
+
+def can_reduce(source: Skeleton, target: Skeleton) -> bool:
+    """Whether poses of ``source`` can be made poses of ``target``, and are not that already."""
+    return source != target and source.dims >= target.dims and set(target.joints) <= set(source.joints)
 
 
 def _part(part: Part, shared: set[str]) -> Part:
@@ -90,26 +98,40 @@ class Reduction:
         return row
 
     def table(self, table: pa.Table) -> pa.Table:
-        """Rows of a shard; a table without the column ``poses`` stays as it is."""
-        names = [name for name in ("n_frames", "fps", "poses", "confidence", "origin", "unit") if name in table.column_names]
-        if "poses" not in names:
-            return table
+        """Rows of a shard, with ``POSE_COLUMNS`` among their columns."""
+        names = [name for name in ("fps", *POSE_COLUMNS, "origin", "unit") if name in table.column_names]
         rows = [self.row(row) if row["poses"] else row for row in table.select(names).to_pylist()]
         for name in names:
             table = with_column(table, name, [row[name] for row in rows])
         return table
 
-    def statistics(self, statistics: PoseStatistics) -> PoseStatistics:
-        """Those of the joints that are left."""
-        mean, deviation = (np.array(each)[self.joints, : self.target.dims].tolist() for each in (statistics.mean, statistics.deviation))
-        return PoseStatistics(mean=mean, deviation=deviation, seen=np.array(statistics.seen)[self.joints].tolist())
+    def unit(self, statistics: PoseStatistics) -> float:
+        """Of the shoulders' distance, how much is left where depth is not: that of their mean places, and so exact for a signer who does
+        not turn."""
+        if not self.flattens:
+            return 1.0
+        left, right = (np.array(statistics.mean[self.source.index(joint)]) for joint in self.source.shoulders)
+        left_over = float(np.linalg.norm((left - right)[: self.target.dims]) / np.linalg.norm(left - right))
+        return left_over if left_over > NARROWEST else 1.0
 
-    def placement(self, placement: Placement) -> Placement:
-        return replace(placement, origin=placement.origin[: self.target.dims])
+    def statistics(self, statistics: PoseStatistics) -> PoseStatistics:
+        """Those of the joints that are left, in the shoulder widths that are left (see ``unit``)."""
+        unit = self.unit(statistics)
+        mean, deviation = (np.array(each)[self.joints, : self.target.dims] / unit for each in (statistics.mean, statistics.deviation))
+        return PoseStatistics(mean=mean.tolist(), deviation=deviation.tolist(), seen=np.array(statistics.seen)[self.joints].tolist())
+
+    def placement(self, placement: Placement, statistics: PoseStatistics) -> Placement:
+        return replace(placement, origin=placement.origin[: self.target.dims], unit=placement.unit * self.unit(statistics))
 
 
 def read_reduced(where: StoragePath | Path, target: Skeleton, columns: Sequence[str] | None = None) -> pa.Table:
     """``read_shard``, with poses of ``target``. Raises InputError as that does, and if they cannot be made poses of ``target``."""
+    posed = columns is None or bool({"poses", "confidence", "origin", "unit"} & set(columns))
     table = read_shard(where, columns)
     source = parse_header(where, table.schema).skeleton
-    return table if source == target else Reduction(source, target).table(table)
+    if source == target or not posed:
+        return table
+    if columns is not None:
+        table = read_shard(where, list(dict.fromkeys([*columns, *POSE_COLUMNS])))
+    reduced = Reduction(source, target).table(table)
+    return reduced if columns is None else reduced.select(list(columns))

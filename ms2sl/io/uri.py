@@ -51,7 +51,7 @@ def _local(value: V) -> V | str:
     return _no_uri(value)
 
 
-def _place(value: object) -> str:
+def place(value: object) -> str:
     """Raises ValueError for a URI with one slash, which would be taken for a local folder of that name."""
     if is_uri(value) and "://" not in str(value):
         raise ValueError("a URI has two slashes after its colon")
@@ -91,7 +91,7 @@ def _model(value: object) -> Path | str:
 
 
 Uri = Annotated[str, PlainSerializer(public_uri, return_type=str, when_used="json")]  # recorded without its credentials
-PathOrUri = Annotated[Uri, BeforeValidator(_place)]  # a local path, or a URI of a store, for StoragePath
+PathOrUri = Annotated[Uri, BeforeValidator(place)]  # a local path, or a URI of a store, for StoragePath
 LocalPath = Annotated[Path, BeforeValidator(_local)]  # a path where files are made and read by name
 PathOrModelUri = Annotated[Path | str, BeforeValidator(_model)]  # a path, or a model that MLflow has registered as text: models:/name@alias
 PathOrName = Annotated[str, AfterValidator(_no_uri)]  # a local path, or a name that is looked up elsewhere, such as on a hub

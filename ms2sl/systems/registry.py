@@ -127,6 +127,8 @@ class System:
         learned = [language for language in card.signed_languages if is_code(language) and language != UNDETERMINED]
         if "language" in self.inputs or asked in (None, UNDETERMINED) or learned in ([], [asked]):
             return None
+        if asked in learned:
+            return f"signed_language {asked} cannot be chosen: the model learned {' and '.join(learned)}, and signs without knowing which"
         return f"signed_language {asked} is ignored: the model signs as it learned, from {', '.join(learned)}"
 
 

@@ -154,6 +154,8 @@ def publish(source: Path, target: Path) -> None:
             os.replace(target, earlier)
         os.replace(temporary, target)
     except BaseException:
+        if earlier.exists() and not target.exists():
+            os.replace(earlier, target)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     shutil.rmtree(earlier, ignore_errors=True)

@@ -24,10 +24,10 @@ def read_initial_card(folder: Path, kind: str, model: Config, dataset: DatasetCa
     card = read_card(folder, kind)
     before = dict(flatten(model_config(card, type(model), folder, stage).model_dump(mode="json")))
     now = dict(flatten(model.model_dump(mode="json")))
-    other = [name for name in now if now[name] != before[name] and name not in marked(type(model), TRAINING_ONLY)]
+    other = [name for name in now if now[name] != before.get(name) and name not in marked(type(model), TRAINING_ONLY)]
     if other:
-        said = ", ".join(f"{section}.{name} {before[name]} there, {now[name]} here" for name in other)
-        flags = " ".join(f"--{section}.{name}".replace("_", "-") + f" {before[name]}" for name in other)
+        said = ", ".join(f"{section}.{name} {before.get(name)} there, {now[name]} here" for name in other)
+        flags = " ".join(f"--{section}.{name}".replace("_", "-") + f" {before.get(name)}" for name in other)
         raise InputError(f"--from {folder} is a model of another shape ({said}): go on from it with {flags}")
     check_skeleton(card, dataset.skeleton, folder)
     for modality in MODALITIES:
@@ -56,8 +56,8 @@ def continued(card: ModelCard, before: ModelCard) -> ModelCard:
             "vocabulary": before.vocabulary,
             "characters": "".join(sorted({*before.characters, *card.characters})),
             "learned": tuple(modality for modality in MODALITIES if modality in {*before.learned, *card.learned}),
-            "spoken_languages": tuple(sorted({*before.spoken_languages, *card.spoken_languages})),
-            "signed_languages": tuple(sorted({*before.signed_languages, *card.signed_languages})),
+            "spoken_languages": tuple(dict.fromkeys((*before.spoken_languages, *card.spoken_languages))),  # known ones keep their places
+            "signed_languages": tuple(dict.fromkeys((*before.signed_languages, *card.signed_languages))),
         }
     )
 

@@ -226,3 +226,16 @@ def test_a_dataset_alone_is_read_in_the_order_in_which_it_always_was():
     order = np.random.default_rng((3, 1)).permutation(3)
     assert [rows.shard for rows in EpochPlan(shards, 4, 3).epoch(1)] == [shards[i][0] for i in order]
     assert EpochPlan(shards, 4, 3, weights=((3, 1.0),)).epoch(1) == EpochPlan(shards, 4, 3).epoch(1)
+
+
+def test_a_clip_that_comes_twice_is_never_beside_itself_in_a_batch():
+    """Copies are of one length, and a batch is of like lengths: beside itself a clip would be its own contrast."""
+    tables = {"a": rows(40, seed=1), "b": rows(40, seed=2)}
+    plan = EpochPlan([("a", 40), ("b", 40)], 16, 0, weights=((1, 2.0), (1, 1.0)))
+    for epoch in range(3):
+        blocks = [tables[part.shard].slice(part.start, part.stop - part.start) for part in plan.epoch(epoch)]
+        batches = [batch["id"].to_pylist() for batch in length_bucketed_batches(blocks, plan, epoch)]
+        assert all(len(set(batch)) == len(batch) for batch in batches)
+        assert Counter(name for batch in batches for name in batch) == Counter(
+            {f"1-{i}": 2 for i in range(40)} | {f"2-{i}": 1 for i in range(40)}
+        )

@@ -30,6 +30,7 @@ def test_a_text_that_the_encoder_cannot_read_costs_neither_poses_nor_speech(tmp_
     assert rows[0]["n_frames"] > 0
     assert rows[0]["n_speech"] > 0
     assert rows[0]["remarks"].startswith("text left out: the text has ")
+    assert rows[0]["speech_source"] == "recorded"
     [rejection] = rejected  # of which nothing is left
     assert "tokens, more than the 77 that the encoder reads" in rejection["error"]
 

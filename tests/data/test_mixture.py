@@ -14,6 +14,7 @@ from ms2sl.data.label_fields import category
 from ms2sl.data.mixture import Mixture, open_dataset, pooled
 from ms2sl.data.pose_statistics import PoseSums
 from ms2sl.data.preprocessing import PreprocessConfig
+from ms2sl.data.skeleton_registry import OPENPOSE_137X2
 from ms2sl.data.training_clips import TrainingClips
 from ms2sl.errors import InputError
 from ms2sl.training.local import local_batches
@@ -25,7 +26,10 @@ from tests.corpora import builders
 def german(tmp_path_factory):
     """Another manual alphabet, of the same skeleton."""
     corpus = Fingerspelling(FingerspellingConfig(signed_language="gsg", train=20, dev=8, test=8, words=0))
-    return prepare(corpus, tmp_path_factory.mktemp("german"))
+    folder = prepare(corpus, tmp_path_factory.mktemp("german"))
+    card = Dataset(folder).card.model_copy(update={"fingerprint": "another"})  # as those of two preparations are
+    (folder / "dataset.json").write_text(card.model_dump_json())
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,7 @@ def test_its_card_describes_all_of_it(tiny_dataset, german):
     assert card.skeleton == one.skeleton
     assert card.splits["train"].clips == 60
     assert card.splits["train"].longest == max(one.splits["train"].longest, two.splits["train"].longest)
-    assert [clip.id for clip in mixture.clips("dev")] == [clip.id for part in (tiny_dataset, german) for clip in Dataset(part).clips("dev")]
+    assert [clip.id for clip in mixture.clips("dev")] == [clip.id for part in (german, tiny_dataset) for clip in Dataset(part).clips("dev")]
 
 
 def test_its_statistics_are_those_of_the_frames_that_it_learns_from(tiny_dataset, german):
@@ -84,6 +88,8 @@ def test_datasets_of_two_skeletons_are_reduced_to_what_they_share(tiny_dataset, 
     batches = [*split_batches(mixture, "train", collate, 7)]
     assert sum(map(len, batches)) == mixture.card.splits["train"].clips
     assert {batch.poses.shape[2:] for batch in batches} == {(48, 2)}
+    assert len(mixture.card.placement.origin) == 2
+    assert mixture.card.splits["train"].longest == max(clip.poses.n_frames for clip in mixture.clips("train") if clip.poses)
     copied = TrainingClips.of_dataset(mixture)
     assert copied.read([0, len(copied.texts) - 1])[1].joints.shape[1:] == (48, 2)
 
@@ -91,21 +97,26 @@ def test_datasets_of_two_skeletons_are_reduced_to_what_they_share(tiny_dataset, 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"fps": 25.0}, r"12\.5 and 25 frames a second: prepare both with the same --poses\.fps"),
-        ({"text": {"featurizer": "clip", "weights": "x", "shape": [4], "dtype": "float16"}}, "text features of different kinds"),
+        ({"fps": 25.0}, r"(12\.5 and 25|25 and 12\.5) frames a second: prepare both with the same --poses\.fps"),
+        ({"text": "clip"}, "text features of different kinds"),
+        ({"speech": "hubert"}, "speech features of different kinds"),
     ],
 )
 def test_datasets_that_do_not_fit_are_refused(tiny_dataset, german, tmp_path, change, reason):
     other = shutil.copytree(german, tmp_path / "other")
     card = Dataset(other).card
-    features = change.get("text")
-    update = change if features is None else {"text": card.text.model_copy(update={"featurizer": features["featurizer"]})}
+    features = {name: getattr(card, name).model_copy(update={"featurizer": kind}) for name, kind in change.items() if name != "fps"}
+    update = features or change
     (other / "dataset.json").write_text(card.model_copy(update=update).model_dump_json())
     with pytest.raises(InputError, match=reason):
         Mixture({str(tiny_dataset): 1, str(other): 1})
 
 
 def test_another_weight_or_another_dataset_is_another_mixture(tiny_dataset, german):
+    forwards, backwards = Mixture({tiny_dataset: 1, german: 2}), Mixture({german: 2.0, tiny_dataset: 1.0})
+    assert forwards.card == backwards.card, "and in another order it is the same"
+    assert forwards.weights == backwards.weights
+    assert {part["weight"] for part in forwards.parts.values()} == {1.0, 2.0}
     marks = [
         Mixture(weights).card.fingerprint for weights in ({tiny_dataset: 1, german: 1}, {tiny_dataset: 1, german: 2}, {tiny_dataset: 1})
     ]
@@ -117,3 +128,15 @@ def test_a_mixture_of_nothing(tmp_path):
         open_dataset({})
     with pytest.raises(InputError, match="holds no dataset"):
         open_dataset({str(tmp_path): 1})
+
+
+def test_one_dataset_is_reduced_to_the_skeleton_of_a_model_of_a_mixture(tiny_dataset, other_skeleton):
+    """By which it is judged, or trained further; what cannot be reduced stays as it is."""
+    common = Mixture({str(tiny_dataset): 1, str(other_skeleton): 1}).skeleton
+    for folder in (tiny_dataset, other_skeleton):
+        reduced = open_dataset(str(folder), common)
+        assert reduced.skeleton == common
+        assert next(reduced.clips("train")).poses.joints.shape[1:] == (48, 2)
+        assert [clip.id for clip in reduced.clips("train")] == [clip.id for clip in Dataset(folder).clips("train")]
+    assert open_dataset(str(tiny_dataset), OPENPOSE_137X2).skeleton == Dataset(tiny_dataset).skeleton
+    assert open_dataset(str(tiny_dataset), Dataset(tiny_dataset).skeleton).card == Dataset(tiny_dataset).card

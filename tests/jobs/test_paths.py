@@ -1,6 +1,7 @@
 """Every option of every job that names a path or a URI: what it takes, and what it refuses."""
 
 import importlib
+import json
 import pkgutil
 import re
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pydantic import BaseModel
 
 import jobs
 from jobs.cli import Command
+from jobs.train import TrainCommand
+from ms2sl.data.mixture import absolute
 from ms2sl.errors import InputError
 from ms2sl.io.uri import public
 from serve.settings import Service
@@ -134,3 +137,20 @@ def test_a_model_may_be_a_registered_one(kind, option):
 def test_a_recipe_is_a_local_file():
     with pytest.raises(InputError, match="recipe: s3://bucket/folder is a URI"):
         commands().__next__().parse(["--recipe", URI])
+
+
+def test_the_folders_of_a_mixture_are_places_like_others(tmp_path):
+    """Recorded without credentials, in any number, each once."""
+    command = TrainCommand.parse(["--data", json.dumps({URI: 1, str(tmp_path): 0.5})])
+    assert command.data == {URI: 1.0, str(tmp_path): 0.5}
+    assert "SECRET" not in json.dumps(command.model_dump(mode="json"))
+    with pytest.raises(InputError, match="is in the mixture twice: name it once"):
+        absolute({str(tmp_path): 1, f"{tmp_path}/../{tmp_path.name}/": 2})
+    for wrong in ("0", "-1", "1000", "true", '"two"'):
+        with pytest.raises(InputError, match=rf"data: the weight of {tmp_path} is a number above 0 and at most 100, not"):
+            TrainCommand.parse(["--data", f'{{"{tmp_path}": {wrong}}}'])
+    with pytest.raises(InputError, match=r'a mixture is written \{"data/a": 1, "data/b": 0\.5\}'):
+        TrainCommand.parse(["--data", '{"data/a": 1'])
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"data: {{{tmp_path}: 1, {tmp_path}/b: 0.5}}\n")
+    assert TrainCommand.parse(["--recipe", str(recipe)]).data == {str(tmp_path): 1.0, f"{tmp_path}/b": 0.5}

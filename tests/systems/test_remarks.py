@@ -30,7 +30,7 @@ def learned_from(card: ModelCard, *languages: str) -> ModelCard:
         (["ase"], "und", None),
         (["ase"], "bfi", "signed_language bfi is ignored: the model signs as it learned, from ase"),
         (["ase", "und"], "bfi", "signed_language bfi is ignored: the model signs as it learned, from ase"),
-        (["ase", "gsg"], "gsg", "signed_language gsg is ignored: the model signs as it learned, from ase, gsg"),
+        (["ase", "gsg"], "gsg", "signed_language gsg cannot be chosen: the model learned ase and gsg, and signs without knowing which"),
         ([], "bfi", None),
         (["und"], "bfi", None),
         (["German Sign Language"], "gsg", None),

@@ -1,7 +1,9 @@
 import errno
 import json
+import os
 import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -132,3 +134,23 @@ def test_weights_are_linked_or_else_copied(folder, tmp_path, monkeypatch):
     checkpoint.publish(folder, linked.parent)
     assert not linked.samefile(folder / "model.safetensors")
     assert linked.read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+def test_publishing_that_is_interrupted_leaves_the_model_that_was_there(folder, tmp_path, monkeypatch):
+    target = tmp_path / "published"
+    checkpoint.publish(folder, target)
+    before, replace = (target / "model.safetensors").read_bytes(), os.replace
+
+    def interrupt(source, where):
+        if Path(where) == target and Path(source).name.startswith(".") and not target.exists() and not interrupted:
+            interrupted.append(source)
+            raise KeyboardInterrupt
+        replace(source, where)
+
+    interrupted = []
+    monkeypatch.setattr("os.replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.publish(folder, target)
+    assert interrupted
+    assert (target / "model.safetensors").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} <= {"published", folder.name}

@@ -4,7 +4,8 @@ import pytest
 from ray import cloudpickle, tune
 
 from jobs.sweep.callbacks import TrialRecorder
-from jobs.sweep.search import pending, scheduler, searcher
+from jobs.sweep.resume import pending
+from jobs.sweep.search import scheduler, searcher
 from ms2sl.sweep.trial_store import TrialStore
 from ms2sl.tracking.tracker import Tracker
 from tests.jobs.sweep.examples import CYCLE, settled

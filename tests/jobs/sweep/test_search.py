@@ -7,7 +7,8 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from jobs.sweep.command import TuneCommand
-from jobs.sweep.search import Pending, key, listed, pending, searcher
+from jobs.sweep.resume import Pending, key, listed, pending
+from jobs.sweep.search import searcher
 from ms2sl.config import flatten
 from ms2sl.errors import InputError
 from ms2sl.sweep.trial_store import Trial
