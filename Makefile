@@ -9,8 +9,8 @@ quickstart: setup  ## train MS2SL on real signing and show what it says
 serve: setup  ## the model of the quickstart online, with a page to try it: http://127.0.0.1:8000
 	$(BIN)/serve run serve.app:build model=runs/quickstart/model $(ARGS)
 
-test: setup  ## the whole test suite, in two lanes; one file in one: ARGS="-n 0 tests/test_golden.py"
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup  ## the whole test suite; in two lanes, on a machine with cores to spare: ARGS="-n 2 --dist loadfile --no-loadscope-reorder"
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: setup  ## style, common mistakes and types
 	$(BIN)/ruff check .

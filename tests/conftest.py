@@ -58,7 +58,9 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The service and what is slow come first, so that no lane ends long after the others."""
+    """Of several lanes: the service and what is slow come first, so that no lane ends long after the others."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (not item.nodeid.startswith(SERVICE), item.path not in slow))
 
