@@ -17,7 +17,6 @@ from jobs import evaluate, train
 from jobs.cli import main
 from jobs.initial import TrainingCommand
 from jobs.models import with_folders
-from ms2sl.data.mixture import open_dataset
 from ms2sl.data.types import Clip
 from ms2sl.deprecated_names import formerly
 from ms2sl.errors import InputError
@@ -33,7 +32,6 @@ from ms2sl.systems import back_translation
 from ms2sl.systems.options import with_sections_of
 from ms2sl.systems.registry import system
 from ms2sl.tracking.tracker import Tracker, default_uri
-from ms2sl.training.checkpoint import read_card
 from ms2sl.training.loop import TrainingConfig
 from tune_spaces.ablations import FULL, KIND, SPACE
 
@@ -71,7 +69,7 @@ def run(options: AblateCommand) -> list[Result]:
     if unknown:
         raise InputError(f"there is no ablation '{unknown.pop()}'; there are: {', '.join(ABLATIONS)}")
     options = with_folders(options, "back_translator", "from", within=options.runs, runs=options.runs)
-    dataset = open_dataset(options.data, read_card(Path(options.back_translator)).skeleton)
+    dataset = evaluate.judged_data(options.data, options.back_translator)
     sentences = back_translation.load(options.back_translator).sentences
     clips = chosen_clips(dataset, options.split, options.clips)
     evaluate.check_reader(options.back_translator, dataset)

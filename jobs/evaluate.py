@@ -114,7 +114,7 @@ class JudgeActor:
 
     def __init__(self, options: EvaluateCommand, threads: int):
         torch.set_num_threads(threads)
-        dataset = judged_data(options)
+        dataset = judged_data(options.data, options.back_translator)
         self.clips = chosen_clips(dataset, options.split, options.clips)
         self.judge = Evaluator(dataset, back_translation.load(options.back_translator, options.device), options.device)
 
@@ -138,7 +138,7 @@ def promoted(options: EvaluateCommand) -> list[Result]:
     score = usual_score(back_translation.load(options.back_translator))
     uri, run_id = tracked(options)
     promotion = Promotion(Path(options.model), uri, run_id)
-    with promotion.champion(judged_data(options).skeleton, options.out) as champion:
+    with promotion.champion(judged_data(options.data, options.back_translator).skeleton, options.out) as champion:
         rival = {CHAMPION: champion} if champion else {}
         results = evaluated(options.model_copy(update={"others": options.others | rival}))
     model, other = ([result for result in results if result.name == name] for name in (promotion.name, CHAMPION))
@@ -148,7 +148,7 @@ def promoted(options: EvaluateCommand) -> list[Result]:
 
 def evaluated(options: EvaluateCommand) -> list[Result]:
     """Judges everybody, and writes and prints what was found."""
-    dataset, reader = judged_data(options), back_translation.load(options.back_translator)
+    dataset, reader = judged_data(options.data, options.back_translator), back_translation.load(options.back_translator)
     clips = chosen_clips(dataset, options.split, options.clips)
     if not clips:
         raise InputError(f"no clip of split '{options.split}' has both text and poses, so there is nothing to judge on")
@@ -250,9 +250,9 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[S
     return entries
 
 
-def judged_data(options: EvaluateCommand) -> Dataset:
+def judged_data(data: str, reader: Path | str) -> Dataset:
     """The data, reduced to the joints of the reader if it has fewer of them."""
-    return open_dataset(options.data, read_card(Path(options.back_translator)).skeleton)
+    return open_dataset(data, read_card(Path(reader)).skeleton)
 
 
 def check_reader(folder: Path | str, dataset: Dataset) -> None:

@@ -106,16 +106,24 @@ class Dataset:
 
         The folder is listed once. Only a shard that has not the size that the card notes is opened.
         """
-        split = split if split in self.card.splits else split_name(split)
-        if split not in self.card.splits:
-            raise InputError(f"{self.folder} has no split '{split}'; it has: {', '.join(self.card.splits)}")
+        named = self.card.splits[self._known(split)].shards
         sizes, shards = self.folder.sizes(), []
-        for shard in self.card.splits[split].shards:
+        for shard in named:
             path = self.folder / shard.file
             shards.append((path, shard.clips))
             if not shard.size or sizes.get(shard.file) != shard.size:
                 self._check(path, shard)
         return shards
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def _known(self, split: str) -> str:
+        """The split as the card calls it. Raises InputError if there is none."""
+        split = split if split in self.card.splits else split_name(split)
+        if split not in self.card.splits:
+            raise InputError(f"{self} has no split '{split}'; it has: {', '.join(self.card.splits)}")
+        return split
 
     def _check(self, path: StoragePath, shard: Shard) -> None:
         header = read_header(path)

@@ -19,7 +19,6 @@ from ms2sl.data.pose_statistics import PoseStatistics
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.skeleton_reduction import Reduction, can_reduce, common_skeleton
 from ms2sl.errors import InputError
-from ms2sl.io.file_names import split_name
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import place, public_uri
 
@@ -68,8 +67,8 @@ def absolute(source: Source) -> Source:
         return StoragePath(source).uri
     found: dict[str, float] = {}
     for where, weight in source.items():
-        place = StoragePath(where)
-        uri = str(place.local_path().resolve()) if place.is_local else place.uri
+        folder = StoragePath(where)
+        uri = str(folder.local_path().resolve()) if folder.is_local else folder.uri
         if uri in found:
             raise InputError(f"{public_uri(where)} is in the mixture twice: name it once, with one weight")
         found[uri] = weight
@@ -105,10 +104,11 @@ class Mixture(Dataset):
         members = zip(self.members, self._weights, strict=True)
         return {member.card.fingerprint: {"name": member.folder.name, "weight": weight} for member, weight in members}
 
+    def __str__(self) -> str:
+        return self.card.name
+
     def shards(self, split: str) -> list[tuple[StoragePath, int]]:
-        split = split if split in self.card.splits else split_name(split)
-        if split not in self.card.splits:
-            raise InputError(f"{self.card.name} has no split '{split}'; it has: {', '.join(self.card.splits)}")
+        split = self._known(split)
         return [shard for member in self.members if split in member.card.splits for shard in member.shards(split)]
 
     @property

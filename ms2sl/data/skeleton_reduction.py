@@ -131,7 +131,7 @@ def read_reduced(where: StoragePath | Path, target: Skeleton, columns: Sequence[
     source = parse_header(where, table.schema).skeleton
     if source == target or not posed:
         return table
-    if columns is not None:
-        table = read_shard(where, list(dict.fromkeys([*columns, *POSE_COLUMNS])))
+    if not set(POSE_COLUMNS) <= set(table.column_names):
+        table = read_shard(where, list(dict.fromkeys([*table.column_names, *POSE_COLUMNS])))
     reduced = Reduction(source, target).table(table)
     return reduced if columns is None else reduced.select(list(columns))
