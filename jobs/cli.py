@@ -22,7 +22,6 @@ from ms2sl.io.uri import LocalPath, public
 T = TypeVar("T", bound="Command")
 NOTHING_DONE, SOME_FAILED = 1, 3  # statuses of a command that works on many things; 2 is that of a wrong flag
 LONGEST_TEMPORARY = 35  # letters of TMPDIR, below which Ray has sockets, whose whole paths have 107 at most
-LONGEST_OF_DASHBOARD = 75  # the same of Ray's dashboard, whose sockets lie in TMPDIR whatever RAY_TMPDIR is
 
 
 class Command(BaseSettings):
@@ -207,8 +206,8 @@ def start_ray(**options) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Workers of a small machine wait for each other more than they compute: some room beside the cores.
-    dashboard = len(tempfile.gettempdir()) <= LONGEST_OF_DASHBOARD  # else Ray would wait for it for a minute
-    own = {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": dashboard} | options
+    # Its dashboard costs four seconds, and ends with the job.
+    own = {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": False} | options
     # Workers log to files; what a user must know of them comes back as results and errors.
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address := os.environ.get("RAY_ADDRESS"):
@@ -268,12 +267,12 @@ def _show_token(address: str) -> None:
 
 
 def _start(options: dict) -> None:
-    """On a busy machine its processes may be too late, the dashboard first of all: a second try goes without it."""
+    """On a busy machine its processes may be too late: it is tried twice."""
     import ray
 
     for last in (False, True):
         try:
-            ray.init(**options | ({"include_dashboard": False} if last else {}))
+            ray.init(**options)
             return
         except Exception as error:  # of many kinds, by the process that was late
             ray.shutdown()

@@ -130,7 +130,7 @@ def ray_cluster():
 
     from jobs.cli import start_ray
 
-    start_ray(num_cpus=4, object_store_memory=256 * 2**20)
+    start_ray(num_cpus=4, object_store_memory=256 * 2**20, include_dashboard=True)  # by which `serve deploy` deploys
     yield ray
     ray.shutdown()
 

@@ -212,7 +212,7 @@ import ray
 from ray.util.state import list_actors
 from jobs.cli import start_ray
 from jobs.train import TrainCommand, run
-start_ray()
+start_ray(include_dashboard=True)
 address, options, seen = ray.get_runtime_context().gcs_address, TrainCommand.parse(sys.argv[1:]), []
 
 def look():
