@@ -12,7 +12,7 @@ from typing import Literal
 
 import pyarrow as pa
 import ray
-from pydantic import Field, create_model
+from pydantic import Field, create_model, field_validator
 from tqdm import tqdm
 
 from jobs.cli import Command, check_resources, main, start_ray
@@ -60,6 +60,11 @@ class PrepareOptions(Command):
     shard_size: int = Field(256, gt=0, description="clips a shard")
     workers: int = Field(2, gt=0, description="actors that import and featurize")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
+
+    @field_validator("corpus", mode="before")
+    @classmethod
+    def _spelled_as_a_flag(cls, value: object) -> object:
+        return value.replace("-", "_") if isinstance(value, str) else value
 
     @property
     def folder(self) -> StoragePath:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from ms2sl.audio.decoding import SUFFIXES
 from ms2sl.config import Config
-from ms2sl.corpora.records import Record, RecordCorpus, source
+from ms2sl.corpora.records import Record, RecordCorpus, drawn_split, source
 from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.data.skeleton_registry import skeleton
 from ms2sl.data.types import RawPoses
@@ -79,9 +79,7 @@ class PoseFiles(RecordCorpus):
         return Record(name, row.get("split") or self._split(name), **rest)
 
     def _split(self, name: str) -> str:
-        """By the name alone, so that a corpus that grows keeps its test clips."""
-        draw = int.from_bytes(hashlib.blake2b(nfc(name).encode(), digest_size=4).digest()) / 2**32
-        return "test" if draw < self.config.test else "dev" if draw < self.config.test + self.config.dev else "train"
+        return drawn_split(name, self.config.dev, self.config.test)
 
     def ignored(self) -> dict[str, int]:
         folder = source(self.config, self.name)

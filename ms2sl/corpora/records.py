@@ -193,13 +193,24 @@ def gloss_times(written: str | None) -> tuple[np.ndarray | None, tuple[str, ...]
     return np.array([each.groups() for each in found if each], np.float32), ()
 
 
+def drawn_split(name: str, dev: float, test: float) -> str:
+    """train, dev or test, by the name alone, so that a corpus that grows keeps its test clips; dev, test: shares."""
+    draw = int.from_bytes(hashlib.blake2b(nfc(name).encode(), digest_size=4).digest()) / 2**32
+    return "test" if draw < test else "dev" if draw < test + dev else "train"
+
+
+def flag(name: str) -> str:
+    """How the options of a corpus begin on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
 def source(config: Any, name: str) -> StoragePath:
     """The folder of the corpus. Raises InputError if it was not said or is not there."""
     if not config.source:
-        raise InputError(f"say where the corpus is: --{name}.source FOLDER (a path, or a URI such as s3://bucket/folder)")
+        raise InputError(f"say where the corpus is: {flag(name)}.source FOLDER (a path, or a URI such as s3://bucket/folder)")
     where = StoragePath(config.source)
     if not where.is_folder():
-        raise InputError(f"--{name}.source {public_uri(config.source)} is not a folder that can be found")
+        raise InputError(f"{flag(name)}.source {public_uri(config.source)} is not a folder that can be found")
     return where
 
 

@@ -9,6 +9,7 @@ from pose_format.numpy import NumPyPoseBody
 from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
 
 from ms2sl.data.detections import fractions, seen_without_zeros
+from ms2sl.data.mediapipe_depth import scale_depth
 from ms2sl.data.person_tracking import follow, remarks
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Placement, Poses, RawPoses
@@ -22,7 +23,6 @@ COMPONENTS = {
     "right_hand": ("right_hand", "RIGHT_HAND_LANDMARKS", "hand_right_keypoints_2d", "HAND_RIGHT"),
     "face": ("face", "FACE_LANDMARKS", "face_keypoints_2d", "FACE"),
 }
-FLAT = 0.05  # of the breadth: whoever is flatter has depth in another unit
 NO_DEPTH = (0, 1000)  # what pose-format writes as depth where it was told none
 CANVAS = Placement(origin=(256.0, 240.0, 0.0), unit=150.0, width=512, height=512)
 
@@ -89,34 +89,8 @@ def from_bytes(encoded: bytes, skeleton: Skeleton, width: int = 0, height: int =
     confidence = confidence[frames, person] * (person >= 0)[:, None]
     joints = np.where(confidence[..., None] > 0, joints[frames, person], 0)
     if skeleton.dims == 3 and mediapipe:
-        joints = _with_depth(joints, confidence, width if size.depth in NO_DEPTH else size.depth, skeleton)
+        joints = scale_depth(joints, confidence, width if size.depth in NO_DEPTH else size.depth, skeleton)
     return RawPoses(Poses(joints, confidence, float(pose.body.fps)), width, height, told)
-
-
-def _with_depth(joints: np.ndarray, confidence: np.ndarray, width: int, skeleton: Skeleton) -> np.ndarray:
-    """Poses of MediaPipe ``(frames, joints, 3)`` with z in the unit of x, from one origin.
-
-    MediaPipe gives z as a fraction of the width of the film, and pose-format writes it so beside x and y in pixels; where a pose was
-    scaled or moved later, the header still has the film's width as ``depth``. z of the body begins at the hips, of a hand at its wrist,
-    of the face at the head: hands are put to their wrists, and the face over the shoulders. Poses that are no flatter than people are
-    stay as they are.
-    """
-    seen = (confidence > 0)[..., None]
-    spread = np.where(seen, joints, -np.inf).max(axis=1) - np.where(seen, joints, np.inf).min(axis=1)
-    breadth, _, depth = np.median(spread[seen.any(axis=(1, 2))], axis=0) if seen.any() else (0, 0, 0)
-    if depth > FLAT * breadth:
-        return joints
-    z = joints[..., 2] * width
-    shoulders = [skeleton.index(joint) for joint in skeleton.shoulders]
-    anchors = {part: ([skeleton.index(wrist)], [skeleton.part(part).start]) for part, wrist in skeleton.wrists.items()}
-    if any(part.name == "face" for part in skeleton.parts):
-        anchors["face"] = (shoulders, list(range(skeleton.n_joints))[skeleton.part("face")])
-    for part, (body, own) in anchors.items():
-        frames = np.flatnonzero((confidence[:, body + own] > 0).all(axis=1))
-        if len(frames):
-            apart = z[frames][:, body].mean(axis=1) - z[frames][:, own].mean(axis=1)
-            z[:, skeleton.part(part)] += np.interp(np.arange(len(z)), frames, apart)[:, None]
-    return np.where(seen, np.concatenate([joints[..., :2], z[..., None]], axis=2), 0).astype(np.float32)
 
 
 def _columns(header: PoseHeader, skeleton: Skeleton) -> list[int]:

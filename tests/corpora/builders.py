@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import soundfile
 import torch
 
@@ -121,4 +123,99 @@ def pose_files(root: Path, clips: int = 3) -> Path:
     rows[0]["speech"] = speech(root / "speech" / "clip-0.wav").relative_to(root).as_posix()
     rows.append({"pose": "", "text": "text alone", "speech": "", "split": "dev", "gloss": ""})
     write_table(root / "clips.csv", rows, ",")
+    return root
+
+
+def landmarks(frames: int = 12, seed: int = 0) -> np.ndarray:
+    """Of MediaPipe Holistic ``(frames, 543, 3)``, fractions of a picture of 640 × 480: body, face, left hand, right hand."""
+    rng = np.random.default_rng(seed)
+    rest = np.random.default_rng(98).uniform(0.3, 0.7, (543, 3))
+    rest[[11, 12]] = [[0.65, 0.5, 0.0], [0.35, 0.5, 0.0]]  # shoulders
+    moved = 0.05 * np.sin(rng.uniform(0, 6, (543, 3)) + np.arange(frames)[:, None, None] / 4)
+    moved[:, [11, 12]] = 0
+    return (rest + moved).astype(np.float32)
+
+
+def tutorial_frames(values: np.ndarray, width: int = 1662) -> np.ndarray:
+    """Landmarks ``(frames, 543, 3)`` as the common webcam tutorial keeps them ``(frames, width)``."""
+    flat = {"body": values[:, :33], "face": values[:, 33:501], "hands": values[:, 501:]}
+    if width in (1662, 258):
+        flat["body"] = np.concatenate([flat["body"], np.full((len(values), 33, 1), 0.9, np.float32)], axis=2)
+    parts = {
+        1662: ("body", "face", "hands"),
+        1629: ("body", "face", "hands"),
+        258: ("body", "hands"),
+        225: ("body", "hands"),
+        126: ("hands",),
+    }
+    return np.concatenate([flat[part].reshape(len(values), -1) for part in parts[width]], axis=1)
+
+
+def takes_tree(root: Path, signs=("HELLO", "thank_you"), takes: int = 3, width: int = 1662) -> Path:
+    """``<sign>/<take>/<frame>.npy``."""
+    for i, sign in enumerate(signs):
+        for take in range(takes):
+            folder = root / sign / str(take)
+            folder.mkdir(parents=True)
+            for number, frame in enumerate(tutorial_frames(landmarks(seed=10 * i + take), width)):
+                np.save(folder / f"{number}.npy", frame)
+    return root
+
+
+def takes_table(path: Path, takes: int = 6, signers=("anna", "ben"), glosses=("HELLO", "THANK-YOU")) -> Path:
+    """One Parquet file, a row a take."""
+    rows = []
+    for i in range(takes):
+        values = landmarks(12 + i, seed=i)[:, [*range(33), *range(501, 543)]]
+        values[: 3 + i, 33:54] = 0  # the left hand comes later
+        sure = np.full(values.shape[:2], 230, np.uint8)
+        sure[: 3 + i, 33:54] = 0
+        rows.append(
+            {"id": f"take-{i}", "gloss": glosses[i % len(glosses)], "signer": signers[i // 2 % len(signers)], "signed_language": "ase"}
+            | {"fps": 15.0, "n_frames": len(values), "joints": values.astype(np.float16).tobytes(), "confidence": sure.tobytes()}
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=4)
+    return path
+
+
+def asl_signs(root: Path, clips: int = 5) -> Path:
+    """``train.csv`` and a Parquet file a sequence, a row a landmark."""
+    types = np.array(["pose"] * 33 + ["face"] * 468 + ["left_hand"] * 21 + ["right_hand"] * 21)
+    index = np.concatenate([np.arange(33), np.arange(468), np.arange(21), np.arange(21)]).astype(np.int16)
+    rows = []
+    for i in range(clips):
+        values, place = landmarks(8 + i, seed=i), f"train_landmark_files/{26734 + i % 2}/{1000 + i}.parquet"
+        values[:3, types == "left_hand"] = np.nan
+        frames = np.repeat(np.arange(20, 28 + i), 543).astype(np.int16)
+        flat = values.reshape(-1, 3)
+        names = [
+            f"{frame}-{kind}-{number}" for frame, kind, number in zip(frames, np.tile(types, 8 + i), np.tile(index, 8 + i), strict=True)
+        ]
+        table = {"frame": frames, "row_id": names, "type": np.tile(types, 8 + i), "landmark_index": np.tile(index, 8 + i)}
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(table | {axis: flat[:, j].astype(np.float64) for j, axis in enumerate("xyz")}), root / place)
+        rows.append({"path": place, "participant_id": str(26734 + i % 2), "sequence_id": str(1000 + i), "sign": ["blow", "hot dog"][i % 2]})
+    write_table(root / "train.csv", rows, ",")
+    return root
+
+
+def asl_fingerspelling(root: Path, clips: int = 6) -> Path:
+    """``train.csv`` and Parquet files of many sequences, a row a frame."""
+    parts = {"face": slice(33, 501), "left_hand": slice(501, 522), "pose": slice(0, 33), "right_hand": slice(522, 543)}
+    rows, tables = [], {}
+    for i in range(clips):
+        values, file = landmarks(9 + i, seed=i), 5414471 + i // 3
+        columns = {"frame": np.arange(len(values), dtype=np.int16)}
+        for axis, letter in enumerate("xyz"):
+            for part, span in parts.items():
+                columns |= {f"{letter}_{part}_{j}": values[:, span][:, j, axis] for j in range(span.stop - span.start)}
+        table = pa.table(columns | {"sequence_id": np.full(len(values), 1975433633 + i)})
+        tables.setdefault(file, []).append(table)
+        row = {"path": f"train_landmarks/{file}.parquet", "file_id": str(file), "sequence_id": str(1975433633 + i)}
+        rows.append(row | {"participant_id": str(100 + i % 3), "phrase": f"+{i}-51 scales/{i}"})
+    for file, several in tables.items():
+        (root / "train_landmarks").mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.concat_tables(several), root / "train_landmarks" / f"{file}.parquet")
+    write_table(root / "train.csv", rows, ",")
     return root

@@ -5,12 +5,15 @@ from dataclasses import replace
 import pytest
 
 from ms2sl.corpora import CORPORA
+from ms2sl.corpora.asl_fingerspelling import AslFingerspellingConfig
+from ms2sl.corpora.asl_signs import AslSignsConfig
 from ms2sl.corpora.contract import check
 from ms2sl.corpora.fingerspelling import FingerspellingConfig
 from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
 from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig
 from ms2sl.corpora.posefiles import PoseFilesConfig
 from ms2sl.corpora.slrtp import SlrtpConfig
+from ms2sl.corpora.takes import TakesConfig
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.data.types import Clip
 from tests.corpora import builders
@@ -41,6 +44,9 @@ SMALL = {
     "phoenix14t": phoenix14t,
     "slrtp": lambda root: SlrtpConfig(source=str(builders.slrtp(root))),
     "posefiles": lambda root: PoseFilesConfig(source=str(builders.pose_files(root)), table="clips.csv"),
+    "takes": lambda root: TakesConfig(source=str(builders.takes_tree(root))),
+    "asl_signs": lambda root: AslSignsConfig(source=str(builders.asl_signs(root))),
+    "asl_fingerspelling": lambda root: AslFingerspellingConfig(source=str(builders.asl_fingerspelling(root)), unseen_signers="101"),
 }
 
 
