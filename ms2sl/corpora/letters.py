@@ -86,7 +86,7 @@ def _cut(poses: Poses) -> Letter | None:
     """From the end of the onset to the beginning of the way back; None if no hand is seen."""
     hands = HOLISTIC_49X2.hands
     seen = poses.confidence[:, hands] > 0
-    speed = _speed(poses.joints[:, hands], seen) * poses.fps
+    speed = hand_speed(poses.joints[:, hands], seen) * poses.fps
     quiet = np.flatnonzero((speed < QUIET) & seen.any(axis=1))
     if not len(quiet):
         return None
@@ -100,7 +100,7 @@ def _cut(poses: Poses) -> Letter | None:
     return Letter(_part(poses, run[0], run[-1] + 1), moves=False)
 
 
-def _speed(joints: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def hand_speed(joints: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Mean speed a frame of the joints seen in it and in the one before; infinite where there are none."""
     moved = np.linalg.norm(np.diff(joints, axis=0), axis=-1)
     both = seen[1:] & seen[:-1]

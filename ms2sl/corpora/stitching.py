@@ -1,4 +1,4 @@
-"""Letters joined into one movement, as a signer spells a word."""
+"""Signs and letters joined into one movement."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +24,51 @@ class Manner:
     place: tuple[float, float]
 
 
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A stretch of movement at ``FINE_RATE``: joints ``(frames, joints, dims)`` in shoulder widths, confidence ``(frames, joints)``."""
+
+    joints: np.ndarray
+    confidence: np.ndarray
+
+
+def join(signs: Sequence[Segment], between: Sequence[Segment], fps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Signs with a movement between each two of them, at ``fps``: joints and confidence as in a ``Segment``, and the seconds at which each
+    sign begins and ends, float32 ``(signs, 2)``."""
+    pieces, times, now = [], [], 0
+    for number, sign in enumerate(signs):
+        if number:
+            pieces.append(between[number - 1])
+            now += len(between[number - 1].joints)
+        pieces.append(sign)
+        times.append((now, now + len(sign.joints)))
+        now += len(sign.joints)
+    chosen = np.arange(0, now, FINE_RATE / fps).astype(int)
+    joints, confidence = (np.concatenate([getattr(piece, name) for piece in pieces])[chosen] for name in ("joints", "confidence"))
+    return joints, confidence, np.array(times, np.float32) / FINE_RATE
+
+
+def transition(before: Segment, after: Segment, seconds: float) -> Segment:
+    """Minimum-jerk movement from the end of one segment to the beginning of the next (Flash & Hogan 1985).
+
+    A joint that only one side sees stays where that side has it, and is seen for that half of the way.
+    """
+    s = _way(seconds)
+    share = (10 * s**3 - 15 * s**4 + 6 * s**5)[:, None, None]
+    seen_before, seen_after = before.confidence[-1], after.confidence[0]
+    start = np.where(seen_before[:, None] > 0, before.joints[-1], after.joints[0])
+    stop = np.where(seen_after[:, None] > 0, after.joints[0], start)
+    return Segment(start * (1 - share) + stop * share, np.where(s[:, None] < 0.5, seen_before[None], seen_after[None]))
+
+
+def resample(joints: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Joints at places between frames ``(positions,)``, interpolated linearly."""
+    low = np.floor(positions).astype(int)
+    high = np.minimum(low + 1, len(joints) - 1)
+    share = (positions - low)[:, None, None]
+    return joints[low] * (1 - share) + joints[high] * share
+
+
 def spell(
     letters: Sequence[Letter], same_as_before: Sequence[bool], manner: Manner, fps: float, rng: np.random.Generator
 ) -> tuple[Poses, np.ndarray]:
@@ -32,28 +77,34 @@ def spell(
     same_as_before: whether a letter is the same as the one before; it is then slid aside with a bounce, so that one can count them.
     """
     shift = _slides(same_as_before)
-    pieces, confidences, times, now = [], [], [], 0
+    signs: list[Segment] = []
+    between = []
     for number, letter in enumerate(letters):
         held = _held(letter, manner.speed * rng.uniform(0.9, 1.1)) + _aside(letter, shift[number])
-        seen = letter.poses.confidence[0]
-        if pieces:
-            joints, known = _transition(
-                pieces[-1][-1], held[0], confidences[-1][-1], seen, same_as_before[number], manner.speed * rng.uniform(0.9, 1.1)
-            )
-            pieces.append(joints)
-            confidences.append(known)
-            now += len(joints)
-        pieces.append(held)
-        confidences.append(np.broadcast_to(seen, held.shape[:2]))
-        times.append((now, now + len(held)))
-        now += len(held)
-    joints, confidence = np.concatenate(pieces), np.concatenate(confidences)
-    chosen = np.arange(0, len(joints), FINE_RATE / fps).astype(int)
-    joints, confidence = joints[chosen], confidence[chosen]
+        sign = Segment(held, np.broadcast_to(letter.poses.confidence[0], held.shape[:2]))
+        if signs:
+            seconds = TRANSITION / (manner.speed * rng.uniform(0.9, 1.1))
+            moved = transition(signs[-1], sign, seconds)
+            between.append(_bounced(moved, signs[-1], sign, seconds) if same_as_before[number] else moved)
+        signs.append(sign)
+    joints, confidence, times = join(signs, between, fps)
     joints = joints + _smooth_noise(joints.shape, fps, rng)
     pixels = joints * manner.width + np.array(manner.place)
-    poses = Poses((pixels * (confidence[..., None] > 0)).astype(np.float32), confidence.astype(np.float32), fps)
-    return poses, np.array(times, np.float32) / FINE_RATE
+    return Poses((pixels * (confidence[..., None] > 0)).astype(np.float32), confidence.astype(np.float32), fps), times
+
+
+def _way(seconds: float) -> np.ndarray:
+    """How much of a transition is over at each of its frames, in (0, 1)."""
+    frames = max(2, round(seconds * FINE_RATE))
+    return (np.arange(frames) + 1) / (frames + 1)
+
+
+def _bounced(moved: Segment, before: Segment, after: Segment, seconds: float) -> Segment:
+    """With a dip on the way of the hands that both sides see."""
+    outward = np.abs(_outward(np.minimum(before.confidence[-1], after.confidence[0])))
+    joints = moved.joints.copy()
+    joints[..., 1] += (outward.max(axis=1) * BOUNCE)[None, :] * np.sin(np.pi * _way(seconds))[:, None] ** 2
+    return Segment(joints, moved.confidence)
 
 
 def _slides(same_as_before: Sequence[bool]) -> list[float]:
@@ -69,17 +120,10 @@ def _held(letter: Letter, speed: float) -> np.ndarray:
     joints = letter.poses.joints
     if letter.moves:
         frames = max(2, round(len(joints) / letter.poses.fps / speed * FINE_RATE))
-        return _resample(joints, np.linspace(0, len(joints) - 1, frames))
+        return resample(joints, np.linspace(0, len(joints) - 1, frames))
     frames = max(2, round(HOLD / speed * FINE_RATE))
     middle, span = (len(joints) - 1) / 2, min(len(joints) - 1, HOLD * letter.poses.fps) / 2
-    return _resample(joints, np.linspace(middle - span, middle + span, frames))
-
-
-def _resample(joints: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    low = np.floor(positions).astype(int)
-    high = np.minimum(low + 1, len(joints) - 1)
-    share = (positions - low)[:, None, None]
-    return joints[low] * (1 - share) + joints[high] * share
+    return resample(joints, np.linspace(middle - span, middle + span, frames))
 
 
 def _outward(letter_confidence: np.ndarray) -> np.ndarray:
@@ -97,25 +141,8 @@ def _aside(letter: Letter, distance: float) -> np.ndarray:
     return distance * _outward(letter.poses.confidence[0])
 
 
-def _transition(start, stop, seen_before, seen_after, bounce: bool, speed: float) -> tuple[np.ndarray, np.ndarray]:
-    """Minimum-jerk movement between two poses (Flash & Hogan 1985) and its confidence.
-
-    A joint that only one side sees stays where that side has it, and is seen for that half of the way.
-    """
-    frames = max(2, round(TRANSITION / speed * FINE_RATE))
-    s = (np.arange(frames) + 1) / (frames + 1)
-    share = (10 * s**3 - 15 * s**4 + 6 * s**5)[:, None, None]
-    start = np.where(seen_before[:, None] > 0, start, stop)
-    stop = np.where(seen_after[:, None] > 0, stop, start)
-    joints = start * (1 - share) + stop * share
-    if bounce:
-        dip = (np.abs(_outward(np.minimum(seen_before, seen_after))).max(axis=1) * BOUNCE)[None, :] * np.sin(np.pi * s)[:, None] ** 2
-        joints[..., 1] += dip
-    return joints, np.where(s[:, None] < 0.5, seen_before[None], seen_after[None])
-
-
 def _smooth_noise(shape: tuple[int, ...], fps: float, rng: np.random.Generator) -> np.ndarray:
     """Noise that changes no faster than hands do."""
     knots = max(2, int(np.ceil(shape[0] / fps / NOISE_KNOTS)) + 1)
     noise = rng.normal(0, NOISE, (knots, *shape[1:]))
-    return _resample(noise, np.linspace(0, knots - 1, shape[0]))
+    return resample(noise, np.linspace(0, knots - 1, shape[0]))
