@@ -27,16 +27,19 @@ BODY_COLOUR = (90, 95, 110)
 FINGER_COLOURS = ((196, 64, 42), (214, 138, 20), (58, 140, 74), (32, 108, 184), (128, 72, 168))
 
 
-def images(poses: Poses, skeleton: Skeleton) -> Iterator[Image.Image]:
-    """One picture a frame; no more than ``DRAWN_AT_ONCE`` are in memory."""
-    body, hands = _body(poses, skeleton), _close_up(poses, skeleton)
-    for start in range(0, poses.n_frames, DRAWN_AT_ONCE):
-        some = slice(start, start + DRAWN_AT_ONCE)
-        upper, lower = (Poses(view.joints[some], view.confidence[some], poses.fps) for view in (body, hands))
+def images(poses: Poses, skeleton: Skeleton, moments: Sequence[int] | None = None) -> Iterator[Image.Image]:
+    """One picture a frame, of all frames or of those at ``moments``; no more than ``DRAWN_AT_ONCE`` are in memory."""
+    with extra("render"):
+        import cv2
+    views = _body(poses, skeleton), _close_up(poses, skeleton)
+    chosen = np.arange(poses.n_frames) if moments is None else np.asarray(moments)
+    for start in range(0, len(chosen), DRAWN_AT_ONCE):
+        some = chosen[start : start + DRAWN_AT_ONCE]
+        upper, lower = (Poses(view.joints[some], view.confidence[some], poses.fps) for view in views)
         pairs = zip(_draw(upper, skeleton, BODY_HEIGHT, thickness=5), _draw(lower, skeleton, HAND_HEIGHT, thickness=9), strict=True)
         for pair in pairs:
-            picture = Image.fromarray(np.concatenate(pair)[..., ::-1])
-            yield picture.resize((WIDTH, BODY_HEIGHT + HAND_HEIGHT), Image.Resampling.LANCZOS)
+            smaller = cv2.resize(np.concatenate(pair), (WIDTH, BODY_HEIGHT + HAND_HEIGHT), interpolation=cv2.INTER_AREA)
+            yield Image.fromarray(cv2.cvtColor(smaller, cv2.COLOR_BGR2RGB))
 
 
 def gif(poses: Poses, skeleton: Skeleton) -> bytes:
@@ -51,7 +54,7 @@ def gif(poses: Poses, skeleton: Skeleton) -> bytes:
 
 def webp(poses: Poses, skeleton: Skeleton) -> bytes:
     """An endless WebP at the speed of the poses: smaller and finer than GIF."""
-    return _save(images(poses, skeleton), "WEBP", duration=_durations(poses, 1), quality=60, method=3)
+    return _save(images(poses, skeleton), "WEBP", duration=_durations(poses, 1), quality=60, method=2)
 
 
 def mp4(poses: Poses, skeleton: Skeleton) -> bytes:
@@ -70,7 +73,7 @@ def mp4(poses: Poses, skeleton: Skeleton) -> bytes:
 def still(poses: Poses, skeleton: Skeleton) -> bytes:
     """The frame in the middle, as WebP."""
     middle = slice(poses.n_frames // 2, poses.n_frames // 2 + 1)
-    return _save(images(Poses(poses.joints[middle], poses.confidence[middle], poses.fps), skeleton), "WEBP", quality=60, method=3)
+    return _save(images(Poses(poses.joints[middle], poses.confidence[middle], poses.fps), skeleton), "WEBP", quality=60, method=2)
 
 
 def _durations(poses: Poses, unit: int) -> list[int]:
@@ -115,8 +118,6 @@ def _smooth(centre: np.ndarray, frames: int = 5) -> np.ndarray:
 
 def _draw(pixels: Poses, skeleton: Skeleton, height: int, thickness: int) -> list[np.ndarray]:
     """Frames BGR ``(height, width, 3)``, larger by ``FINER``."""
-    with extra("render"):
-        import cv2  # noqa: F401  the visualizer draws with it
     components = [
         PoseHeaderComponent(part.name, list(part.joints), list(part.limbs), _colours(part, skeleton), "XYC") for part in skeleton.parts
     ]
@@ -138,10 +139,10 @@ def strips(rows: Sequence[tuple[str, Poses]], skeleton: Skeleton, frames: int = 
     sheet = Image.new("RGB", (margin + frames * WIDTH, len(rows) * height), BACKGROUND)
     pen = ImageDraw.Draw(sheet)
     for y, (label, poses) in enumerate(rows):
-        pictures = list(images(poses, skeleton))
+        moments = np.linspace(0, poses.n_frames - 1, frames).round().astype(int)
         pen.text((10, y * height + height // 2), label, fill=BODY_COLOUR, font_size=20)
-        for x, moment in enumerate(np.linspace(0, len(pictures) - 1, frames).round().astype(int)):
-            sheet.paste(pictures[moment], (margin + x * WIDTH, y * height))
+        for x, picture in enumerate(images(poses, skeleton, moments)):
+            sheet.paste(picture, (margin + x * WIDTH, y * height))
     buffer = io.BytesIO()
     sheet.resize((sheet.width // 2, sheet.height // 2), Image.Resampling.LANCZOS).save(buffer, "PNG")
     return buffer.getvalue()
