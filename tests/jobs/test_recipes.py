@@ -40,12 +40,13 @@ def phoenix14t(root: Path) -> list[str]:
 def test_from_the_corpus_to_signs(make, tmp_path, ray_cluster):
     name, data = make.__name__, str(tmp_path / "data")
     options = [*make(tmp_path / "corpus"), "--speech.weights", str(checkpoints.speech_encoder(tmp_path / "hubert", "hubert"))]
-    prepare.run(prepare.PrepareCommand.parse(["--recipe", str(RECIPES / f"{name}-prepare.yaml"), "--out", data, *options]))
+    recipe = ["--recipe", str(RECIPES / f"{name}-prepare.yaml"), "--out", data, "--workers", "1"]
+    prepare.run(prepare.PrepareCommand.parse([*recipe, *options]))
     card = Dataset(data).card
     assert [(counts.with_text, counts.with_speech, counts.with_poses) for counts in card.splits.values()] == [(3, 3, 3)] * 2
     small = "--model.width 16 --model.heads 2 --model.encoder-layers 1 --model.denoiser-layers 1 --model.embedding 8"
     short = "--training.steps 4 --training.batch-size 3 --training.validate-every 4 --training.warmup 1"
-    recipe = ["--recipe", str(RECIPES / "sentences-train.yaml"), "--data", data, "--runs", str(tmp_path / "runs"), "--name", name]
+    recipe = f"--recipe {RECIPES}/sentences-train.yaml --data {data} --runs {tmp_path}/runs --name {name} --workers 1".split()
     model = train.run(train.TrainCommand.parse([*recipe, *small.split(), *short.split()]))
     clip = next(Dataset(data).clips("train"))
     made = MS2SLProducer.load(model).produce([clip.utterance("text"), Utterance("spoken", speech=clip.speech, seconds=1)], seed=0)

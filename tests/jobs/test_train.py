@@ -50,7 +50,7 @@ def test_two_workers_train_one_model_that_loads_without_ray(whole):
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
-# With a token at hand that the cluster does not want. The second run has three machines: one at work is lost after the first checkpoint.
+# With a token at hand that the cluster does not want. A third machine comes when the first two are at work, of which one is then lost.
 MACHINES = """
 import os, sys, threading, time
 import ray
@@ -59,17 +59,17 @@ cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_
 machines = [cluster.add_node(num_cpus=1) for _ in range(2)]
 os.environ["RAY_ADDRESS"] = cluster.address
 from jobs.train import TrainCommand, run
-full, lost = (TrainCommand.parse(["--recipe", recipe]) for recipe in sys.argv[1:])
+lost = TrainCommand.parse(["--recipe", sys.argv[1]])
 
 def lose():
     while not list(lost.folder.glob("train/step-*/model.safetensors")):
         time.sleep(0.01)
     groups = [group for group in ray.util.placement_group_table().values() if group["state"] == "CREATED"]
     at_work = {node for group in groups for node in group["bundles_to_node_id"].values()}
-    cluster.remove_node(next(machine for machine in machines if machine.node_id in at_work), allow_graceful=False)
+    assert at_work == {machine.node_id for machine in machines}, "not every CPU of every machine was taken"
+    cluster.add_node(num_cpus=1)
+    cluster.remove_node(machines[0], allow_graceful=False)
 
-run(full)
-machines.append(cluster.add_node(num_cpus=1))
 losing = threading.Thread(target=lose, daemon=True)
 losing.start()
 run(lost)
@@ -79,27 +79,14 @@ cluster.shutdown()
 """
 
 
-@pytest.fixture(scope="module")
-def on_machines(tiny_dataset, runs) -> Path:
-    """The folder of two runs on machines of one CPU each: "full", which takes them all, and "lost"."""
-    recipes = []
-    for name in ("full", "lost"):
-        recipes.append(str(runs / f"{name}.yaml"))
-        Path(recipes[-1]).write_text(
-            command(tiny_dataset, runs, name, workers=2, candidate=False).model_dump_json(exclude={"recipe"}), encoding="utf-8"
-        )
+def test_workers_take_every_cpu_of_every_machine_and_one_that_is_lost_costs_no_more_than_an_interval(whole, tiny_dataset, runs):
+    recipe = runs / "lost.yaml"
+    recipe.write_text(command(tiny_dataset, runs, "lost", workers=2, candidate=False).model_dump_json(exclude={"recipe"}), encoding="utf-8")
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")} | {"RAY_AUTH_TOKEN": "a" * 64}
-    subprocess.run([sys.executable, "-c", MACHINES, *recipes], timeout=400, check=True, env=plain)
-    return runs
-
-
-def test_workers_may_take_every_cpu_of_every_machine(on_machines):
-    assert task.load(on_machines / "full" / "model")[1].recipe["workers"] == 2
-
-
-def test_a_machine_lost_in_mid_training_costs_no_more_than_an_interval(whole, on_machines):
-    assert_same_weights(whole, on_machines / "lost" / "model")
-    assert tracking(on_machines).get_run((on_machines / "lost" / "mlflow_run_id").read_text()).info.status == "FINISHED"
+    subprocess.run([sys.executable, "-c", MACHINES, str(recipe)], timeout=400, check=True, env=plain)
+    assert task.load(runs / "lost" / "model")[1].recipe["workers"] == 2
+    assert_same_weights(whole, runs / "lost" / "model")
+    assert tracking(runs).get_run((runs / "lost" / "mlflow_run_id").read_text()).info.status == "FINISHED"
 
 
 def test_the_run_is_in_mlflow_with_metrics_recipe_dataset_and_a_registered_model(whole, runs):

@@ -68,8 +68,8 @@ def test_the_same_command_again_trains_nothing(saw):
 
 def test_after_ctrl_c_the_same_command_goes_on_with_the_stage_that_was_interrupted(saw):
     assert saw["interrupted"] == ["interrupted: run the same command again to go on", 130, False]
-    assert saw["resumed"].startswith("broken/tokenizer is trained already")
-    assert "broken/prior is trained already" not in saw["resumed"]
+    assert saw["resumed"].startswith("whole/tokenizer is trained already")
+    assert "whole/prior is trained already" not in saw["resumed"]
     assert saw["not trained again"]
     assert saw["as if nothing had happened"]
 

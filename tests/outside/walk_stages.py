@@ -62,7 +62,6 @@ def signed(model: Path):
     return torch.from_numpy(load_producer(model).produce([Utterance("cab", text="cab")], seed=0)[0].joints)
 
 
-start_ray(num_cpus=4, object_store_memory=256 * 2**20)
 saw["unknown"] = refused("whole", "--stage decoder")
 saw["of one stage"] = refused("whole", "--task ms2sl --stage prior")
 saw["general training"] = refused("whole", "--training.steps 3")
@@ -71,8 +70,20 @@ saw["too early"] = refused("whole", "--stage prior")
 saw["not before"] = refused("whole", "--stage tokenizer --earlier prior=x")
 saw["left behind"] = sorted(path.name for path in out.iterdir())
 
-whole, _ = trained("whole")
+command = [sys.executable, "-m", "jobs.train", *flags("whole")]
+driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+while not list((out / "whole" / "prior").glob("train/step-*/model.safetensors")):
+    assert driver.poll() is None
+    time.sleep(0.01)
+driver.send_signal(signal.SIGINT)
+saw["interrupted"] = [driver.communicate()[1].splitlines()[-1], driver.returncode, (out / "whole" / "model").exists()]
+start_ray(num_cpus=4, object_store_memory=256 * 2**20)
+before = (out / "whole" / "tokenizer" / "model" / "model.safetensors").stat().st_mtime_ns
+whole, saw["resumed"] = trained("whole")
 tokenizer, prior = out / "whole" / "tokenizer" / "model", out / "whole" / "prior" / "model"
+saw["not trained again"] = (tokenizer / "model.safetensors").stat().st_mtime_ns == before
+alone, _ = trained("alone", f"--stage prior --earlier tokenizer={tokenizer}")
+saw["as if nothing had happened"] = same(weights(whole), weights(alone))
 saw["folders"] = sorted(path.name for path in (out / "whole").iterdir())
 saw["again"] = trained("whole")[1].splitlines()
 saw["published"] = fingerprint(whole) == fingerprint(prior)
@@ -83,18 +94,6 @@ saw["cards"] = {
 saw["steps"] = [saw["recipes"][stage]["training"]["steps"] for stage in ("tokenizer", "prior")]
 inside = {name.removeprefix("tokenizer."): tensor for name, tensor in weights(whole).items() if name.startswith("tokenizer.")}
 saw["frozen"] = same(inside, weights(tokenizer))
-
-command = [sys.executable, "-m", "jobs.train", *flags("broken")]
-driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-while not list((out / "broken" / "prior").glob("train/step-*/model.safetensors")):
-    assert driver.poll() is None
-    time.sleep(0.01)
-driver.send_signal(signal.SIGINT)
-saw["interrupted"] = [driver.communicate()[1].splitlines()[-1], driver.returncode, (out / "broken" / "model").exists()]
-before = (out / "broken" / "tokenizer" / "model" / "model.safetensors").stat().st_mtime_ns
-broken, saw["resumed"] = trained("broken")
-saw["not trained again"] = (out / "broken" / "tokenizer" / "model" / "model.safetensors").stat().st_mtime_ns == before
-saw["as if nothing had happened"] = same(weights(whole), weights(broken))
 
 other_tokenizer, _ = trained("other", "--stage tokenizer --codes.tokenizer.training.seed 1")
 other, _ = trained("other", "--stage prior")
@@ -121,14 +120,14 @@ try:
     produce.run(produce.ProduceCommand.parse([*arguments, str(tokenizer)]))
 except InputError as error:
     saw["a stage alone"] = str(error)
-alone, tampered = out / "alone", out / "tampered"
-shutil.copytree(whole, alone)
+copied, tampered = out / "copied", out / "tampered"
+shutil.copytree(whole, copied)
 changed = {name: tensor * 2 if name == "tokenizer.codebook" else tensor for name, tensor in weights(whole).items()}
 shutil.copytree(whole, tampered)
 save_file(changed, tampered / "model.safetensors")
 made = signed(whole)
 (out / "whole").rename(out / "hidden")
-saw["self-contained"] = torch.equal(signed(alone), made)
+saw["self-contained"] = torch.equal(signed(copied), made)
 saw["depends on the tokenizer"] = float((signed(tampered) - made).abs().max())
 
 mlflow.set_tracking_uri(f"sqlite:///{out}/mlflow.db")
