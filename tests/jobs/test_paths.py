@@ -14,6 +14,7 @@ from pydantic import BaseModel
 import jobs
 from jobs.cli import Command
 from jobs.train import TrainCommand
+from ms2sl.corpora import CORPORA
 from ms2sl.data.mixture import absolute
 from ms2sl.errors import InputError
 from ms2sl.io.uri import public
@@ -21,7 +22,8 @@ from serve.settings import Service
 
 URI = "s3://AKIA:SECRET@bucket/folder?session_token=SECRET"
 ABOUT_PLACES = r"folder|file\b|file of|path|URI|recording|weights\b.*hub"
-NOT_PLACES = {"split", "name", "revision", "featurizer", "space"}  # names, though what is said of them has such a word
+# Names, though what is said of them has such a word.
+NOT_PLACES = {"split", "name", "revision", "featurizer", "space", "signer", "unseen_signers", "only_signers"}
 WITHIN_THE_SOURCE = {"texts", "poses", "speech", "videos", "table", "tables", "files"}  # of a corpus
 
 
@@ -64,7 +66,7 @@ TEXTS = [
     if str in inner(field.annotation)
     and re.search(ABOUT_PLACES, field.description or "")
     and name.split(".")[-1] not in NOT_PLACES
-    and not (name.split(".")[0] in ("how2sign", "phoenix14t", "slrtp", "posefiles") and name.split(".")[-1] in WITHIN_THE_SOURCE)
+    and not (name.split(".")[0] in CORPORA and name.split(".")[-1] in WITHIN_THE_SOURCE)
 ]
 
 
