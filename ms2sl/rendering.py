@@ -139,7 +139,7 @@ def strips(rows: Sequence[tuple[str, Poses]], skeleton: Skeleton, frames: int = 
     sheet = Image.new("RGB", (margin + frames * WIDTH, len(rows) * height), BACKGROUND)
     pen = ImageDraw.Draw(sheet)
     for y, (label, poses) in enumerate(rows):
-        moments = np.linspace(0, poses.n_frames - 1, frames).round().astype(int)
+        moments = np.linspace(0, poses.n_frames - 1, frames).round().astype(int).tolist()
         pen.text((10, y * height + height // 2), label, fill=BODY_COLOUR, font_size=20)
         for x, picture in enumerate(images(poses, skeleton, moments)):
             sheet.paste(picture, (margin + x * WIDTH, y * height))
