@@ -29,7 +29,7 @@ class Running:
         return requests.post(f"{self.url}/v1/signs", files={"speech": recording}, data=options, headers=headers, timeout=60)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # it takes CPUs that other tests of its lane need
 def serving(ray_cluster):
     """Ray Serve on a free port; yields its URL."""
     from ray import serve
@@ -40,7 +40,7 @@ def serving(ray_cluster):
         serve.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(serving, tiny_checkpoint) -> Running:
     """The application at ``/``."""
     from ray import serve
