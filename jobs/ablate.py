@@ -29,6 +29,7 @@ from ms2sl.io.atomic import write_files
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import LocalPath, PathOrModelUri, PathOrUri, Uri
 from ms2sl.systems import back_translation
+from ms2sl.systems.back_translation import Reading
 from ms2sl.systems.options import with_sections_of
 from ms2sl.systems.registry import system
 from ms2sl.tracking.tracker import Tracker, default_uri
@@ -70,8 +71,8 @@ def run(options: AblateCommand) -> list[Result]:
         raise InputError(f"there is no ablation '{unknown.pop()}'; there are: {', '.join(ABLATIONS)}")
     options = with_folders(options, "back_translator", "from", within=options.runs, runs=options.runs)
     dataset = evaluate.judged_data(options.data, options.back_translator)
-    sentences = back_translation.load(options.back_translator).sentences
-    clips = chosen_clips(dataset, options.split, options.clips)
+    reads = back_translation.load(options.back_translator).reads
+    clips = chosen_clips(dataset, options.split, options.clips, reads)
     evaluate.check_reader(options.back_translator, dataset)
     if not clips or not all(clip.speech for clip in clips):
         raise InputError(f"the ablations need clips of split '{options.split}' with text, speech and poses")
@@ -110,7 +111,7 @@ def run(options: AblateCommand) -> list[Result]:
     points = [
         Point(e.steps, result(FULL, "text", [e]), latency(judge.producer(e), [clip.utterance("text") for clip in clips])) for e in swept
     ]
-    write(options, results, found, points, summarise(real_signing().name, "", [real], real), sentences)
+    write(options, results, found, points, summarise(real_signing().name, "", [real], real), reads)
     return list(results.values())
 
 
@@ -156,9 +157,9 @@ def training_of(options: AblateCommand, name: str, seed: int) -> train.TrainComm
     )
 
 
-def ablation_table(results: dict, found: dict, sentences: bool) -> Table:
+def ablation_table(results: dict, found: dict, reads: Reading) -> Table:
     """Each ablation beside the full model from the same modality."""
-    key, title = decisive(sentences), title_of(sentences)
+    key, title = decisive(reads), title_of(reads)
     rows: Table = [("", "from", title, "95 %", "by training", "minus full", "hand DTW", "speed ratio", "length", "R@1 %")]
     for (name, modality), result in results.items():
         score = result.scores[key]
@@ -170,16 +171,16 @@ def ablation_table(results: dict, found: dict, sentences: bool) -> Table:
     return rows
 
 
-def write(options: AblateCommand, results: dict, found: dict, points: list[Point], ceiling: Result, sentences: bool) -> None:
+def write(options: AblateCommand, results: dict, found: dict, points: list[Point], ceiling: Result, reads: Reading) -> None:
     """``ablations.md``, ``ablations.json``, ``steps.png``, and a run in MLflow."""
-    tables = [markdown(ablation_table(results, found, sentences))]
-    tables += [markdown(steps_table(points, sentences))] if points else []
+    tables = [markdown(ablation_table(results, found, reads))]
+    tables += [markdown(steps_table(points, reads))] if points else []
     plain = {result.label: {name: score.value for name, score in result.scores.items()} for result in results.values()}
     files = {
         "ablations.md": "\n\n".join(tables).encode() + b"\n",
         "ablations.json": json.dumps({"options": options.options(), "scores": plain}, indent=1).encode(),
     }
-    files |= {"steps.png": steps_plot(points, ceiling, sentences)} if points else {}
+    files |= {"steps.png": steps_plot(points, ceiling, reads)} if points else {}
     tracker = Tracker.open(
         options.tracking or default_uri(options.runs), options.experiment, "ablations", params=options.options(), tags={"task": "ablate"}
     )

@@ -115,8 +115,9 @@ class JudgeActor:
     def __init__(self, options: EvaluateCommand, threads: int):
         torch.set_num_threads(threads)
         dataset = judged_data(options.data, options.back_translator)
-        self.clips = chosen_clips(dataset, options.split, options.clips)
-        self.judge = Evaluator(dataset, back_translation.load(options.back_translator, options.device), options.device)
+        reader = back_translation.load(options.back_translator, options.device)
+        self.clips = chosen_clips(dataset, options.split, options.clips, reader.reads)
+        self.judge = Evaluator(dataset, reader, options.device)
 
     def __call__(self, batch: dict) -> pa.Table:
         entry, start = batch["entry"][0], int(batch["start"][0])
@@ -149,9 +150,10 @@ def promoted(options: EvaluateCommand) -> list[Result]:
 def evaluated(options: EvaluateCommand) -> list[Result]:
     """Judges everybody, and writes and prints what was found."""
     dataset, reader = judged_data(options.data, options.back_translator), back_translation.load(options.back_translator)
-    clips = chosen_clips(dataset, options.split, options.clips)
+    clips = chosen_clips(dataset, options.split, options.clips, reader.reads)
     if not clips:
-        raise InputError(f"no clip of split '{options.split}' has both text and poses, so there is nothing to judge on")
+        parts = "text, glosses and poses" if reader.reads == "glosses" else "both text and poses"
+        raise InputError(f"no clip of split '{options.split}' has {parts}, so there is nothing to judge on")
     check_reader(options.back_translator, dataset)
     if options.split == "train":
         print("split train: the models have met these clips, and the nearest text is the clip itself")
@@ -179,7 +181,7 @@ def evaluated(options: EvaluateCommand) -> list[Result]:
             Point(entry.steps, results[entry], latency(judge.producer(entry), [clip.utterance(entry.modality) for clip in clips]))
             for entry in swept
         ],
-        sentences=reader.sentences,
+        reads=reader.reads,
     )
     write(options, report, entries, measured, clips, judge)
     track(options, report)
@@ -319,13 +321,13 @@ def write(
     by_id = {clip.id: clip for clip in clips}
 
     def shown() -> Iterator[gallery.Entry]:
-        for rank, id in tqdm(worst_median_best(own, report.sentences, options.shown), desc="gallery", unit="clip"):
+        for rank, id in tqdm(worst_median_best(own, report.reads, options.shown), desc="gallery", unit="clip"):
             made = regenerate(judge, entries, by_id[id])
             columns = [gallery.Column(e.label, poses, read[e.label, e.steps, e.seeds[0], id]) for e, poses in made]
             yield gallery.Entry(by_id[id].text, by_id[id].speech, columns, note=rank)
 
     with atomic_write(options.out / "gallery.html") as temporary, temporary.open("w", encoding="utf-8") as file:
-        order = "the likelihood of the text" if report.sentences else "the letters that are read"
+        order = "the likelihood of the text" if report.reads == "sentences" else f"the {report.reads} that are read"
         intro = INTRO.format(about=report.about, model=model.label, order=order)
         file.writelines(gallery.gallery(report.title, intro, report.tables(), shown(), judge.dataset.skeleton))
     strip = [

@@ -32,9 +32,9 @@ class HoldoutEvaluator:
         device = options.device if torch.cuda.is_available() else "cpu"
         dataset, reader = Dataset(options.data), back_translation.load(options.back_translator, device)
         self.options = options
-        seen = chosen_clips(dataset, dataset.validation, options.clips)
+        seen = chosen_clips(dataset, dataset.validation, options.clips, reader.reads)
         spoken, known = all(clip.speech for clip in seen), {clip.id for clip in seen}
-        every = chosen_clips(dataset, dataset.validation, CLIPS + len(seen))
+        every = chosen_clips(dataset, dataset.validation, CLIPS + len(seen), reader.reads)
         others = [clip for clip in every if clip.id not in known and (clip.speech or not spoken)][:CLIPS]
         clips, which = (others, "other") if len(others) > 1 else (seen, "the same")
         self.about = f"{len(clips)} {which} clips of {dataset.validation}"

@@ -66,6 +66,14 @@ class Skeleton(BaseModel):
         """Joint pairs ``(limbs, 2)``, in the indices of poses."""
         return np.array([(self.part(p.name).start + a, self.part(p.name).start + b) for p in self.parts for a, b in p.limbs])
 
+    @cached_property
+    def mirrored(self) -> np.ndarray:
+        """For each joint the one that is its own in a mirror ``(joints,)``. Raises InputError where names do not tell left from right."""
+        unsided = [part.name for part in self.parts if part.name != "body" and part.name not in self.wrists]
+        if unsided:
+            raise InputError(f"the joints of the {unsided[0]} of skeleton {self.name} have no left and right, so it cannot be mirrored")
+        return np.array([self.index(_mirrored_name(joint, self.joints)) for joint in self.joints])
+
     def check(self, poses: Poses) -> None:
         """Raises InputError where the poses are not finite poses of this skeleton."""
         if poses.joints.shape[1:] != (self.n_joints, self.dims):
@@ -105,3 +113,15 @@ class Skeleton(BaseModel):
         placement = self.place(poses)
         joints = (poses.joints - np.array(placement.origin)) / placement.unit
         return Poses(np.where(poses.confidence[..., None] > 0, joints, 0).astype(np.float32), poses.confidence, poses.fps)
+
+
+def _mirrored_name(joint: str, joints: tuple[str, ...]) -> str:
+    """``body/RIGHT_WRIST`` of ``body/LEFT_WRIST``, ``body/RWrist`` of ``body/LWrist``, ``right_hand/…`` of ``left_hand/…``; else itself."""
+    part, name = joint.split("/")
+    for left, right in (("left_", "right_"), ("LEFT_", "RIGHT_"), ("L", "R")):
+        for one, other in ((left, right), (right, left)):
+            of_part = f"{other}{part.removeprefix(one)}/{name}" if part.startswith(one) else f"{part}/{name}"
+            swapped = f"{part}/{other}{name.removeprefix(one)}" if name.startswith(one) and part == "body" else of_part
+            if swapped != joint and swapped in joints:
+                return swapped
+    return joint

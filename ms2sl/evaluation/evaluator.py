@@ -17,7 +17,7 @@ from ms2sl.evaluation.clip_metrics import measure
 from ms2sl.inference.one_by_one import produce_each
 from ms2sl.inference.producer import Producer
 from ms2sl.metrics.motion import diversity
-from ms2sl.systems.back_translation import BackTranslator
+from ms2sl.systems.back_translation import BackTranslator, Reading
 from ms2sl.systems.baselines import MeanPose
 from ms2sl.systems.registry import Context, system
 
@@ -114,13 +114,14 @@ def columns(rows: Sequence[dict], entry: SystemUnderTest, ids: Sequence[str]) ->
     return [{key: np.array([row[key] for row in some]) for key in some[0]} for some in ordered]
 
 
-def chosen_clips(dataset: Dataset, split: str, limit: int) -> list[Clip]:
-    """The first clips of the split that have text and poses; if at least half as many as are wanted also have speech, those."""
+def chosen_clips(dataset: Dataset, split: str, limit: int, reads: Reading = "letters") -> list[Clip]:
+    """The first clips of the split that have text and poses, and a gloss if that is read; if at least half as many as are wanted also
+    have speech, those."""
     found = [
         (path, i, row["n_speech"] > 0)
         for path, _ in dataset.shards(split)
-        for i, row in enumerate(read_shard(path, ["text", "n_frames", "n_speech"]).to_pylist())
-        if row["text"] and row["n_frames"]
+        for i, row in enumerate(read_shard(path, ["text", "gloss", "n_frames", "n_speech"]).to_pylist())
+        if row["text"] and row["n_frames"] and (row["gloss"] or reads != "glosses")
     ]
     spoken = [place for place in found if place[2]]
     chosen = (spoken if spoken and 2 * len(spoken) >= min(limit, len(found)) else found)[:limit]

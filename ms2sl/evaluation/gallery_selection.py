@@ -6,16 +6,21 @@ import numpy as np
 
 from ms2sl.data.types import Clip, Poses
 from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest
+from ms2sl.systems.back_translation import Reading
 
 
-def worst_median_best(rows: Sequence[dict], sentences: bool, shown: int) -> list[tuple[str, str]]:
+def worst_median_best(rows: Sequence[dict], reads: Reading, shown: int) -> list[tuple[str, str]]:
     """``shown`` clips in thirds, each as ``worst``, ``median`` or ``best`` and its id, from rows of measures of one producer and seed.
 
     Worst is what is read with the most edits (of sentences, what is the least likely), then what is farthest from the real hands.
     """
 
     def badness(row: dict) -> tuple[float, float]:
-        wrong = -row["log_likelihood"] if sentences else row["letter_edits"] / max(1, row["letters"])
+        if reads == "sentences":
+            wrong = -row["log_likelihood"]
+        else:
+            edits, pieces = ("letter_edits", "letters") if reads == "letters" else ("word_edits", "words")
+            wrong = row[edits] / max(1, row[pieces])
         return tuple(np.nan_to_num([wrong, row["hand_dtw"]], nan=np.inf))
 
     ids = [row["id"] for row in sorted(rows, key=badness, reverse=True)]

@@ -14,7 +14,7 @@ from ms2sl.evaluation.aggregation import Result, Score, percentile_interval, sum
 from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, columns, real_signing
 from ms2sl.evaluation.motion_scores import motion_scores
 from ms2sl.evaluation.steps import latency
-from ms2sl.systems.back_translation import BackTranslator
+from ms2sl.systems.back_translation import BackTranslator, Reading
 from ms2sl.systems.registry import read_producer_card
 
 V = TypeVar("V", float, np.ndarray)
@@ -22,8 +22,14 @@ QUALITY, LATENCY = "quality_loss", "latency"  # what a trial is judged by, both 
 DISTANCES = tuple(score.name for score in motion_scores() if score.is_error)
 ErrorName = Literal[("letter_error", "word_error", *DISTANCES)]  # the lower the better
 ScoreName = Literal[ErrorName, "bleu_1", "bleu_4", "chrf", "rouge_l", "log_likelihood"]
-REPORTED = ("letter_error", "log_likelihood", "hand_dtw", "amplitude", "jerk")  # beside the terms of the loss, one of which is "length"
-REPORTED_OF_SENTENCES = ("bleu_1", "bleu_4", "chrf", "log_likelihood", "hand_dtw", "amplitude", "jerk")
+USUAL: dict[Reading, ScoreName] = {"letters": "letter_error", "glosses": "word_error", "sentences": "log_likelihood"}
+MOTION = ("log_likelihood", "hand_dtw", "amplitude", "jerk")
+# Beside the terms of the loss, one of which is "length".
+REPORTED: dict[Reading, tuple[str, ...]] = {
+    "letters": ("letter_error", *MOTION),
+    "glosses": ("word_error", *MOTION),
+    "sentences": ("bleu_1", "bleu_4", "chrf", *MOTION),
+}
 STILL, WILD = 0.8, 1.25  # shares of real signers' speed that count as moving like them
 
 
@@ -44,7 +50,7 @@ def to_minimize(value: V, score: ScoreName) -> V:
 
 def usual_score(reader: BackTranslator) -> ScoreName:
     """By which a reader judges if nothing else is asked for."""
-    return "log_likelihood" if reader.sentences else "letter_error"
+    return USUAL[reader.reads]
 
 
 def digits(score: ScoreName) -> int:
@@ -74,7 +80,7 @@ class Quality:
         mean over modalities; and the score from each modality."""
         entries, judge = self._entries(folder, sampling, (0,)), Evaluator(self.dataset, self.reader, self.device)
         results = [self._result(judge, entry) for entry in entries]
-        names = REPORTED_OF_SENTENCES if self.reader.sentences else REPORTED
+        names = REPORTED[self.reader.reads]
         found = {name: np.mean([result.value(name) for result in results]) for name in names if name in results[0].scores}
         found |= {f"{self.score}_{result.modality}": result.value(self.score) for result in results}
         found[QUALITY] = self.loss(results)

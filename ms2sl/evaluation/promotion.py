@@ -11,6 +11,7 @@ from ms2sl.evaluation.tables import with_interval
 
 MARGINS: Mapping[ScoreName, float] = {
     "letter_error": 1.0,
+    "word_error": 1.0,
     "log_likelihood": 0.05,
 }  # that count as not worse, by the usual score
 

@@ -11,6 +11,7 @@ from ms2sl.evaluation.retrieval import retrieval_table
 from ms2sl.evaluation.steps import Point, steps_plot, steps_table
 from ms2sl.evaluation.tables import Table, decisive, markdown, motion_table, reading_table, share_of_ceiling
 from ms2sl.io.atomic import write_files
+from ms2sl.systems.back_translation import Reading
 
 READ, MOVED = "What a reader reads", "How it moves, in shoulder widths or as a share of real signing"
 FOUND, STEPPED = "What finds its counterpart in the joint space", "Sampling steps"
@@ -19,23 +20,23 @@ FOUND, STEPPED = "What finds its counterpart in the joint space", "Sampling step
 @dataclass(frozen=True, eq=False)
 class Report:
     """What was judged, and the results: the ceiling first and the model second; R@k by direction; quality by sampling steps;
-    ``sentences``: whether the reader reads those."""
+    reads: what the reader reads."""
 
     title: str
     about: str
     results: Sequence[Result]
     retrieval: dict[str, dict[str, float]]
     points: Sequence[Point]
-    sentences: bool
+    reads: Reading
 
     def tables(self) -> dict[str, Table]:
         """By title."""
         found = {
-            READ: reading_table(self.results, self.sentences),
+            READ: reading_table(self.results, self.reads),
             MOVED: motion_table(self.results),
         }
         found |= {FOUND: retrieval_table(self.retrieval)} if self.retrieval else {}
-        return found | ({STEPPED: steps_table(self.points, self.sentences)} if self.points else {})
+        return found | ({STEPPED: steps_table(self.points, self.reads)} if self.points else {})
 
     def markdown(self) -> str:
         """The tables, and who failed to produce what."""
@@ -46,7 +47,7 @@ class Report:
 
     def flat(self) -> dict[str, float]:
         """Every number by name, for tracking."""
-        key = decisive(self.sentences)
+        key = decisive(self.reads)
         scores = {f"{result.label}/{name}": score.value for result in self.results for name, score in result.scores.items()}
         ends = {f"{result.label}/{key}_{end}": getattr(result.scores[key], end) for result in self.results for end in ("low", "high")}
         found = {f"{direction}/{name}": value for direction, some in self.retrieval.items() for name, value in some.items()}
@@ -62,12 +63,12 @@ class Report:
         }
         files = {"results.md": (self.markdown() + "\n").encode(), "results.json": json.dumps(_finite(content), indent=1).encode()}
         if self.points:
-            files["steps.png"] = steps_plot(self.points, self.results[0], self.sentences)
+            files["steps.png"] = steps_plot(self.points, self.results[0], self.reads)
         write_files(folder, files)
 
     def _plain(self, result: Result) -> dict:
         scores = {name: asdict(score) for name, score in result.scores.items()}
-        share = share_of_ceiling(result, self.results[0], self.sentences)
+        share = share_of_ceiling(result, self.results[0], self.reads)
         return {"name": result.name, "from": result.modality, "failed": len(result.failed), "of_ceiling": share, "scores": scores}
 
 

@@ -15,6 +15,7 @@ from ms2sl.evaluation.aggregation import Result
 from ms2sl.evaluation.tables import Table, cell, decisive, interval, title_of
 from ms2sl.extras import extra
 from ms2sl.inference.producer import Producer
+from ms2sl.systems.back_translation import Reading
 
 UTTERANCES, REPEATS = 5, 3
 
@@ -46,8 +47,8 @@ def _seconds(producer: Producer, utterance: Utterance) -> float:
     return time.perf_counter() - start
 
 
-def steps_table(points: Sequence[Point], sentences: bool) -> Table:
-    key, name = decisive(sentences), title_of(sentences)
+def steps_table(points: Sequence[Point], reads: Reading) -> Table:
+    key, name = decisive(reads), title_of(reads)
     rows: Table = [("steps", "from", name, "95 %", "hand DTW", "speed ratio", "jerk", "ms an utterance")]
     for point in points:
         motion = (cell(point.result, name, digits) for name, digits in (("hand_dtw", 3), ("amplitude", 2), ("jerk", 2)))
@@ -57,12 +58,12 @@ def steps_table(points: Sequence[Point], sentences: bool) -> Table:
     return rows
 
 
-def steps_plot(points: Sequence[Point], ceiling: Result, sentences: bool) -> bytes:
+def steps_plot(points: Sequence[Point], ceiling: Result, reads: Reading) -> bytes:
     """PNG: the decisive score and the speed ratio against steps, and the score against latency."""
     with extra("render"):
         from matplotlib.figure import Figure
 
-    key, name = decisive(sentences), "BLEU-4" if sentences else "letter error, %"
+    key, name = decisive(reads), title_of(reads)
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     axes = figure.subplots(1, 3)
     steps, milliseconds = [point.steps for point in points], [1000 * point.latency for point in points]

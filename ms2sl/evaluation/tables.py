@@ -6,9 +6,15 @@ import numpy as np
 
 from ms2sl.evaluation.aggregation import Result, Score
 from ms2sl.evaluation.motion_scores import motion_scores
+from ms2sl.systems.back_translation import Reading
 
 Table = list[tuple[str, ...]]
-LETTERS, SENTENCES = "letter_error", "bleu_4"  # the score that decides, of letters and of sentences
+# Of each kind of reader the score that decides, and what its column is called.
+DECISIVE: dict[Reading, tuple[str, str]] = {
+    "letters": ("letter_error", "letter error %"),
+    "glosses": ("word_error", "gloss error %"),
+    "sentences": ("bleu_4", "BLEU-4"),
+}
 MOTION = (
     *((score.title, score.name, score.digits) for score in motion_scores()),
     ("Fréchet", "frechet", 2),
@@ -16,21 +22,21 @@ MOTION = (
 )
 
 
-def decisive(sentences: bool) -> str:
-    """Name of the score by which readers of letters, or of sentences, compare."""
-    return SENTENCES if sentences else LETTERS
+def decisive(reads: Reading) -> str:
+    """Name of the score by which readers of letters, glosses or sentences compare."""
+    return DECISIVE[reads][0]
 
 
-def title_of(sentences: bool) -> str:
+def title_of(reads: Reading) -> str:
     """What a column of the decisive score is called."""
-    return "BLEU-4" if sentences else "letter error %"
+    return DECISIVE[reads][1]
 
 
-def reading_table(results: Sequence[Result], sentences: bool) -> Table:
+def reading_table(results: Sequence[Result], reads: Reading) -> Table:
     """What a reader reads. The first result is the ceiling, the second the one that others are compared with."""
-    key = decisive(sentences)
-    extra = (("BLEU-1", "bleu_1"), ("chrF", "chrf"), ("ROUGE-L", "rouge_l"), ("WER %", "word_error")) if sentences else ()
-    name = title_of(sentences)
+    key = decisive(reads)
+    extra = (("BLEU-1", "bleu_1"), ("chrF", "chrf"), ("ROUGE-L", "rouge_l"), ("WER %", "word_error")) if reads == "sentences" else ()
+    name = title_of(reads)
     titles = ("", "from", name, "95 %", "± seeds", "% of ground truth", f"minus {results[1].name}")
     rows = [(*titles, *(title for title, _ in extra), "log-likelihood")]
     for result in results:
@@ -39,7 +45,7 @@ def reading_table(results: Sequence[Result], sentences: bool) -> Table:
         gap = "" if against is None else with_interval(result.minus(against, key), sign=True)
         cells = (f"{score.value:.1f}", interval(score), f"{score.spread:.1f}" if len(score.seeds) > 1 else "")
         others = (f"{result.value(each):.1f}" for _, each in extra)
-        share = share_of_ceiling(result, results[0], sentences)
+        share = share_of_ceiling(result, results[0], reads)
         rows.append(
             (
                 result.name,
@@ -61,10 +67,10 @@ def motion_table(results: Sequence[Result]) -> Table:
     return rows + [(result.name, result.modality, *(cell(result, key, digits) for _, key, digits in shown)) for result in results]
 
 
-def share_of_ceiling(result: Result, ceiling: Result, sentences: bool) -> float:
+def share_of_ceiling(result: Result, ceiling: Result, reads: Reading) -> float:
     """The score as a share of that of real signing, in per cent; of an error, what is right is compared."""
-    mine, best = (each.value(decisive(sentences)) for each in (result, ceiling))
-    if not sentences:
+    mine, best = (each.value(decisive(reads)) for each in (result, ceiling))
+    if reads != "sentences":
         mine, best = max(0.0, 100 - mine), max(0.0, 100 - best)
     return 100 * mine / best if best else float("nan")
 

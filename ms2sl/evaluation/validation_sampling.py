@@ -25,8 +25,8 @@ class SampleMetricsConfig(Config):
 
     def quality(self, dataset: Dataset, device: str = "cpu") -> Quality:
         """Raises InputError if the folder holds no reader."""
-        clips = chosen_clips(dataset, dataset.validation, self.clips)
-        return Quality(dataset, back_translation.load(self.back_translator, device), clips, self.score, device)
+        reader = back_translation.load(self.back_translator, device)
+        return Quality(dataset, reader, chosen_clips(dataset, dataset.validation, self.clips, reader.reads), self.score, device)
 
 
 class TaskWithSampleMetrics:

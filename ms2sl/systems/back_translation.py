@@ -2,25 +2,27 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from ms2sl.data.types import Poses
 from ms2sl.systems import registry
 
+Reading = Literal["letters", "glosses", "sentences"]
+
 
 class BackTranslator(Protocol):
-    """Reads signing, given as normalised poses. ``sentences``: whether it reads those, and not letters."""
+    """Reads signing, given as normalised poses; reads: what it makes of it."""
 
-    sentences: bool
+    reads: Reading
 
     def read(self, clips: Sequence[Poses]) -> list[str]:
-        """What is signed, as plain text."""
+        """What is signed, as plain text, or as glosses with spaces between them."""
         ...
 
     def likelihoods(self, clips: Sequence[Poses], texts: Sequence[str]) -> list[float]:
-        """Mean log-likelihood of a piece (letter, word) of what should have been signed; NaN for a text that it could never read."""
+        """Mean log-likelihood of a piece (letter, gloss, word) of what should have been signed; NaN for one that it could never read."""
         ...
 
     def embeddings(self, clips: Sequence[Poses]) -> np.ndarray:

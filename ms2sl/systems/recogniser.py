@@ -1,4 +1,4 @@
-"""A small recogniser of letters: poses → text by CTC, trained on real poses only.
+"""A small recogniser of letters or glosses: poses → their sequence by CTC, trained on real poses only.
 
 It judges produced signing. It does not see jitter or wrong places in the signing space well, so amplitude, jerk and
 joint errors stand beside it.
@@ -8,6 +8,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from itertools import compress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,9 +19,11 @@ from torch.nn import functional as F
 
 from ms2sl.config import TRAINING_ONLY, Config
 from ms2sl.data.batch_sampler import split_batches
-from ms2sl.data.collate import Batch, Collate
+from ms2sl.data.collate import POSES, STANDARD, Batch, Collate
 from ms2sl.data.dataset import Dataset
+from ms2sl.data.label_fields import NULL, gloss_ids
 from ms2sl.data.normalization import PoseNormalizer
+from ms2sl.data.pose_augmentation import AugmentConfig, augmented
 from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
 from ms2sl.nn.losses import best_path, ctc_loss
@@ -34,14 +37,18 @@ IMPOSSIBLE = -50.0  # nats a byte
 
 
 class RecogniserConfig(Config):
-    """Shape of the recogniser."""
+    """Shape of the recogniser, what it reads, and what it learns from beside the recordings themselves."""
 
+    reads: Literal["letters", "glosses"] = Field("letters", description="what it writes: the letters of the text, or glosses")
     width: int = Field(96, gt=0, multiple_of=8, description="width of its transformer")
     heads: int = Field(4, gt=0, description="attention heads")
     layers: int = Field(2, gt=0, description="layers")
     noise: float = Field(
         0.2, ge=0, description="noise added to pose features in training, in standard deviations", json_schema_extra=TRAINING_ONLY
     )
+
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of its transformer", json_schema_extra=TRAINING_ONLY)
+    augment: AugmentConfig = AugmentConfig()
 
     @model_validator(mode="after")
     def _divisible(self) -> "RecogniserConfig":
@@ -50,21 +57,20 @@ class RecogniserConfig(Config):
 
 
 class Recogniser(nn.Module):
-    """Shapes: B batch, F frames, D pose features, W width, C distinct bytes of the characters that it knows."""
+    """Shapes: B batch, F frames, D pose features, W width, C distinct symbols that it knows: bytes of characters, or glosses."""
 
-    sentences = False
-
-    def __init__(self, config: RecogniserConfig, collate: Collate, characters: str):
+    def __init__(self, config: RecogniserConfig, collate: Collate, symbols: Sequence[int] | Sequence[str]):
         super().__init__()
         self.collate = collate
         skeleton = collate.skeleton
-        self.config, self.bytes = config, sorted(set(characters.encode()))
+        self.config, self.symbols, self.reads = config, list(symbols), config.reads
+        self._class = {symbol: i for i, symbol in enumerate(self.symbols)}
         self.space = PoseNormalizer(skeleton)
         features = skeleton.n_joints * skeleton.dims
         self.embed = nn.Linear(features, config.width)
         self.near = nn.Conv1d(config.width, config.width, 5, padding=2)
-        self.trunk = Trunk(config.width, config.heads, config.layers, dropout=0.1)
-        self.head = nn.Linear(config.width, len(self.bytes) + 1)
+        self.trunk = Trunk(config.width, config.heads, config.layers, dropout=config.dropout)
+        self.head = nn.Linear(config.width, len(self.symbols) + 1)
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> torch.Tensor:
         """CTC logits ``(B, F, C + 1)``, the blank last; a generator adds the noise of training."""
@@ -82,22 +88,22 @@ class Recogniser(nn.Module):
 
     @torch.no_grad()
     def read(self, clips: Sequence[Poses]) -> list[str]:
-        """What is fingerspelled, by best path."""
+        """The letters or glosses of the best path."""
         return [text for batch in self._batches(clips) for text in self.decode(self(batch), batch.n_frames)]
 
     @torch.no_grad()
     def likelihoods(self, clips: Sequence[Poses], texts: Sequence[str]) -> list[float]:
-        """Mean log-likelihood of a byte of the true text, over all paths, at least ``IMPOSSIBLE``, which is what a clip gets that is too
-        short to spell it; NaN for a text with bytes that it does not know."""
-        encoded, found = [text.encode() for text in texts], []
+        """Mean log-likelihood of a byte of the true text (of a gloss), over all paths, at least ``IMPOSSIBLE``, which is what a clip gets
+        that is too short to spell it; NaN for a text with symbols that it does not know."""
+        encoded, found = [self.classes(text) for text in texts], []
         for batch in self._batches(clips):
             some, encoded = encoded[: len(batch)], encoded[len(batch) :]
-            known = torch.tensor([bool(text) and set(text) <= set(self.bytes) for text in some])
-            targets = [[self.bytes.index(byte) for byte in text] if can else [0] for text, can in zip(some, known.tolist(), strict=True)]
+            known = torch.tensor([bool(classes) for classes in some])
+            targets = [classes or [0] for classes in some]
             n_targets = torch.tensor([len(target) for target in targets])
             padded = nn.utils.rnn.pad_sequence([torch.tensor(target) for target in targets], batch_first=True)
             log_p = self(batch).float().log_softmax(-1).transpose(0, 1).cpu()
-            nll = F.ctc_loss(log_p, padded, batch.n_frames.cpu(), n_targets, blank=len(self.bytes), reduction="none")
+            nll = F.ctc_loss(log_p, padded, batch.n_frames.cpu(), n_targets, blank=len(self.symbols), reduction="none")
             found += torch.where(known, (-nll / n_targets).clamp(min=IMPOSSIBLE), torch.nan).tolist()
         return found
 
@@ -115,62 +121,101 @@ class Recogniser(nn.Module):
             some = clips[start : start + 64]
             yield self.collate.batch(some, [None] * len(some), [None] * len(some)).to(self.head.weight.device)
 
+    def classes(self, text: str) -> list[int] | None:
+        """Of the symbols of a text; None if it has one that is not known."""
+        pieces: Sequence = text.split() if self.reads == "glosses" else text.encode()
+        return [self._class[piece] for piece in pieces] if all(piece in self._class for piece in pieces) else None
+
     def decode(self, logits: torch.Tensor, n_frames: torch.Tensor) -> list[str]:
         """Texts of the best paths."""
-        return [bytes(self.bytes[i] for i in path).decode(errors="replace") for path in best_path(logits, n_frames)]
+        return [self.text([self.symbols[i] for i in path]) for path in best_path(logits, n_frames)]
+
+    def text(self, symbols: Sequence) -> str:
+        return " ".join(symbols) if self.reads == "glosses" else bytes(symbols).decode(errors="replace")
 
 
 class RecogniserTask:
-    """Trains the recogniser; batches must have text ids, that is the featurizer ``bytes``."""
+    """Trains the recogniser; to read letters, batches must have text ids, that is the featurizer ``bytes``.
+
+    Raises InputError if the dataset has not what is read.
+    """
 
     def __init__(self, dataset: Dataset, config: RecogniserConfig, card: checkpoint.ModelCard):
         described = dataset.card
-        if described.text.featurizer != "bytes":
+        if config.reads == "glosses":
+            glosses = card.glosses or described.glosses  # the former of the model that it begins with
+            if not described.splits["train"].with_gloss:
+                raise InputError(f"{dataset} has no training clip with glosses, so there are none to read")
+            card, fields = card.model_copy(update={"glosses": glosses}), [POSES, gloss_ids(glosses)]
+        elif described.text.featurizer != "bytes":
             raise InputError(f"the letter recogniser needs a dataset whose text features are 'bytes', not '{described.text.featurizer}'")
-        self.dataset, self.card = dataset, card
-        self.collate = Collate(described.skeleton, described.text, described.speech)
-        self.module = Recogniser(config, self.collate, card.characters)
+        else:
+            fields = list(STANDARD)
+        if config.augment.mirror:
+            assert len(described.skeleton.mirrored)  # or it says why it has none
+        self.dataset, self.card, self.config = dataset, card, config
+        self.collate = Collate(described.skeleton, described.text, described.speech, fields)
+        plain_collate = Collate(described.skeleton, described.text, described.speech)
+        self.module = Recogniser(config, plain_collate, symbols(config, card))
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()
-        self._classes = torch.zeros(256, dtype=torch.int64)
-        self._classes[torch.tensor(self.module.bytes)] = torch.arange(len(self.module.bytes))
+        self._classes = torch.full((256,), len(self.module.symbols), dtype=torch.int64)
+        if config.reads == "letters":
+            self._classes[torch.tensor(self.module.symbols)] = torch.arange(len(self.module.symbols))
+
+    def _targets(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Classes ``(B, L)``, how many, and bool ``(B,)``: which clips can be learned from."""
+        if self.config.reads == "letters":
+            return self._classes.to(batch.text.device)[batch.text], batch.n_text, (batch.n_text > 0) & (batch.n_frames > 0)
+        field = batch["gloss"]
+        inside = torch.arange(field.values.shape[1], device=field.values.device)[None] < field.lengths[:, None]
+        known = ((field.values != NULL) | ~inside).all(dim=1)
+        return (field.values - 1).clamp(min=0), field.lengths, known & (field.lengths > 0) & (batch.n_frames > 0)
 
     def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        present = (batch.n_text > 0) & (batch.n_frames > 0)
-        targets = self._classes.to(batch.text.device)[batch.text]
-        return {"loss": ctc_loss(module(batch, generator), batch.n_frames, targets, batch.n_text, present)}
+        if any(value for _, value in self.config.augment):
+            batch = batch.having(poses=augmented(batch["poses"], self.collate.skeleton, self.config.augment, generator))
+        targets, lengths, present = self._targets(batch)
+        return {"loss": ctc_loss(module(batch, generator), batch.n_frames, targets, lengths, present)}
 
     @torch.no_grad()
     def validate(self, weights: dict[str, torch.Tensor], rank: int, world_size: int, device: torch.device) -> dict[str, float]:
-        """Letter error on the dev split, in per cent."""
+        """Letter or gloss error on the dev split, in per cent."""
         model = self._averaged.to(device)
         model.load_state_dict(weights)
-        errors = letters = 0
+        edits = pieces = 0
         for batch in split_batches(self.dataset, self.dataset.validation, self.collate, 64, rank, world_size):
-            read = model.decode(model(batch.to(device)), batch.n_frames)
-            given = ((batch.n_text > 0) & (batch.n_frames > 0)).tolist()
-            for hypothesis, ids, n in compress(zip(read, batch.text.tolist(), batch.n_text.tolist(), strict=True), given):
-                errors += Levenshtein.distance(hypothesis, bytes(ids[:n]).decode(errors="replace"))
-                letters += n
-        sums = all_sum({"errors": errors, "letters": letters}, device)
-        return {"dev_letter_error": 100 * sums["errors"] / max(1, sums["letters"])}
+            batch = batch.to(device)
+            read = best_path(model(batch), batch.n_frames)
+            targets, lengths, present = (each.tolist() for each in self._targets(batch))
+            for hypothesis, classes, n in compress(zip(read, targets, lengths, strict=True), present):
+                edits += Levenshtein.distance(hypothesis, classes[:n])
+                pieces += n
+        sums = all_sum({"edits": edits, "pieces": pieces}, device)
+        return {f"dev_{self.config.reads.removesuffix('s').removesuffix('e')}_error": 100 * sums["edits"] / max(1, sums["pieces"])}
 
     def save(self, folder: Path, weights: dict[str, torch.Tensor]) -> None:
         checkpoint.save(folder, self.card, weights)
+
+
+def symbols(config: RecogniserConfig, card: checkpoint.ModelCard) -> Sequence[int] | Sequence[str]:
+    """What a recogniser writes: the glosses of its training, or the bytes of the characters."""
+    return card.glosses if config.reads == "glosses" else sorted(set(card.characters.encode()))
 
 
 def load(folder: Path) -> Recogniser:
     """A trained recogniser. Raises InputError if the folder holds none."""
     card = checkpoint.read_card(folder, KIND)
     collate = Collate(card.skeleton, card.text, card.speech)
-    model = Recogniser(checkpoint.model_config(card, RecogniserConfig, folder), collate, card.characters)
+    config = checkpoint.model_config(card, RecogniserConfig, folder)
+    model = Recogniser(config, collate, symbols(config, card))
     checkpoint.load_weights(model, folder)
     return model.eval()
 
 
 SYSTEM = System(
     kind=KIND,
-    description="Reads letters (CTC): the judge of fingerspelling.",
+    description="Reads letters or glosses (CTC): the judge of fingerspelling and of signs.",
     inputs=frozenset({"poses"}),
     output="text",
     load=lambda source, context: load(Path(source)).to(context.device),

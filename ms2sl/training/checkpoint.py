@@ -36,7 +36,8 @@ class ModelCard(Config):
     kind: which model; model: its configuration; recipe: how it was trained.
     characters: those of the training texts. fps: frames a second of what it makes. longest: frames of the longest training clip.
     placement: where training clips stand in their pictures, the median. learned: modalities that it met in training.
-    vocabulary: of a back-translator, as its tokenizer is written. description: of the corpus, in a sentence.
+    vocabulary: of a back-translator, as its tokenizer is written. glosses: that a recogniser of glosses writes. description: of the
+    corpus, in a sentence.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class ModelCard(Config):
     signed_languages: tuple[str, ...] = ()
     description: str = ""
     vocabulary: str | None = None
+    glosses: tuple[str, ...] = ()
     recipe: dict = Field(default_factory=dict)
     commit: str | None = None
     version: str = __version__

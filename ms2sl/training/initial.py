@@ -47,13 +47,14 @@ def _check_features(before: Features, now: Features, folder: Path) -> None:
 
 
 def continued(card: ModelCard, before: ModelCard) -> ModelCard:
-    """The card of a training that begins with the model of ``before``: its vocabulary, and what either of them met.
+    """The card of a training that begins with the model of ``before``: its vocabulary and glosses, and what either of them met.
 
     How long, how fast and where it signs (``longest``, ``fps``, ``placement``) is as in the data that it learns from last.
     """
     return card.model_copy(
         update={
             "vocabulary": before.vocabulary,
+            "glosses": before.glosses,
             "characters": "".join(sorted({*before.characters, *card.characters})),
             "learned": tuple(modality for modality in MODALITIES if modality in {*before.learned, *card.learned}),
             "spoken_languages": tuple(dict.fromkeys((*before.spoken_languages, *card.spoken_languages))),  # known ones keep their places

@@ -28,28 +28,28 @@ ROWS = [row(id, edits) for id, edits in zip("dbfacge", (3, 1, 5, 0, 2, 6, 4), st
     ],
 )
 def test_the_worst_the_median_and_the_best_are_shown_in_thirds(shown, expected):
-    assert [" ".join(each) for each in worst_median_best(ROWS, False, shown)] == expected
+    assert [" ".join(each) for each in worst_median_best(ROWS, "letters", shown)] == expected
 
 
 @pytest.mark.parametrize("shown", range(12))
 def test_no_clip_is_shown_twice(shown):
-    ids = [id for _, id in worst_median_best([row(str(i), i) for i in range(10)], False, shown)]
+    ids = [id for _, id in worst_median_best([row(str(i), i) for i in range(10)], "letters", shown)]
     assert len(ids) == len(set(ids)) == min(shown, 10)
 
 
 def test_worst_of_letters_has_the_most_edits_a_letter_then_the_farthest_hands():
     rows = [row("long", edits=3, letters=9), row("short", edits=2, letters=2), row("near", 0, hand_dtw=0.1), row("far", 0, hand_dtw=0.2)]
-    assert [id for _, id in worst_median_best(rows, False, 4)] == ["short", "long", "far", "near"]
+    assert [id for _, id in worst_median_best(rows, "letters", 4)] == ["short", "long", "far", "near"]
 
 
 def test_worst_of_sentences_is_the_least_likely():
     rows = [row("a", edits=9, log_likelihood=-1), row("b", log_likelihood=-3), row("c", log_likelihood=-2)]
-    assert worst_median_best(rows, True, 3) == [("worst", "b"), ("median", "c"), ("best", "a")]
+    assert worst_median_best(rows, "sentences", 3) == [("worst", "b"), ("median", "c"), ("best", "a")]
 
 
 def test_a_text_that_cannot_be_read_does_not_disturb_the_order_of_the_others():
     rows = [row(id, log_likelihood=value) for id, value in zip("abcdef", (-1, np.nan, -3, -2, np.nan, -5), strict=True)]
-    ids = [id for _, id in worst_median_best(rows, True, 6) if id not in "be"]
+    ids = [id for _, id in worst_median_best(rows, "sentences", 6) if id not in "be"]
     assert ids == ["f", "c", "d", "a"]
 
 

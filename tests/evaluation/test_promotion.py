@@ -1,6 +1,7 @@
 """Who may take the champion's place."""
 
 import re
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from ms2sl.evaluation.aggregation import Result, Score, percentile_interval
 from ms2sl.evaluation.objective import usual_score
 from ms2sl.evaluation.promotion import MARGINS, compare, loss_gap
+from ms2sl.systems.back_translation import Reading
 
 ROUNDS = np.random.default_rng(0).normal(size=1000)
 LUCK = np.random.default_rng(1).normal(size=1000)  # of clips, which all that are judged on them share
@@ -78,7 +80,7 @@ def test_it_must_hold_from_every_modality_of_the_champion(own, promoted, reason)
 
 def test_every_reader_has_a_margin():
     class Reader:
-        def __init__(self, sentences: bool):
-            self.sentences = sentences
+        def __init__(self, reads: str):
+            self.reads = reads
 
-    assert {usual_score(Reader(sentences)) for sentences in (False, True)} == MARGINS.keys()
+    assert {usual_score(Reader(reads)) for reads in get_args(Reading)} == MARGINS.keys()

@@ -33,12 +33,12 @@ def report(request, tiny_dataset, tiny_checkpoint) -> Report:
     by_entry = {entry.name: columns(judge.rows(entry, clips), entry, ids) for entry in entries}
     results = [summarise(entry.name, entry.modality, by_entry[entry.name], by_entry["real signing"][0]) for entry in entries]
     found = retrieval(judge.producer(model), clips, ("text", "speech"))
-    return Report("A title", "4 clips", results, found, [Point(1, results[1], 0.01)], reader.sentences)
+    return Report("A title", "4 clips", results, found, [Point(1, results[1], 0.01)], reader.reads)
 
 
 @pytest.fixture
 def unswept(report) -> Report:
-    return Report(report.title, report.about, report.results, report.retrieval, [], report.sentences)
+    return Report(report.title, report.about, report.results, report.retrieval, [], report.reads)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_tables_and_failures_are_in_the_text(report):
     text = report.markdown()
     for title in (READ, MOVED, FOUND, STEPPED):
         assert f"{title}:\n\n|" in text
-    assert ("BLEU-4" in text) is report.sentences
+    assert ("BLEU-4" in text) is (report.reads == "sentences")
     lost = "nearest text: 4 clips could not be produced and were judged as the mean pose; the first: ase-test-00000: "
     assert text.endswith(f"{lost}the nearest text needs a text, and training clips with one")
     assert text.count("could not be produced") == 1
@@ -104,7 +104,7 @@ def test_flat_names_are_words_and_hold_every_number(report):
     flat = report.flat()
     assert flat["real_signing/amplitude"] == 1
     assert flat["ms2sl_from_text/hand_dtw"] == report.results[1].value("hand_dtw")
-    key = "bleu_4" if report.sentences else "letter_error"
+    key = "bleu_4" if report.reads == "sentences" else "letter_error"
     assert flat[f"ms2sl_from_text/{key}_low"] == report.results[1].scores[key].low
     assert flat["text_to_signing/R@5"] == report.retrieval["text → signing"]["R@5"]
     assert flat["signing_to_speech/median_rank"] == report.retrieval["signing → speech"]["median rank"]

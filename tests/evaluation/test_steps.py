@@ -1,6 +1,7 @@
 import io
 import time
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from ms2sl.data.types import Poses, Utterance
 from ms2sl.evaluation.aggregation import Result, Score
 from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
 from ms2sl.inference.sampling_config import Sampling
+from ms2sl.systems.back_translation import Reading
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 UTTERANCES = [Utterance(text, text=text) for text in ("cab", "bad", "dig", "deaf", "cage", "fed", "gig")]
@@ -34,7 +36,7 @@ class Sleeper:
 def point(steps: int, error: float, seconds: float, low: float | None = None) -> Point:
     exact = {"hand_dtw": 0.125, "amplitude": 0.75, "jerk": 1.5}
     scores = {name: Score(value, value, value, (value,)) for name, value in exact.items()}
-    scores |= {name: Score(error, error - 2 if low is None else low, error + 3, (error,)) for name in ("letter_error", "bleu_4")}
+    scores |= {name: Score(error, error - 2 if low is None else low, error + 3, (error,)) for name in ("letter_error", "word_error", "bleu_4")}
     return Point(steps, Result("ms2sl", "text", scores), seconds)
 
 
@@ -60,18 +62,18 @@ def test_more_steps_take_longer(tiny_checkpoint):
 
 
 def test_cells_of_the_table():
-    assert steps_table(POINTS, sentences=False) == [
+    assert steps_table(POINTS, reads="letters") == [
         ("steps", "from", "letter error %", "95 %", "hand DTW", "speed ratio", "jerk", "ms an utterance"),
         ("1", "text", "30.0", "28.0 to 33.0", "0.125", "0.75", "1.50", "10"),
         ("4", "text", "12.3", "10.3 to 15.3", "0.125", "0.75", "1.50", "26"),
         ("16", "text", "11.0", "9.0 to 14.0", "0.125", "0.75", "1.50", "100"),
     ]
-    assert steps_table(POINTS, sentences=True)[0][2] == "BLEU-4"
+    assert steps_table(POINTS, reads="sentences")[0][2] == "BLEU-4"
 
 
-@pytest.mark.parametrize("sentences", [False, True])
-def test_the_plot_is_a_picture_with_something_on_it(sentences):
-    picture = pixels(steps_plot(POINTS, CEILING, sentences))
+@pytest.mark.parametrize("reads", get_args(Reading))
+def test_the_plot_is_a_picture_with_something_on_it(reads):
+    picture = pixels(steps_plot(POINTS, CEILING, reads))
     height, width, _ = picture.shape
     assert width > 3 * height > 600
     for third in np.split(picture[:, : width - width % 3], 3, axis=1):
@@ -80,14 +82,14 @@ def test_the_plot_is_a_picture_with_something_on_it(sentences):
 
 
 def test_the_plot_shows_the_points():
-    drawn = [pixels(steps_plot(points, CEILING, False)) for points in (POINTS, POINTS, [*POINTS[:2], point(16, 20.0, 0.1)])]
+    drawn = [pixels(steps_plot(points, CEILING, "letters")) for points in (POINTS, POINTS, [*POINTS[:2], point(16, 20.0, 0.1)])]
     assert np.array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])
 
 
 def test_one_point_and_a_score_without_interval_can_be_plotted():
-    assert pixels(steps_plot([point(8, 12.0, 0.05, low=np.nan)], CEILING, False)).std() > 0
+    assert pixels(steps_plot([point(8, 12.0, 0.05, low=np.nan)], CEILING, "letters")).std() > 0
 
 
 def test_an_interval_that_misses_its_value_by_rounding_can_be_plotted():
-    assert pixels(steps_plot([point(8, 12.0, 0.05, low=12.0 + 1e-14)], CEILING, False)).std() > 0
+    assert pixels(steps_plot([point(8, 12.0, 0.05, low=12.0 + 1e-14)], CEILING, "letters")).std() > 0

@@ -1,8 +1,11 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 
 from ms2sl.evaluation.aggregation import Result, Score
 from ms2sl.evaluation.tables import decisive, interval, markdown, motion_table, reading_table, share_of_ceiling, with_interval
+from ms2sl.systems.back_translation import Reading
 
 KEYS = ("letter_error", "word_error", "bleu_1", "bleu_4", "chrf", "rouge_l")
 
@@ -33,23 +36,23 @@ def column(table: list[tuple[str, ...]], title: str) -> list[str]:
 
 
 def test_of_letters_what_is_right_is_compared_with_the_ceiling():
-    assert share_of_ceiling(RESULTS[1], REAL, sentences=False) == pytest.approx(100 * 60 / 80)
-    assert share_of_ceiling(REAL, REAL, sentences=False) == 100
-    assert share_of_ceiling(result("x", "", 180.0), REAL, sentences=False) == 0, "more edits than letters"
-    assert np.isnan(share_of_ceiling(REAL, result("x", "", 120.0), sentences=False)), "nothing is read in real signing either"
+    assert share_of_ceiling(RESULTS[1], REAL, reads="letters") == pytest.approx(100 * 60 / 80)
+    assert share_of_ceiling(REAL, REAL, reads="letters") == 100
+    assert share_of_ceiling(result("x", "", 180.0), REAL, reads="letters") == 0, "more edits than letters"
+    assert np.isnan(share_of_ceiling(REAL, result("x", "", 120.0), reads="letters")), "nothing is read in real signing either"
 
 
 def test_of_sentences_bleu_is_compared_with_the_ceiling():
-    assert share_of_ceiling(result("x", "", 5.0), REAL, sentences=True) == pytest.approx(25)
-    assert np.isnan(share_of_ceiling(REAL, result("x", "", 0.0), sentences=True))
+    assert share_of_ceiling(result("x", "", 5.0), REAL, reads="sentences") == pytest.approx(25)
+    assert np.isnan(share_of_ceiling(REAL, result("x", "", 0.0), reads="sentences"))
 
 
 def test_letters_are_decided_by_their_error_and_sentences_by_bleu():
-    assert [decisive(sentences) for sentences in (False, True)] == ["letter_error", "bleu_4"]
+    assert [decisive(reads) for reads in ("letters", "glosses", "sentences")] == ["letter_error", "word_error", "bleu_4"]
 
 
 def test_each_is_compared_with_the_first_model_from_the_same_modality():
-    gaps = column(reading_table(RESULTS, sentences=False), "minus ms2sl")
+    gaps = column(reading_table(RESULTS, reads="letters"), "minus ms2sl")
     assert gaps == [
         "-20.0 (-20.0 to -20.0)",  # hears nothing: with text, the first
         "",
@@ -61,7 +64,7 @@ def test_each_is_compared_with_the_first_model_from_the_same_modality():
 
 
 def test_what_is_read_in_letters():
-    table = reading_table(RESULTS, sentences=False)
+    table = reading_table(RESULTS, reads="letters")
     assert table[0] == ("", "from", "letter error %", "95 %", "± seeds", "% of ground truth", "minus ms2sl", "log-likelihood")
     assert table[2] == ("ms2sl", "text", "40.0", "39.0 to 42.0", "1.0", "75.0", "", "")
     assert column(table, "± seeds") == ["", "1.0", "", "", "", ""]
@@ -69,8 +72,8 @@ def test_what_is_read_in_letters():
 
 
 def test_what_is_read_in_sentences():
-    table = reading_table(RESULTS, sentences=True)
-    assert [title for title in table[0] if title not in reading_table(RESULTS, sentences=False)[0]] == [
+    table = reading_table(RESULTS, reads="sentences")
+    assert [title for title in table[0] if title not in reading_table(RESULTS, reads="letters")[0]] == [
         "BLEU-4",
         "BLEU-1",
         "chrF",
@@ -97,9 +100,9 @@ def test_intervals():
     assert interval(Score(1.0, np.nan, np.nan, ())) == ""
 
 
-@pytest.mark.parametrize("sentences", [False, True])
-def test_markdown_is_rectangular(sentences):
-    table = reading_table(RESULTS, sentences)
+@pytest.mark.parametrize("reads", get_args(Reading))
+def test_markdown_is_rectangular(reads):
+    table = reading_table(RESULTS, reads)
     lines = markdown(table).splitlines()
     assert len(lines) == 1 + len(table)
     assert len({len(line) for line in lines}) == 1
@@ -113,3 +116,10 @@ def test_markdown_aligns_names_left_and_numbers_right():
         "| -- | ---- | ----: |\n"
         "| me |      |   1.0 |"
     )
+
+
+def test_of_glosses_their_error_decides_and_stands_under_its_own_name():
+    table = reading_table(RESULTS, reads="glosses")
+    assert column(table, "gloss error %")[:2] == ["20.0", "40.0"]
+    assert column(table, "% of ground truth")[1] == "75.0"
+    assert "BLEU-4" not in table[0]

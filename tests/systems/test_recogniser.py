@@ -10,6 +10,9 @@ from ms2sl.data.collate import Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.data.types import Poses
+from ms2sl.errors import InputError
+from ms2sl.evaluation.clip_metrics import measure
+from ms2sl.evaluation.evaluator import chosen_clips
 from ms2sl.systems import recogniser
 from ms2sl.systems.recogniser import Recogniser, RecogniserConfig, RecogniserTask
 from ms2sl.training.checkpoint import ModelCard
@@ -20,7 +23,7 @@ from tests.conftest import BYTES, LOG_MEL
 
 def reader(characters: str) -> Recogniser:
     config = RecogniserConfig(width=16, heads=2, layers=1)
-    return Recogniser(config, Collate(HOLISTIC_49X2, BYTES, LOG_MEL), characters)
+    return Recogniser(config, Collate(HOLISTIC_49X2, BYTES, LOG_MEL), sorted(set(characters.encode())))
 
 
 def logits(path: list[int], classes: int) -> torch.Tensor:
@@ -43,8 +46,8 @@ def test_frames_beyond_the_end_are_not_read():
 
 def test_letters_outside_ascii_are_spelled_from_their_bytes():
     own = reader("äb")
-    path = [own.bytes.index(byte) for byte in "bä".encode()]
-    assert own.decode(logits(path, len(own.bytes) + 1), torch.tensor([len(path)])) == ["bä"]
+    path = [own.symbols.index(byte) for byte in "bä".encode()]
+    assert own.decode(logits(path, len(own.symbols) + 1), torch.tensor([len(path)])) == ["bä"]
 
 
 def clips(*lengths: int) -> list[Poses]:
@@ -91,3 +94,56 @@ def test_it_learns_to_read_real_clips(tiny_dataset, tmp_path):
     right = sum(text == clip.text for text, clip in zip(read, clips, strict=True))
     assert right >= 0.8 * len(clips)
     assert reporter.history[-1]["dev_letter_error"] < 60  # sequences that it never met, after 40 clips
+
+
+@pytest.fixture(scope="module")
+def gloss_reader(tiny_dataset, tmp_path_factory):
+    """Reads letters as glosses, which they are in this corpus."""
+    torch.manual_seed(0)
+    dataset = Dataset(tiny_dataset)
+    config = RecogniserConfig(reads="glosses", width=48, layers=1, augment={"speed": 0.1, "scale": 0.05, "rotation": 3, "mirror": 0.1})
+    task = RecogniserTask(dataset, config, ModelCard.of("recogniser", config, dataset.card))
+    plan, reporter = EpochPlan(dataset.shards("train"), 16, seed=0), LocalReporter(tmp_path_factory.mktemp("glosses"))
+    training = TrainingConfig(steps=200, learning_rate=5e-3, batch_size=16, validate_every=200, checkpoint_every=200, precision="fp32")
+    train(task, lambda step: local_batches(plan, task.collate, step), training, reporter)
+    return reporter
+
+
+def test_it_learns_to_read_glosses(gloss_reader, tiny_dataset):
+    dataset, own = Dataset(tiny_dataset), recogniser.load(gloss_reader.latest())
+    clips = list(dataset.clips("train"))
+    assert own.reads == "glosses"
+    read = own.read([clip.poses for clip in clips])
+    assert sum(text == clip.gloss for text, clip in zip(read, clips, strict=True)) >= 0.7 * len(clips)
+    assert gloss_reader.history[-1]["dev_gloss_error"] < 60
+    first = clips[0]
+    likely, unlikely, unknown = own.likelihoods([first.poses] * 3, [first.gloss, "q q q", "HELLO"])
+    assert likely > unlikely
+    assert np.isnan(unknown)
+
+
+def test_what_is_read_as_glosses_is_measured_by_glosses(gloss_reader, tiny_dataset):
+    dataset, own = Dataset(tiny_dataset), recogniser.load(gloss_reader.latest())
+    clips = chosen_clips(dataset, "dev", 5, own.reads)
+    rows = measure(clips, [clip.poses for clip in clips], own, dataset.skeleton)
+    assert [row["text"] for row in rows] == [clip.gloss for clip in clips]
+    assert [row["words"] for row in rows] == [len(clip.gloss.split()) for clip in clips]
+
+
+def test_glosses_that_a_model_does_not_know_are_not_learned_from(tiny_dataset):
+    dataset, config = Dataset(tiny_dataset), RecogniserConfig(reads="glosses", width=16, heads=2, layers=1)
+    card = ModelCard.of("recogniser", config, dataset.card).model_copy(update={"glosses": ("a", "b")})
+    task = RecogniserTask(dataset, config, card)
+    assert task.module.symbols == ["a", "b"]
+    batch = next(local_batches(EpochPlan(dataset.shards("train"), 16, seed=0), task.collate, 0))
+    *_, present = task._targets(batch)
+    assert not present.all()
+
+
+def test_a_dataset_without_glosses_is_refused(tiny_dataset):
+    dataset = Dataset(tiny_dataset)
+    splits = {name: split.model_copy(update={"with_gloss": 0}) for name, split in dataset.card.splits.items()}
+    dataset.card = dataset.card.model_copy(update={"splits": splits})
+    config = RecogniserConfig(reads="glosses")
+    with pytest.raises(InputError, match="has no training clip with glosses"):
+        RecogniserTask(dataset, config, ModelCard.of("recogniser", config, dataset.card))

@@ -183,7 +183,7 @@ def test_scores_of_an_evaluation_wait_in_its_own_folder_for_the_next_one(proxy, 
     (model.parent / "mlflow_run_id").write_text(training.run_id)
     options = EvaluateCommand(model=model, out=out, tracking=uri)
     scores = {"letter_error": Score(2.0, 1.0, 3.0, (2.0,))}
-    report = Report("", "", [Result("ms2sl", "text", scores)], {}, [], sentences=False)
+    report = Report("", "", [Result("ms2sl", "text", scores)], {}, [], reads="letters")
     track(options, report)
     assert "letter_error" in (out / f"mlflow-{training.run_id}.jsonl").read_text()
     assert {path.name for path in model.parent.iterdir()} == {"mlflow_run_id", "model"}

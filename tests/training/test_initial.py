@@ -137,7 +137,7 @@ def test_a_reader_of_letters_keeps_its_classes(tiny_dataset, tiny_recogniser):
 
     fewer = task(before.characters[:3])
     load_initial(fewer.module, tiny_recogniser)
-    assert bytes(fewer.module.bytes).decode() == before.characters
+    assert bytes(fewer.module.symbols).decode() == before.characters
     with pytest.raises(InputError, match=r"do not fit a model of these data: head\.bias, head\.weight"):
         load_initial(task(before.characters + "ä").module, tiny_recogniser)
 

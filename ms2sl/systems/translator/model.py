@@ -47,7 +47,7 @@ class TranslatorConfig(Config):
 class Translator(nn.Module):
     """Shapes: B batch, F frames, T encoder tokens, W width, L pieces of text, V pieces of the vocabulary."""
 
-    sentences = True
+    reads = "sentences"
 
     def __init__(self, config: TranslatorConfig, collate: Collate, vocabulary: Vocabulary):
         from transformers import T5Config, T5ForConditionalGeneration  # takes seconds to load
