@@ -36,7 +36,8 @@ class Sleeper:
 def point(steps: int, error: float, seconds: float, low: float | None = None) -> Point:
     exact = {"hand_dtw": 0.125, "amplitude": 0.75, "jerk": 1.5}
     scores = {name: Score(value, value, value, (value,)) for name, value in exact.items()}
-    scores |= {name: Score(error, error - 2 if low is None else low, error + 3, (error,)) for name in ("letter_error", "word_error", "bleu_4")}
+    decisive = ("letter_error", "word_error", "bleu_4")
+    scores |= {name: Score(error, error - 2 if low is None else low, error + 3, (error,)) for name in decisive}
     return Point(steps, Result("ms2sl", "text", scores), seconds)
 
 
