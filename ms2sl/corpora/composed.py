@@ -129,6 +129,8 @@ class Composed:
         signs, unsigned = self.signs[recordings], 0
         for _ in range(TRIES):
             sentence = self.sentences.draw(rng)
+            if not (sentence.text and sentence.glosses):  # of slots that may be empty
+                continue
             if split_of(sentence, self.config.dev_sentences, self.config.test_sentences) != wanted:
                 continue
             if self.config.signers == "several":
@@ -165,12 +167,12 @@ class Composed:
         hands = self.skeleton.hands
         between = [transition(one, other, _seconds(one, other, hands)) for one, other in pairwise(segments)]
         joints, confidence, times = join(segments, between, self.fps)
-        languages = sorted(signs.languages)
+        languages = {sign.signed_language for sign in chosen}
         return Clip(
             id=self.id(index),
             split=plan.split,
             spoken_language=config.spoken_language or self.sentences.spoken_language,
-            signed_language=languages[0] if len(languages) == 1 else "und",
+            signed_language=languages.pop() if len(languages) == 1 else "und",
             text=plan.sentence.text,
             gloss=" ".join(plan.sentence.glosses),
             gloss_times=times,

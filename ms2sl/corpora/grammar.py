@@ -142,7 +142,7 @@ def read_sentences(where: StoragePath) -> Grammar | SentenceList:
 
 def _grammar(where: StoragePath) -> Grammar:
     try:
-        content = yaml.safe_load(where.read_text())
+        content = yaml.load(where.read_text(), yaml.BaseLoader)  # texts alone: no, on and yes are words
     except yaml.YAMLError as error:
         raise InputError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -25,6 +25,7 @@ class Sign:
     id: str
     gloss: str
     signer: str
+    signed_language: str
     shard: int
     row: int
     start: int
@@ -39,7 +40,7 @@ class Signs:
 
     def __init__(self, dataset: Dataset, split: str):
         self.skeleton, self.shards = dataset.skeleton, [path for path, _ in dataset.shards(split)]
-        self.handless, self.languages = 0, set()
+        self.handless = 0
         self.by_gloss: dict[str, dict[str, list[Sign]]] = defaultdict(lambda: defaultdict(list))
         for number, path in enumerate(self.shards):
             for row, values in enumerate(read_reduced(path, self.skeleton, COLUMNS).to_pylist()):
@@ -52,7 +53,6 @@ class Signs:
         glosses = (values["gloss"] or "").split()
         if not values["poses"] or not glosses or (values["gloss_times"] is None and len(glosses) > 1):
             return
-        self.languages.add(values["signed_language"])
         poses, signer = decode_poses(values, self.skeleton), values["signer"] or ""
         if values["gloss_times"] is None:
             found = sign_frames(poses, self.skeleton)
@@ -63,7 +63,7 @@ class Signs:
             spans = [(int(start), max(int(start) + 1, min(round(stop), len(poses.joints)))) for start, stop in times]
         for gloss, (start, stop) in zip(glosses, spans, strict=False):
             if start < len(poses.joints):
-                yield Sign(values["id"], gloss, signer, shard, row, start, stop)
+                yield Sign(values["id"], gloss, signer, values["signed_language"], shard, row, start, stop)
 
     @property
     def count(self) -> int:

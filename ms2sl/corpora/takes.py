@@ -82,10 +82,11 @@ class Takes(IsolatedSigns):
             parts = file.split("/")
             if file.lower().endswith(".npy"):
                 frames[tuple(parts[:-1])].append(parts[-1])
-        single = {above for above, names in frames.items() if len(above) < 2 or self._is_take(folder, above, names)}
+        deep = next((above for above in frames if len(above) > 1), None)
+        whole = deep is not None and self._is_take(folder, deep, frames[deep])
         for above, names in frames.items():
             where = folder / "/".join(above) if above else folder
-            if above in single:
+            if len(above) < 2 or whole:
                 takes.extend(((*above, name[: -len(".npy")]), _Frames(where, (name,))) for name in names)
             else:
                 takes.append((above, _Frames(where, tuple(names))))
@@ -93,7 +94,7 @@ class Takes(IsolatedSigns):
 
     @staticmethod
     def _is_take(folder: StoragePath, above: tuple[str, ...], names: list[str]) -> bool:
-        """Whether a file of this folder holds all frames of a take."""
+        """Whether a file of this folder holds all frames of a take; those of the other folders then do too."""
         try:
             return _load((folder / "/".join(above) / names[0]).read_bytes()).ndim == 2
         except InputError:

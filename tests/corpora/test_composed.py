@@ -1,6 +1,8 @@
 """Sentences joined from recordings of single signs."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -16,6 +18,7 @@ from tests.conftest import prepare
 from tests.corpora import builders
 
 GLOSSES = ("COFFEE", "TEA", "SMALL", "LARGE", "I", "LIKE", "PLEASE")
+NO_OTHERS = dict.fromkeys(("dev", "test", "unseen_take", "unseen_sentence", "unseen_signer"), 0)  # splits than train
 GRAMMAR = {
     "spoken_language": "en",
     "slots": {"drink": {"coffee": "COFFEE", "tea": "TEA"}, "size": {"a small": "SMALL", "a large": "LARGE", "a": ""}},
@@ -116,6 +119,37 @@ def test_a_table_of_sentences_says_the_split_if_it_likes(takes, tmp_path):
     assert {clip.text for clip in clips(corpus, "train")} == {"i like tea"}
     assert {clip.text for clip in clips(corpus, "dev")} == {"small coffee"}
     assert {clip.gloss for clip in clips(corpus, "test")} == {"TEA"}
+
+
+def test_words_that_yaml_takes_for_truth_values_are_words(takes, grammar):
+    sentences = [{"text": "{answer} tea please", "gloss": "TEA PLEASE"}]
+    grammar.write_text(yaml.safe_dump(GRAMMAR | {"sentences": sentences}) + "\n")
+    grammar.write_text(grammar.read_text().replace("slots:", "slots:\n  answer: [yes, no, on, off, 1]"))
+    said = {
+        clip.text for clip in clips(composed(takes, grammar, dev=0, test=0, unseen_take=0, unseen_sentence=0, unseen_signer=0), "train")
+    }
+    assert said <= {f"{word} tea please" for word in ("yes", "no", "on", "off", "1")}
+
+
+def test_a_sentence_whose_slots_are_all_empty_is_none(takes, grammar):
+    change = {"sentences": [{"text": "{polite}{drink}", "gloss": "{drink}"}]}
+    change["slots"] = {"polite": {"": ""}, "drink": {"tea": "TEA", "": ""}}
+    grammar.write_text(yaml.safe_dump(GRAMMAR | change))
+    alone = composed(takes, grammar, **NO_OTHERS, dev_sentences=0, test_sentences=0)
+    assert {clip.text for clip in clips(alone, "train")} == {"tea"}
+
+
+def test_the_signed_language_is_that_of_the_signs_that_are_in_it(tmp_path):
+    for folder, language in (("one", "ase"), ("two", "ins")):
+        builders.takes_table(tmp_path / folder / "takes.parquet", takes=60, glosses=(f"TEA-{language}", "I"), signers=(language,))
+    rows = [row for folder in ("one", "two") for row in pq.read_table(tmp_path / folder / "takes.parquet").to_pylist()]
+    for i, row in enumerate(rows):
+        row |= {"id": str(i), "signed_language": row["signer"]}
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "takes.parquet")
+    corpus = Takes(TakesConfig(source=str(tmp_path), table="takes.parquet", fps=15.0, dev=0, test=0))
+    (tmp_path / "sentences.csv").write_text("text,gloss,split\ntea,TEA-ase,train\ni tea,I TEA-ins,train\n")
+    made = clips(composed(prepare(corpus, tmp_path / "data"), tmp_path / "sentences.csv", **NO_OTHERS), "train")
+    assert {(clip.text, clip.signed_language) for clip in made} == {("tea", "ase"), ("i tea", "ins")}
 
 
 @pytest.mark.parametrize(
