@@ -19,6 +19,7 @@ from jobs.cli import Command, check_resources, main, start_ray
 from jobs.shared import check_shared
 from jobs.waiting import watch
 from ms2sl.corpora import CORPORA
+from ms2sl.corpora.records import flag
 from ms2sl.data.corpus import Corpus
 from ms2sl.data.dataset import Dataset, DatasetCard, summary, write_dataset_card
 from ms2sl.data.dataset_report import write_description
@@ -43,6 +44,7 @@ from ms2sl.io.file_names import SplitName
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import PathOrUri
 
+SOURCES = ("source", "takes", "sentences")  # what corpora are read from, by the names of their options
 STAGES, CPUS_PER_STAGE = 3, 0.3  # import, featurize and write together are a worker, and take a CPU
 
 
@@ -163,8 +165,9 @@ def _make(options: PrepareOptions, corpus: Corpus, write: Write, plans: list) ->
     start_ray()
     workers = min(options.workers, len(plans))
     check_resources(workers, CPUS_PER_STAGE * STAGES, options.gpus_per_worker)
-    source = getattr(getattr(options, options.corpus), "source", None)
-    check_shared(read={f"--{options.corpus}.source": source or None}, written={"--out": write.out.uri})
+    sources = {name: getattr(getattr(options, options.corpus), name, None) or None for name in SOURCES}
+    named = {f"{flag(options.corpus)}.{name}": where for name, where in sources.items()}
+    check_shared(read=named, written={"--out": write.out.uri})
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = None  # a block is a shard

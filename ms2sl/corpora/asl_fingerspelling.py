@@ -94,11 +94,11 @@ class _Sequences:
                 if lacking or key is None:
                     raise InputError(f"{where.name} has no column {lacking[0] if lacking else SEQUENCE[0]}")
                 table = file.read(columns=[key, *(name for axes in names for name in axes)])
+            axes = [[table.column(each[i]).cast(pa.float32()).to_numpy() for each in names] for i in range(dims)]
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{where.name} is no Parquet file of landmarks: {str(error).splitlines()[0]}") from None
         self.sequences = np.array([str(value) for value in table.column(key).to_pylist()])
-        axes = [np.stack([table.column(each[i]).to_numpy() for each in names], axis=1) for i in range(dims)]
-        self.values = np.stack(axes, axis=2).astype(np.float32)
+        self.values = np.stack([np.stack(each, axis=1) for each in axes], axis=2)
 
     def of(self, sequence: str) -> np.ndarray:
         """``(frames, joints, dims)``; NaN is unseen. Raises InputError if it is not in the file."""

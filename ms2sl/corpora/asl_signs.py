@@ -22,6 +22,10 @@ COLUMNS = {"path": ("path",), "signer": ("participant_id",), "id": ("sequence_id
 VALUES = ("frame", "type", "landmark_index", "x", "y", "z")
 PARTS = {"face": FACE, "left_hand": LEFT_HAND, "pose": POSE, "right_hand": RIGHT_HAND}
 JOINTS = tuple(joint for joints in PARTS.values() for joint in joints)
+# As which it is read, whatever numbers the file has; a landmark that was not seen is null.
+SCHEMA = pa.schema(
+    [("frame", pa.int64()), ("type", pa.string()), ("landmark_index", pa.int64()), *((axis, pa.float32()) for axis in "xyz")]
+)
 MOST_FRAMES = 100_000
 TERMS = "CC BY 4.0, Google and the Deaf Professional Arts Network"
 
@@ -58,9 +62,11 @@ class AslSigns(IsolatedSigns):
                 file = pq.ParquetFile(opened)
                 if lacking := [name for name in VALUES if name not in file.schema_arrow.names]:
                     raise InputError(f"{record.poses.name} has no column {lacking[0]}")
-                table = file.read(columns=list(VALUES))
+                table = file.read(columns=list(VALUES)).select(VALUES).cast(SCHEMA)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{record.poses.name} is no Parquet file of landmarks: {str(error).splitlines()[0]}") from None
+        if lacking := [name for name in VALUES[:3] if table.column(name).null_count]:
+            raise InputError(f"{record.poses.name} has a row without {lacking[0]}")
         if not table.num_rows:
             raise InputError(f"{record.poses.name} has no rows")
         frames, parts, index, *xyz = (table.column(name).to_numpy() for name in VALUES)

@@ -111,6 +111,8 @@ class Composed:
         return found
 
     def _of_some(self, signs: Signs) -> Signs:
+        if lacking := sorted(self.only - {name for by in signs.by_gloss.values() for name in by}) if self.only else []:
+            raise InputError(f"--composed.only-signers: there is no {', '.join(lacking)} in the split {signs.split} of {self.dataset}")
         if self.only:
             kept = {gloss: {name: some for name, some in by.items() if name in self.only} for gloss, by in signs.by_gloss.items()}
             signs.by_gloss = {gloss: by for gloss, by in kept.items() if by}
@@ -126,9 +128,11 @@ class Composed:
 
     def _plan(self, split: str, number: int, rng: np.random.Generator) -> _Plan:
         recordings, wanted = SPLITS[split]
-        signs, unsigned = self.signs[recordings], 0
-        for _ in range(TRIES):
-            sentence = self.sentences.draw(rng)
+        signs, unsigned, sentences = self.signs[recordings], 0, self.sentences
+        if isinstance(sentences, SentenceList):
+            sentences = sentences.of(wanted, self.config.dev_sentences, self.config.test_sentences)
+        for _ in range(TRIES if sentences.count else 0):
+            sentence = sentences.draw(rng)
             if not (sentence.text and sentence.glosses):  # of slots that may be empty
                 continue
             if split_of(sentence, self.config.dev_sentences, self.config.test_sentences) != wanted:
@@ -139,9 +143,9 @@ class Composed:
             elif signers := signs.signers(sentence.glosses):
                 return _Plan(split, number, sentence, signers[rng.integers(len(signers))])
             unsigned += 1
-        reason = f"nobody in its split {recordings} has a recording of all signs" if unsigned else "there are none"
+        reason = f"nobody in its split {recordings} has a recording of all signs" if unsigned else "none came"
         hint = "--composed.signers several joins recordings of several people" if unsigned else "see --composed.test-sentences"
-        raise InputError(f"no sentence for the split {split} was found among {TRIES}: of those of {wanted}, {reason} ({hint})")
+        raise InputError(f"no sentence for the split {split} was found in {TRIES} draws: of those of {wanted}, {reason} ({hint})")
 
     @cached_property
     def splits(self) -> dict[str, range]:
@@ -162,8 +166,9 @@ class Composed:
         rng = np.random.default_rng((config.seed, list(SPLITS).index(plan.split), plan.number, 1))
         signs = self.signs[SPLITS[plan.split][0]]
         chosen = [self._recording(signs, gloss, plan.signer, rng) for gloss in plan.sentence.glosses]
-        pace = rng.uniform(1 - config.speed, 1 + config.speed)
-        segments = [_at_speed(signs.poses(sign), pace * rng.uniform(1 - config.speed, 1 + config.speed)) for sign in chosen]
+        most = config.speed / 2  # of the sentence, and as much again of each sign
+        pace = rng.uniform(-most, most)
+        segments = [_at_speed(signs.poses(sign), 1 + pace + rng.uniform(-most, most)) for sign in chosen]
         hands = self.skeleton.hands
         between = [transition(one, other, _seconds(one, other, hands)) for one, other in pairwise(segments)]
         joints, confidence, times = join(segments, between, self.fps)
@@ -187,10 +192,16 @@ class Composed:
 
     def card(self) -> dict:
         recordings = {split: signs.count for split, signs in self.signs.items()}
+        handless = sum(signs.handless for signs in self.signs.values())
         return {
             "description": "Sentences joined from recordings of single signs; the way from sign to sign is computed.",
-            "takes": {"dataset": str(self.dataset), "fingerprint": self.dataset.card.fingerprint, "recordings": recordings},
-            "sentences": len(self.sentences),
+            "takes": {
+                "dataset": str(self.dataset),
+                "fingerprint": self.dataset.card.fingerprint,
+                "recordings": recordings,
+                "handless": handless,
+            },
+            "sentences": self.sentences.count,
             "options": self.config.model_dump(mode="json"),
         }
 
@@ -198,7 +209,7 @@ class Composed:
 def _at_speed(poses: Poses, speed: float) -> Segment:
     """At the fine rate, ``speed`` times as fast as it was recorded."""
     frames = max(2, round(poses.seconds / speed * FINE_RATE))
-    places = np.linspace(0, poses.n_frames - 1, frames)
+    places = np.minimum(np.arange(frames) * speed * poses.fps / FINE_RATE, poses.n_frames - 1)
     return Segment(_resample_seen(poses, places), poses.confidence[np.round(places).astype(int)])
 
 

@@ -24,7 +24,7 @@ from ms2sl.errors import InputError
 from ms2sl.io.file_names import split_name
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import KINDS, read_table
-from ms2sl.text_normalization import normalise
+from ms2sl.text_normalization import normalise, plain
 
 SLOT = re.compile(r"\{([^{}]*)\}")
 COLUMNS = {name: (name,) for name in ("text", "gloss", "split")}
@@ -44,7 +44,7 @@ class Template(Config):
 
     text: str
     gloss: str
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
 
 
 class Grammar(Config):
@@ -62,7 +62,7 @@ class Grammar(Config):
     def _signed_as_said(cls, slots: object) -> object:
         if not isinstance(slots, Mapping):
             return slots
-        return {name: dict(zip(words, words, strict=True)) if isinstance(words, list) else words for name, words in slots.items()}
+        return {name: {word: word for word in words} if _are_words(words) else words for name, words in slots.items()}
 
     @cached_property
     def named(self) -> list[list[str]]:
@@ -79,7 +79,9 @@ class Grammar(Config):
             found.append(said)
         return found
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many sentences it makes."""
         return sum(math.prod(len(self.slots[name]) for name in names) for names in self.named)
 
     @property
@@ -87,7 +89,11 @@ class Grammar(Config):
         """Of all its sentences."""
         fixed = [SLOT.sub(" ", each.gloss) for each in self.sentences]
         signed = {name for each in self.sentences for name in SLOT.findall(each.gloss)}
-        return {gloss for words in [*fixed, *(sign for name in signed for sign in self.slots[name].values())] for gloss in words.split()}
+        return {
+            gloss
+            for words in map(normalise, [*fixed, *(sign for name in signed for sign in self.slots[name].values())])
+            for gloss in words.split()
+        }
 
     def draw(self, rng: np.random.Generator) -> Sentence:
         """A sentence: a template by weight, the words of its slots uniformly."""
@@ -97,7 +103,7 @@ class Grammar(Config):
         template = self.sentences[number]
         return Sentence(
             text=normalise(SLOT.sub(lambda found: words[found[1]], template.text)),
-            glosses=tuple(SLOT.sub(lambda found: self.slots[found[1]][words[found[1]]], template.gloss).split()),
+            glosses=tuple(normalise(SLOT.sub(lambda found: self.slots[found[1]][words[found[1]]], template.gloss)).split()),
         )
 
 
@@ -109,20 +115,29 @@ class SentenceList:
     def __init__(self, sentences: list[Sentence]):
         self.sentences = sentences
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
         return len(self.sentences)
 
     @property
     def glosses(self) -> set[str]:
         return {gloss for sentence in self.sentences for gloss in sentence.glosses}
 
+    def of(self, split: str, dev: float, test: float) -> "SentenceList":
+        """Those of a split."""
+        return SentenceList([sentence for sentence in self.sentences if split_of(sentence, dev, test) == split])
+
     def draw(self, rng: np.random.Generator) -> Sentence:
         return self.sentences[rng.integers(len(self.sentences))]
 
 
+def _are_words(words: object) -> bool:
+    return isinstance(words, list) and all(isinstance(word, str) for word in words)
+
+
 def split_of(sentence: Sentence, dev: float, test: float) -> str:
-    """Where a sentence belongs: by what it says and how that is signed, so that a grammar that grows keeps its test sentences."""
-    return sentence.split or drawn_split(f"{sentence.text}|{' '.join(sentence.glosses)}", dev, test)
+    """Where a sentence belongs: by what it says alone, so that a grammar that grows keeps its test sentences."""
+    return sentence.split or drawn_split(plain(sentence.text), dev, test)
 
 
 def read_sentences(where: StoragePath) -> Grammar | SentenceList:
@@ -131,10 +146,17 @@ def read_sentences(where: StoragePath) -> Grammar | SentenceList:
         return _grammar(where)
     if not where.name.lower().endswith(tuple(KINDS)):
         raise InputError(f"{where} is of no kind that is read here: a grammar is {' or '.join(FORMS)}, a table one of {', '.join(KINDS)}")
-    sentences = []
+    sentences: list[Sentence] = []
+    found: dict[str, str] = {}
     for place, row in read_table(where, COLUMNS, required=("text", "gloss"), whole=("text", "gloss")):
         split = split_name(row["split"], f"{place}: the split") if "split" in row else ""
-        sentences.append(Sentence(text=normalise(row["text"]), glosses=tuple(row["gloss"].split()), split=split))
+        try:
+            text, gloss = normalise(row["text"]), normalise(row["gloss"])
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
+        if found.setdefault(plain(text), split) != split:
+            raise InputError(f"{place}: '{text}' is in the split '{found[plain(text)]}' too: a sentence belongs to one")
+        sentences.append(Sentence(text=text, glosses=tuple(gloss.split()), split=split))
     if not sentences:
         raise InputError(f"{where} has no sentence")
     return SentenceList(sentences)
@@ -149,7 +171,7 @@ def _grammar(where: StoragePath) -> Grammar:
         raise InputError(f"{where} holds no grammar: it has slots and sentences")
     try:
         grammar = Grammar.model_validate(content)
-        assert grammar.named
+        grammar.named  # noqa: B018  raises for a slot that is not there
     except ValidationError as error:
         raise InputError(f"{where}: {explain(error, Grammar)}") from None
     except InputError as error:

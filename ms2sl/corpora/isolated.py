@@ -4,7 +4,7 @@ import numpy as np
 from pydantic import Field
 
 from ms2sl.config import Config
-from ms2sl.corpora.mediapipe_landmarks import to_poses
+from ms2sl.corpora.mediapipe_landmarks import HOLISTIC, to_poses
 from ms2sl.corpora.records import RecordCorpus, drawn_split, flag
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.skeleton_registry import skeleton
@@ -40,6 +40,8 @@ class IsolatedSigns(RecordCorpus):
     def __init__(self, config: IsolatedConfig):
         super().__init__(config)
         self.skeleton, self.fps = skeleton(config.skeleton), config.fps
+        if lacking := [joint for joint in self.skeleton.joints if joint not in HOLISTIC]:
+            raise InputError(f"{flag(self.name)}.skeleton {config.skeleton} has {lacking[0]}, which MediaPipe has not")
         self.unseen = {nfc(name.strip()) for name in config.unseen_signers.split(",") if name.strip()}
 
     def split(self, name: str, signer: str | None) -> str:
@@ -56,7 +58,7 @@ class IsolatedSigns(RecordCorpus):
 
     def poses(self, values: np.ndarray, confidence: np.ndarray, joints: tuple[str, ...], fps: float | None = None) -> RawPoses:
         """Of landmarks as ``to_poses`` takes them, without first frames that belong to the recording before; fps: where it is known."""
-        told = self.config.recorded_fps or fps
+        told = fps or self.config.recorded_fps
         raw = to_poses(values, confidence, joints, self.skeleton, told or self.usual_fps, self.config.width, self.config.height)
         cut = stale_frames(raw.poses, self.skeleton)
         kept = Poses(raw.poses.joints[cut:], raw.poses.confidence[cut:], raw.poses.fps)

@@ -21,6 +21,7 @@ BODY = (
 POSE = tuple(f"body/{joint}" for joint in BODY)
 FACE = tuple(f"face/{number}" for number in range(468))
 LEFT_HAND, RIGHT_HAND = (tuple(joint for joint in HOLISTIC_49X2.joints if joint.startswith(f"{side}_hand/")) for side in ("left", "right"))
+HOLISTIC = frozenset((*POSE, *FACE, *LEFT_HAND, *RIGHT_HAND))
 PALM = 0.33  # shoulder widths from the wrist to the first joint of the middle finger where a hand is flat to the camera
 GUESSED = "the body is not in it: the shoulders were put in the middle of the picture, at a distance that goes with the size of the hands"
 

@@ -35,11 +35,11 @@ class Sign:
 class Signs:
     """The signs of a split of a dataset, by gloss and signer; their poses are read when they are asked for.
 
-    handless: how many clips of the split have none that is seen.
+    handless: how many clips of one sign show no hand, and are not used.
     """
 
     def __init__(self, dataset: Dataset, split: str):
-        self.skeleton, self.shards = dataset.skeleton, [path for path, _ in dataset.shards(split)]
+        self.split, self.skeleton, self.shards = split, dataset.skeleton, [path for path, _ in dataset.shards(split)]
         self.handless = 0
         self.by_gloss: dict[str, dict[str, list[Sign]]] = defaultdict(lambda: defaultdict(list))
         for number, path in enumerate(self.shards):

@@ -43,7 +43,7 @@ def join(signs: Sequence[Segment], between: Sequence[Segment], fps: float) -> tu
         pieces.append(sign)
         times.append((now, now + len(sign.joints)))
         now += len(sign.joints)
-    chosen = np.arange(0, now, FINE_RATE / fps).astype(int)
+    chosen = np.minimum(np.arange(0, now, FINE_RATE / fps).astype(int), now - 1)
     joints, confidence = (np.concatenate([getattr(piece, name) for piece in pieces])[chosen] for name in ("joints", "confidence"))
     return joints, confidence, np.array(times, np.float32) / FINE_RATE
 

@@ -7,6 +7,7 @@ each hand), ``n_frames`` and any of ``confidence`` (uint8 bytes ``(n_frames, 75)
 """
 
 import io
+import zipfile
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,10 +96,13 @@ class Takes(IsolatedSigns):
     @staticmethod
     def _is_take(folder: StoragePath, above: tuple[str, ...], names: list[str]) -> bool:
         """Whether a file of this folder holds all frames of a take; those of the other folders then do too."""
-        try:
-            return _load((folder / "/".join(above) / names[0]).read_bytes()).ndim == 2
-        except InputError:
-            return False
+        for name in names:
+            try:
+                array = _load((folder / "/".join(above) / name).read_bytes())
+            except InputError:
+                continue
+            return array.ndim == 2 and len(array) != 1
+        return False
 
     def _tree_record(self, parts: tuple[str, ...], found: _Frames) -> Record:
         if len(parts) < 2:
@@ -154,7 +158,7 @@ class Takes(IsolatedSigns):
         if kept is None or not kept[0] <= number < kept[0] + len(kept[1]):
             kept = self.__dict__["_kept"] = _row_group(self._file, number)
         row = kept[1].slice(number - kept[0], 1).to_pylist()[0]
-        frames, encoded = row["n_frames"], row["joints"]
+        frames, encoded = int(row["n_frames"] or 0), row["joints"]
         if not frames or encoded is None or len(encoded) != frames * len(TABLE) * 3 * 2:
             raise InputError(f"its joints are {len(encoded or b'')} bytes, not float16 of ({frames}, {len(TABLE)}, 3)")
         values = np.frombuffer(encoded, np.float16).reshape(frames, len(TABLE), 3).astype(np.float32)
@@ -180,6 +184,7 @@ def _row_group(where: StoragePath, number: int) -> tuple[int, pa.Table]:
         with where.open() as opened:
             file, first = pq.ParquetFile(opened), 0
             names = [name for name in ("n_frames", "joints", "confidence") if name in file.schema_arrow.names]
+            _check_types(where, file.schema_arrow)
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 if number < first + rows:
@@ -190,16 +195,36 @@ def _row_group(where: StoragePath, number: int) -> tuple[int, pa.Table]:
     raise InputError(f"{where} has no row {number}")
 
 
+def _check_types(where: StoragePath, schema: pa.Schema) -> None:
+    """Raises InputError if a column of the table is not what it must be."""
+    number = (pa.types.is_integer, pa.types.is_floating)
+    binary = (pa.types.is_binary, pa.types.is_large_binary)
+    for name, kinds in (("n_frames", number), ("joints", binary), ("confidence", binary)):
+        if name not in schema.names:
+            if name == "confidence":
+                continue
+            raise InputError(f"{where.name} has no column {name}")
+        if not any(kind(schema.field(name).type) for kind in kinds):
+            raise InputError(
+                f"{where.name}: its column {name} is of type {schema.field(name).type}, not {'bytes' if kinds is binary else 'numbers'}"
+            )
+
+
 def _load(encoded: bytes) -> np.ndarray:
     try:
-        return np.load(io.BytesIO(encoded), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array = np.load(io.BytesIO(encoded), allow_pickle=False)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise InputError(f"it is cut short or no .npy file of numbers ({str(error).splitlines()[0]})") from None
+    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
+        raise InputError("it is no .npy file of numbers")
+    return array
 
 
 def _frames(take: _Frames) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Landmarks ``(frames, joints, 3)``, their confidence and names."""
     arrays = [_load((take.folder / name).read_bytes()) for name in take.names]
+    if not all(array.size for array in arrays):
+        raise InputError("it has no frames, or one that is empty")
     if len(arrays) == 1 and arrays[0].ndim == 2:
         values = arrays[0]
     else:
@@ -209,7 +234,7 @@ def _frames(take: _Frames) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
             raise InputError(f"{odd} has {arrays[take.names.index(odd)].size} values, {take.names[0]} has {arrays[0].size}")
         values = np.full((max(places) + 1, arrays[0].size), np.nan, np.float32)
         values[places] = [array.ravel() for array in arrays]
-    if values.shape[1] not in WIDTHS or not np.issubdtype(values.dtype, np.number):
+    if values.shape[1] not in WIDTHS:
         known = ", ".join(map(str, WIDTHS))
         raise InputError(f"a frame has {values.shape[1]} values of type {values.dtype}; those of MediaPipe are {known}")
     visibility, joints = WIDTHS[values.shape[1]]

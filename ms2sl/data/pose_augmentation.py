@@ -13,7 +13,9 @@ from ms2sl.data.skeleton import Skeleton
 class AugmentConfig(Config):
     """How far training poses may be changed; 0 leaves them as they are. Each clip is changed in its own way, all of its frames alike."""
 
-    speed: float = Field(0.0, ge=0, lt=1, description="share by which a clip is faster or slower, at most", json_schema_extra=TRAINING_ONLY)
+    speed: float = Field(
+        0.0, ge=0, le=0.5, description="share by which a clip is faster or slower, at most", json_schema_extra=TRAINING_ONLY
+    )
     mirror: float = Field(0.0, ge=0, le=1, description="chance that left and right are swapped", json_schema_extra=TRAINING_ONLY)
     rotation: float = Field(0.0, ge=0, lt=90, description="degrees in the plane of the picture, at most", json_schema_extra=TRAINING_ONLY)
     scale: float = Field(

@@ -146,13 +146,15 @@ class RecogniserTask:
             glosses = card.glosses or described.glosses  # the former of the model that it begins with
             if not described.splits["train"].with_gloss:
                 raise InputError(f"{dataset} has no training clip with glosses, so there are none to read")
+            if not set(described.glosses) & set(glosses):
+                raise InputError(f"{dataset} has none of the glosses that the model reads, such as {', '.join(glosses[:3])}")
             card, fields = card.model_copy(update={"glosses": glosses}), [POSES, gloss_ids(glosses)]
         elif described.text.featurizer != "bytes":
             raise InputError(f"the letter recogniser needs a dataset whose text features are 'bytes', not '{described.text.featurizer}'")
         else:
             fields = list(STANDARD)
         if config.augment.mirror:
-            assert len(described.skeleton.mirrored)  # or it says why it has none
+            described.skeleton.mirrored  # noqa: B018  raises where there is none
         self.dataset, self.card, self.config = dataset, card, config
         self.collate = Collate(described.skeleton, described.text, described.speech, fields)
         plain_collate = Collate(described.skeleton, described.text, described.speech)
@@ -172,6 +174,13 @@ class RecogniserTask:
         known = ((field.values != NULL) | ~inside).all(dim=1)
         return (field.values - 1).clamp(min=0), field.lengths, known & (field.lengths > 0) & (batch.n_frames > 0)
 
+    def _references(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As ``_targets``, to compare with: a gloss that is not known is -1, which is never read."""
+        if self.config.reads == "letters":
+            return self._targets(batch)
+        field = batch["gloss"]
+        return field.values - 1, field.lengths, (field.lengths > 0) & (batch.n_frames > 0)
+
     def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         if any(value for _, value in self.config.augment):
             batch = batch.having(poses=augmented(batch["poses"], self.collate.skeleton, self.config.augment, generator))
@@ -187,7 +196,7 @@ class RecogniserTask:
         for batch in split_batches(self.dataset, self.dataset.validation, self.collate, 64, rank, world_size):
             batch = batch.to(device)
             read = best_path(model(batch), batch.n_frames)
-            targets, lengths, present = (each.tolist() for each in self._targets(batch))
+            targets, lengths, present = (each.tolist() for each in self._references(batch))
             for hypothesis, classes, n in compress(zip(read, targets, lengths, strict=True), present):
                 edits += Levenshtein.distance(hypothesis, classes[:n])
                 pieces += n

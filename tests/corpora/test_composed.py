@@ -9,6 +9,7 @@ import yaml
 from ms2sl.corpora.composed import Composed, ComposedConfig
 from ms2sl.corpora.contract import check
 from ms2sl.corpora.signs import Signs, sign_frames
+from ms2sl.corpora.stitching import Segment, join
 from ms2sl.corpora.takes import Takes, TakesConfig
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
@@ -174,7 +175,7 @@ def test_what_cannot_be_composed_is_told(takes, grammar, tmp_path):
     with pytest.raises(InputError, match=r"say where the takes are: --composed\.takes"):
         Composed(ComposedConfig())
     (tmp_path / "one.csv").write_text("text,gloss\ntea,TEA\n")
-    with pytest.raises(InputError, match=r"no sentence for the split .* there are none"):
+    with pytest.raises(InputError, match=r"no sentence for the split .* none came"):
         composed(takes, tmp_path / "one.csv").plans  # noqa: B018
     (tmp_path / "one.pdf").write_text("")
     with pytest.raises(InputError, match=r"a grammar is \.yaml or \.yml, a table one of"):
@@ -209,3 +210,48 @@ def test_signs_are_cut_from_sentences_by_their_gloss_times(takes, grammar):
     sign = next(sign for some in signs.by_gloss[gloss].values() for sign in some if sign.id == clip.id)
     assert (sign.start, sign.stop) == (int(start * 15), round(float(stop) * 15))
     assert np.array_equal(signs.poses(sign).joints, clip.poses.joints[sign.start : sign.stop])
+
+
+def test_a_text_is_in_one_split_however_it_is_signed(takes, grammar):
+    sentences = [
+        {"text": "i like {drink} {size}", "gloss": gloss} for gloss in ("I LIKE {size} {drink}", "{drink} {size} I LIKE", "{drink} I")
+    ]
+    grammar.write_text(yaml.safe_dump(GRAMMAR | {"sentences": [*GRAMMAR["sentences"], *sentences]}))
+    corpus = composed(takes, grammar, train=200)
+    said = {split: {clip.text for clip in clips(corpus, split)} for split in ("train", "dev", "test")}
+    assert not said["train"] & said["test"]
+    assert not said["train"] & said["dev"]
+
+
+def test_a_table_that_puts_a_sentence_into_two_splits_is_refused(takes, tmp_path):
+    (tmp_path / "two.csv").write_text("text,gloss,split\ni like tea,I LIKE TEA,train\nI like  tea,TEA I LIKE,test\n")
+    with pytest.raises(InputError, match=r"two\.csv, line 3: 'I like tea' is in the split 'train' too"):
+        composed(takes, tmp_path / "two.csv").plans  # noqa: B018
+
+
+def test_a_rare_split_of_a_long_table_is_found(takes, tmp_path):
+    rows = [f"tea {number},TEA,train" for number in range(5000)]
+    (tmp_path / "long.csv").write_text("\n".join(["text,gloss,split", *rows, "rare,TEA,test"]))
+    corpus = composed(takes, tmp_path / "long.csv", **NO_OTHERS | {"test": 5})
+    assert {clip.text for clip in clips(corpus, "test")} == {"rare"}
+
+
+def test_signs_last_as_long_as_they_were_recorded(takes, grammar):
+    corpus = composed(takes, grammar, speed=0, **NO_OTHERS)
+    for index in list(corpus.splits["train"])[:10]:
+        clip, signs = corpus.clip(index), corpus.signs["train"]
+        lengths = [(sign.stop - sign.start) / 15 for some in signs.by_gloss[clip.gloss.split()[0]].values() for sign in some]
+        assert min(abs(np.diff(clip.gloss_times[0])[0] - length) for length in lengths) < 0.011
+
+
+def test_nobody_of_that_name_is_told(takes, grammar):
+    with pytest.raises(InputError, match=r"--composed\.only-signers: there is no anne in the split"):
+        composed(takes, grammar, only_signers="anne").plans  # noqa: B018
+
+
+@pytest.mark.parametrize("fps", [1, 7, 12.5, 24, 29, 29.97, 31, 58, 60, 62, 100, 116, 124, 200])
+def test_signs_are_joined_at_any_number_of_frames_a_second(fps):
+    sign = Segment(np.zeros((100, 3, 2)), np.ones((100, 3)))
+    joints, confidence, times = join([sign], [], fps)
+    assert len(joints) == len(confidence) == pytest.approx(fps, abs=1.01)
+    assert times.tolist() == [[0, 1]]

@@ -156,9 +156,20 @@ def nobody(folder):
         np.save(file, np.full(1662, np.nan, np.float32))
 
 
+def no_frames(folder):
+    one_frame(folder)
+    np.save(next(folder.iterdir()), np.zeros((0, 1662), np.float32))
+
+
+def texts(folder):
+    np.save(folder / "3.npy", np.array(["a"] * 1662))
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
+        (no_frames, "it has no frames"),
+        (texts, "it is no .npy file of numbers"),
         (other_width, "3.npy has 258 values, 0.npy has 1662"),
         (unknown_width, "a frame has 99 values of type float32; those of MediaPipe are 1662, 1629, 258, 225, 126"),
         (cut_short, "cut short or no .npy file"),
@@ -221,3 +232,55 @@ def test_a_row_of_takes_whose_bytes_do_not_fit_is_told(tmp_path):
     found = clips(takes(tmp_path, table="takes.parquet"))
     assert "not float16 of (13, 75, 3)" in found["take-1"].remarks[-1]
     assert "taken as 15" in found["take-2"].remarks[-1]
+
+
+def test_the_frames_a_second_of_the_table_win_over_those_of_the_option(tmp_path):
+    builders.takes_table(tmp_path / "takes.parquet")
+    assert clips(takes(tmp_path, table="takes.parquet", recorded_fps=30))["take-0"].poses.fps == 15
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("joints", None, "has no column joints"),
+        ("joints", "text", "its column joints is of type string, not bytes"),
+        ("n_frames", 12.0, None),
+    ],
+)
+def test_columns_of_other_types_are_told(tmp_path, name, values, reason):
+    path = builders.takes_table(tmp_path / "takes.parquet", takes=1)
+    rows = [{key: value for key, value in (row | {name: values}).items() if value is not None} for row in pq.read_table(path).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    clip = clips(takes(tmp_path, table="takes.parquet"))["take-0"]
+    assert (reason in " ".join(clip.remarks)) if reason else clip.poses.n_frames == 12
+
+
+def test_takes_are_found_where_the_first_file_is_broken(tmp_path):
+    (tmp_path / "anna" / "HELLO").mkdir(parents=True)
+    for take in range(3):
+        np.save(tmp_path / "anna" / "HELLO" / f"{take}.npy", builders.tutorial_frames(builders.landmarks(seed=take), 258))
+    (tmp_path / "anna" / "HELLO" / "0.npy").write_bytes(b"")
+    found = clips(takes(tmp_path))
+    assert [(clip.gloss, clip.signer, clip.poses is None) for clip in found.values()].count(("HELLO", "anna", False)) == 2
+
+
+@pytest.mark.parametrize("kind", [Takes, AslSigns, AslFingerspelling])
+def test_a_skeleton_that_is_not_mediapipes_is_refused(kind):
+    with pytest.raises(InputError, match=r"\.skeleton openpose-137x2 has body/Nose, which MediaPipe has not"):
+        kind(kind.Config(skeleton="openpose-137x2"))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"frame": [0.0, 1.0]}, None),
+        ({"frame": [0, None]}, "has a row without frame"),
+        ({"x": ["a", "b"]}, "is no Parquet file of landmarks"),
+    ],
+)
+def test_numbers_of_kaggle_may_be_of_other_types_and_nothing_else(tmp_path, change, reason):
+    root = builders.asl_signs(tmp_path)
+    good = {"frame": [0, 1], "type": ["pose", "pose"], "landmark_index": [0, 1]} | {axis: [0.5, 0.5] for axis in "xyz"}
+    pq.write_table(pa.table(good | change), root / "train_landmark_files/26734/1000.parquet")
+    clip = clips(AslSigns(AslSignsConfig(source=str(root))))["1000"]
+    assert (reason in " ".join(clip.remarks)) if reason else clip.poses.n_frames == 2

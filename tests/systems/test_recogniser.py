@@ -147,3 +147,13 @@ def test_a_dataset_without_glosses_is_refused(tiny_dataset):
     config = RecogniserConfig(reads="glosses")
     with pytest.raises(InputError, match="has no training clip with glosses"):
         RecogniserTask(dataset, config, ModelCard.of("recogniser", config, dataset.card))
+
+
+def test_glosses_that_it_does_not_know_are_errors(tiny_dataset):
+    dataset, config = Dataset(tiny_dataset), RecogniserConfig(reads="glosses", width=16, heads=2, layers=1)
+    card = ModelCard.of("recogniser", config, dataset.card)
+    few = RecogniserTask(dataset, config, card.model_copy(update={"glosses": ("a", "b")}))
+    error = few.validate(few.module.state_dict(), 0, 1, torch.device("cpu"))["dev_gloss_error"]
+    assert error > 50, "most of what is signed it cannot read"
+    with pytest.raises(InputError, match="has none of the glosses that the model reads, such as MILK"):
+        RecogniserTask(dataset, config, card.model_copy(update={"glosses": ("MILK",)}))
