@@ -61,7 +61,9 @@ def _local(folders: Mapping[str, Path | str | None]) -> Iterator[tuple[str, Path
 
 
 def _proof(folder: Path) -> Path | None:
-    """The file by which a dataset or a model is known, or any file of another folder."""
+    """The file by which a dataset or a model is known, or any file of another folder; of a file itself."""
+    if folder.is_file():
+        return folder
     from ms2sl.training.checkpoint import CONFIG  # which loads torch, and who prepares data needs none
 
     known = [folder / name for name in (CARD, CONFIG) if (folder / name).exists()]
