@@ -42,9 +42,8 @@ from ms2sl.features import featurizer, same_featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
 from ms2sl.io.file_names import SplitName
 from ms2sl.io.storage import StoragePath
-from ms2sl.io.uri import PathOrUri
+from ms2sl.io.uri import PLACE, PathOrUri
 
-SOURCES = ("source", "takes", "sentences")  # what corpora are read from, by the names of their options
 STAGES, CPUS_PER_STAGE = 3, 0.3  # import, featurize and write together are a worker, and take a CPU
 
 
@@ -165,9 +164,11 @@ def _make(options: PrepareOptions, corpus: Corpus, write: Write, plans: list) ->
     start_ray()
     workers = min(options.workers, len(plans))
     check_resources(workers, CPUS_PER_STAGE * STAGES, options.gpus_per_worker)
-    sources = {name: getattr(getattr(options, options.corpus), name, None) or None for name in SOURCES}
-    named = {f"{flag(options.corpus)}.{name}": where for name, where in sources.items()}
-    check_shared(read=named, written={"--out": write.out.uri})
+    config = getattr(options, options.corpus)
+    places = [name for name, field in type(config).model_fields.items() if PLACE in field.metadata]
+    check_shared(
+        read={f"{flag(options.corpus)}.{name}": getattr(config, name) or None for name in places}, written={"--out": write.out.uri}
+    )
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = None  # a block is a shard

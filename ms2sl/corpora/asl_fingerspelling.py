@@ -40,7 +40,7 @@ class AslFingerspelling(IsolatedSigns):
     spoken_language, signed_language = "en", "ase"
     usual_fps = 30.0
 
-    def records(self) -> list[Record]:
+    def recordings(self) -> list[Record]:
         folder, records = source(self.config, self.name), []
         for table in filter(None, map(str.strip, self.config.tables.split(","))):
             for place, row in read_table(folder.resolve(table), COLUMNS, required=tuple(COLUMNS), whole=("path", "signer", "id")):
@@ -52,7 +52,6 @@ class AslFingerspelling(IsolatedSigns):
                 gloss = " ".join(phrase.replace(" ", "")) if phrase else None
                 split = self.split(row["id"], row["signer"])
                 records.append(Record(row["id"], split, phrase, gloss, signer=row["signer"], path=row["path"], **known))
-        self.check_signers({record.signer for record in records if record.signer})
         return records
 
     def stamp(self, record: Record) -> str:

@@ -43,7 +43,7 @@ class AslSigns(IsolatedSigns):
     spoken_language, signed_language = "en", "ase"
     usual_fps = 30.0
 
-    def records(self) -> list[Record]:
+    def recordings(self) -> list[Record]:
         folder, records = source(self.config, self.name), []
         rows = read_table(folder.resolve(self.config.table), COLUMNS, required=tuple(COLUMNS), whole=tuple(COLUMNS))
         for place, row in rows:
@@ -53,7 +53,6 @@ class AslSigns(IsolatedSigns):
                 known = {"problem": f"{place}: {error}"}
             split = self.split(row["id"], row["signer"])
             records.append(Record(row["id"], split, row["sign"], as_gloss(row["sign"]), signer=row["signer"], path=row["path"], **known))
-        self.check_signers({record.signer for record in records if record.signer})
         return records
 
     def read(self, record: Record) -> RawPoses:
@@ -70,12 +69,11 @@ class AslSigns(IsolatedSigns):
         if not table.num_rows:
             raise InputError(f"{record.poses.name} has no rows")
         frames, parts, index, *xyz = (table.column(name).to_numpy() for name in VALUES)
-        start = {part: sum(len(PARTS[each]) for each in list(PARTS)[:i]) for i, part in enumerate(PARTS)}
-        odd = next((part for part in np.unique(parts.astype(str)) if part not in PARTS), None)
-        if odd:
+        kinds, kind = np.unique(parts.astype(str), return_inverse=True)
+        if odd := next((part for part in kinds if part not in PARTS), None):
             raise InputError(f"{record.poses.name} has landmarks of type '{odd}'; there are: {', '.join(PARTS)}")
-        joints = np.array([start[part] for part in parts]) + index
-        sizes = np.array([len(PARTS[part]) for part in parts])
+        joints = np.array([JOINTS.index(PARTS[part][0]) for part in kinds])[kind] + index
+        sizes = np.array([len(PARTS[part]) for part in kinds])[kind]
         if (index < 0).any() or (index >= sizes).any():
             wrong = int(np.flatnonzero((index < 0) | (index >= sizes))[0])
             raise InputError(f"{record.poses.name} has a landmark {parts[wrong]} {index[wrong]}, of which there are {sizes[wrong]}")

@@ -1,11 +1,13 @@
 """What corpora of isolated signs have in common: MediaPipe's landmarks, several recordings of a sign, several signers."""
 
+from abc import abstractmethod
+
 import numpy as np
 from pydantic import Field
 
 from ms2sl.config import Config
 from ms2sl.corpora.mediapipe_landmarks import HOLISTIC, to_poses
-from ms2sl.corpora.records import RecordCorpus, drawn_split, flag
+from ms2sl.corpora.records import Record, RecordCorpus, drawn_split, flag
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.skeleton_registry import skeleton
 from ms2sl.data.types import Poses, RawPoses
@@ -50,11 +52,18 @@ class IsolatedSigns(RecordCorpus):
             return UNSEEN_SIGNER
         return drawn_split(name, self.config.dev, self.config.test)
 
-    def check_signers(self, signers: set[str]) -> None:
-        """Raises InputError if one that is to be held out is not there."""
+    @abstractmethod
+    def recordings(self) -> list[Record]:
+        """Raises InputError where the corpus is not what it should be as a whole."""
+
+    def records(self) -> list[Record]:
+        """The recordings. Raises InputError if a signer who is to be held out is not there."""
+        found = self.recordings()
+        signers = {record.signer for record in found if record.signer}
         if missing := sorted(self.unseen - {nfc(name) for name in signers}):
             there = ", ".join(sorted(signers)) or "none"
             raise InputError(f"{flag(self.name)}.unseen-signers: there is no {', '.join(missing)}; there are: {there}")
+        return found
 
     def poses(self, values: np.ndarray, confidence: np.ndarray, joints: tuple[str, ...], fps: float | None = None) -> RawPoses:
         """Of landmarks as ``to_poses`` takes them, without first frames that belong to the recording before; fps: where it is known."""

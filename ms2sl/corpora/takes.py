@@ -70,11 +70,9 @@ class Takes(IsolatedSigns):
         super().__init__(config)
         self.spoken_language, self.signed_language = config.spoken_language, config.signed_language
 
-    def records(self) -> list[Record]:
+    def recordings(self) -> list[Record]:
         folder = source(self.config, self.name)
-        records = self._table_records() if self.config.table else self._tree_records(folder)
-        self.check_signers({record.signer for record in records if record.signer})
-        return records
+        return self._table_records() if self.config.table else self._tree_records(folder)
 
     def _tree_records(self, folder: StoragePath) -> list[Record]:
         frames: dict[tuple[str, ...], list[str]] = defaultdict(list)

@@ -91,7 +91,8 @@ def _model(value: object) -> Path | str:
 
 
 Uri = Annotated[str, PlainSerializer(public_uri, return_type=str, when_used="json")]  # recorded without its credentials
-PathOrUri = Annotated[Uri, BeforeValidator(place)]  # a local path, or a URI of a store, for StoragePath
+PLACE = BeforeValidator(place)  # marks the fields that name a place
+PathOrUri = Annotated[Uri, PLACE]  # a local path, or a URI of a store, for StoragePath
 LocalPath = Annotated[Path, BeforeValidator(_local)]  # a path where files are made and read by name
 PathOrModelUri = Annotated[Path | str, BeforeValidator(_model)]  # a path, or a model that MLflow has registered as text: models:/name@alias
 PathOrName = Annotated[str, AfterValidator(_no_uri)]  # a local path, or a name that is looked up elsewhere, such as on a hub

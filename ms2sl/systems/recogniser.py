@@ -21,7 +21,7 @@ from ms2sl.config import TRAINING_ONLY, Config
 from ms2sl.data.batch_sampler import split_batches
 from ms2sl.data.collate import POSES, STANDARD, Batch, Collate
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.label_fields import NULL, gloss_ids
+from ms2sl.data.label_fields import gloss_ids
 from ms2sl.data.normalization import PoseNormalizer
 from ms2sl.data.pose_augmentation import AugmentConfig, augmented
 from ms2sl.data.types import Poses
@@ -33,6 +33,7 @@ from ms2sl.training import checkpoint
 from ms2sl.training.distributed import all_sum
 
 KIND = "recogniser"
+DEV_ERROR = {"letters": "dev_letter_error", "glosses": "dev_gloss_error"}
 IMPOSSIBLE = -50.0  # nats a byte
 
 
@@ -161,31 +162,25 @@ class RecogniserTask:
         self.module = Recogniser(config, plain_collate, symbols(config, card))
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()
-        self._classes = torch.full((256,), len(self.module.symbols), dtype=torch.int64)
+        self._classes = torch.full((256,), -1)
         if config.reads == "letters":
             self._classes[torch.tensor(self.module.symbols)] = torch.arange(len(self.module.symbols))
 
-    def _targets(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Classes ``(B, L)``, how many, and bool ``(B,)``: which clips can be learned from."""
+    def _targets(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Classes ``(B, L)``, -1 of a symbol that is not known, how many; bool ``(B,)``: which clips have them and poses, and of which of
+        these all are known, so that they can be learned from."""
         if self.config.reads == "letters":
-            return self._classes.to(batch.text.device)[batch.text], batch.n_text, (batch.n_text > 0) & (batch.n_frames > 0)
-        field = batch["gloss"]
-        inside = torch.arange(field.values.shape[1], device=field.values.device)[None] < field.lengths[:, None]
-        known = ((field.values != NULL) | ~inside).all(dim=1)
-        return (field.values - 1).clamp(min=0), field.lengths, known & (field.lengths > 0) & (batch.n_frames > 0)
-
-    def _references(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """As ``_targets``, to compare with: a gloss that is not known is -1, which is never read."""
-        if self.config.reads == "letters":
-            return self._targets(batch)
-        field = batch["gloss"]
-        return field.values - 1, field.lengths, (field.lengths > 0) & (batch.n_frames > 0)
+            classes, lengths = self._classes.to(batch.text.device)[batch.text], batch.n_text
+        else:
+            classes, lengths = batch["gloss"].values - 1, batch["gloss"].lengths
+        present = (lengths > 0) & (batch.n_frames > 0)
+        return classes, lengths, present, present & ((classes >= 0) | ~length_mask(lengths, classes.shape[1])).all(dim=1)
 
     def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         if any(value for _, value in self.config.augment):
             batch = batch.having(poses=augmented(batch["poses"], self.collate.skeleton, self.config.augment, generator))
-        targets, lengths, present = self._targets(batch)
-        return {"loss": ctc_loss(module(batch, generator), batch.n_frames, targets, lengths, present)}
+        targets, lengths, _, known = self._targets(batch)
+        return {"loss": ctc_loss(module(batch, generator), batch.n_frames, targets.clamp(min=0), lengths, known)}
 
     @torch.no_grad()
     def validate(self, weights: dict[str, torch.Tensor], rank: int, world_size: int, device: torch.device) -> dict[str, float]:
@@ -196,12 +191,12 @@ class RecogniserTask:
         for batch in split_batches(self.dataset, self.dataset.validation, self.collate, 64, rank, world_size):
             batch = batch.to(device)
             read = best_path(model(batch), batch.n_frames)
-            targets, lengths, present = (each.tolist() for each in self._references(batch))
+            targets, lengths, present, _ = (each.tolist() for each in self._targets(batch))
             for hypothesis, classes, n in compress(zip(read, targets, lengths, strict=True), present):
                 edits += Levenshtein.distance(hypothesis, classes[:n])
                 pieces += n
         sums = all_sum({"edits": edits, "pieces": pieces}, device)
-        return {f"dev_{self.config.reads.removesuffix('s').removesuffix('e')}_error": 100 * sums["edits"] / max(1, sums["pieces"])}
+        return {DEV_ERROR[self.config.reads]: 100 * sums["edits"] / max(1, sums["pieces"])}
 
     def save(self, folder: Path, weights: dict[str, torch.Tensor]) -> None:
         checkpoint.save(folder, self.card, weights)
