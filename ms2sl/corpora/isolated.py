@@ -1,6 +1,7 @@
 """What corpora of isolated signs have in common: MediaPipe's landmarks, several recordings of a sign, several signers."""
 
 from abc import abstractmethod
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -31,6 +32,11 @@ class IsolatedConfig(Config):
     height: int = Field(480, gt=0, description="pixels of the pictures")
     dev: float = Field(0.1, ge=0, lt=1, description="share of recordings for dev")
     test: float = Field(0.1, ge=0, lt=1, description="share of recordings for test")
+    mirrored: Literal["refuse", "turn"] = Field(
+        "refuse",
+        description="recordings whose landmarks were mirrored after they were found, as augmentation does: refuse them, since they may be "
+        "copies of others, or turn them back",
+    )
     unseen_signers: str = Field("", description=f"signers whose recordings are all in the split {UNSEEN_SIGNER}, with commas between them")
 
 
@@ -66,12 +72,21 @@ class IsolatedSigns(RecordCorpus):
         return found
 
     def poses(self, values: np.ndarray, confidence: np.ndarray, joints: tuple[str, ...], fps: float | None = None) -> RawPoses:
-        """Of landmarks as ``to_poses`` takes them, without first frames that belong to the recording before; fps: where it is known."""
+        """Of landmarks as ``to_poses`` takes them, without first frames that belong to the recording before; fps: where it is known.
+
+        Raises InputError if they are mirrored and such are refused.
+        """
         told = fps or self.config.recorded_fps
         raw = to_poses(values, confidence, joints, self.skeleton, told or self.usual_fps, self.config.width, self.config.height)
         cut = stale_frames(raw.poses, self.skeleton)
         kept = Poses(raw.poses.joints[cut:], raw.poses.confidence[cut:], raw.poses.fps)
         remarks = list(raw.remarks)
+        if mirrored(kept, self.skeleton):
+            why = "its landmarks are mirrored: the left shoulder is on the right signer's side, as augmentation leaves it"
+            if self.config.mirrored == "refuse":
+                raise InputError(f"{why} ({flag(self.name)}.mirrored turn takes it, turned back)")
+            kept.joints[..., 0] = (self.config.width - kept.joints[..., 0]) * (kept.confidence > 0)
+            remarks.append(f"{why}; turned back")
         if not told:
             remarks.append(f"its frames a second are not known: taken as {self.usual_fps:g} ({flag(self.name)}.recorded-fps)")
         if cut:
@@ -87,6 +102,13 @@ def as_gloss(sign: str) -> str:
 def as_text(sign: str) -> str:
     """The name of a sign as a text of its spoken language."""
     return " ".join(sign.replace("_", " ").replace("-", " ").split())
+
+
+def mirrored(poses: Poses, skeleton: Skeleton) -> bool:
+    """Whether the left shoulder is to the left in most frames, as of a person who is seen from behind."""
+    left, right = (skeleton.index(joint) for joint in skeleton.shoulders)
+    seen = (poses.confidence[:, left] > 0) & (poses.confidence[:, right] > 0)
+    return bool(seen.any() and np.median(poses.joints[seen, left, 0] - poses.joints[seen, right, 0]) < 0)
 
 
 def stale_frames(poses: Poses, skeleton: Skeleton) -> int:

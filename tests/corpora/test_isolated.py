@@ -109,6 +109,21 @@ def test_only_a_jump_of_the_body_within_the_first_frames_is_one_to_cut(jump, cut
     assert stale_frames(Poses(joints, np.ones(joints.shape[:2], np.float32), 15.0), HOLISTIC_49X2) == cut
 
 
+def test_mirrored_copies_are_refused_or_turned_back(tmp_path):
+    folder = builders.takes_tree(tmp_path, signs=("HELLO",), takes=2, width=225) / "HELLO" / "1"
+    for file in folder.iterdir():
+        frame = np.load(file).reshape(-1, 3)
+        frame[:, 0] = 1 - frame[:, 0]
+        np.save(file, frame.ravel())
+    refused = clips(takes(tmp_path, recorded_fps=15))
+    assert refused["HELLO_0"].remarks == ()
+    assert refused["HELLO_1"].poses is None
+    assert "its landmarks are mirrored" in refused["HELLO_1"].remarks[0]
+    turned = clips(takes(tmp_path, recorded_fps=15, mirrored="turn"))["HELLO_1"]
+    assert np.allclose(turned.poses.joints[:, NOSE], builders.landmarks(seed=1)[:, 0, :2] * [640, 480], atol=1e-3)
+    assert turned.remarks[0].endswith("turned back")
+
+
 def test_kaggles_signs_are_read_by_type_and_index(tmp_path):
     corpus = AslSigns(AslSignsConfig(source=str(builders.asl_signs(tmp_path)), unseen_signers="26735"))
     clip = clips(corpus)["1003"]
