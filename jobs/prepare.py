@@ -16,6 +16,7 @@ from pydantic import Field, create_model, field_validator
 from tqdm import tqdm
 
 from jobs.cli import Command, check_resources, main, start_ray
+from jobs.keypoints import find_keypoints
 from jobs.shared import check_shared
 from jobs.waiting import watch
 from ms2sl.corpora import CORPORA
@@ -166,9 +167,14 @@ def _make(options: PrepareOptions, corpus: Corpus, write: Write, plans: list) ->
     check_resources(workers, CPUS_PER_STAGE * STAGES, options.gpus_per_worker)
     config = getattr(options, options.corpus)
     places = [name for name, field in type(config).model_fields.items() if PLACE in field.metadata]
+    named = {f"{flag(options.corpus)}.{name}": getattr(config, name) or None for name in places}
+    written = {f"{flag(options.corpus)}.{name}" for name in getattr(config, "written", ())}
     check_shared(
-        read={f"{flag(options.corpus)}.{name}": getattr(config, name) or None for name in places}, written={"--out": write.out.uri}
+        read={option: where for option, where in named.items() if option not in written},
+        written={"--out": write.out.uri} | {option: where for option, where in named.items() if option in written},
     )
+    if hasattr(corpus, "detect"):
+        find_keypoints(corpus, [index for plan in plans for index in range(plan.start, plan.stop)], options.workers)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = None  # a block is a shard

@@ -15,6 +15,7 @@ FLOORS = [
     {"__init__", "errors", "extras", "config", "deprecated_names", "precision", "entry_points", "text_normalization", "io", "audio"},
     {"features"},
     {"data"},
+    {"video"},
     {"corpora", "metrics", "nn"},
     {"training"},
     {"inference"},

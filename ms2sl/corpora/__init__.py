@@ -7,6 +7,7 @@ put it through ``ms2sl.corpora.contract.check``.
 from ms2sl.corpora.asl_fingerspelling import AslFingerspelling
 from ms2sl.corpora.asl_signs import AslSigns
 from ms2sl.corpora.composed import Composed
+from ms2sl.corpora.films import Films
 from ms2sl.corpora.fingerspelling import Fingerspelling
 from ms2sl.corpora.how2sign import How2Sign
 from ms2sl.corpora.phoenix14t import Phoenix14T
@@ -16,5 +17,6 @@ from ms2sl.corpora.takes import Takes
 from ms2sl.data.corpus import Corpus
 
 CORPORA: dict[str, type[Corpus]] = {
-    corpus.name: corpus for corpus in (Fingerspelling, How2Sign, Phoenix14T, Slrtp, PoseFiles, Takes, AslSigns, AslFingerspelling, Composed)
+    corpus.name: corpus
+    for corpus in (Fingerspelling, How2Sign, Phoenix14T, Slrtp, PoseFiles, Films, Takes, AslSigns, AslFingerspelling, Composed)
 }

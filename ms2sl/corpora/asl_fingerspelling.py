@@ -14,8 +14,8 @@ from pydantic import Field
 
 from ms2sl.corpora.asl_signs import TERMS
 from ms2sl.corpora.isolated import IsolatedConfig, IsolatedSigns
-from ms2sl.corpora.mediapipe_landmarks import BODY, LEFT_HAND
 from ms2sl.corpora.records import Record, source
+from ms2sl.data.mediapipe_landmarks import BODY, LEFT_HAND
 from ms2sl.data.types import RawPoses
 from ms2sl.errors import InputError
 from ms2sl.io.storage import StoragePath

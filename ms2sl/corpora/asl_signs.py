@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from ms2sl.corpora.isolated import IsolatedConfig, IsolatedSigns, as_gloss
-from ms2sl.corpora.mediapipe_landmarks import FACE, LEFT_HAND, POSE, RIGHT_HAND
 from ms2sl.corpora.records import Record, source
+from ms2sl.data.mediapipe_landmarks import FACE, LEFT_HAND, POSE, RIGHT_HAND
 from ms2sl.data.types import RawPoses
 from ms2sl.errors import InputError
 from ms2sl.io.tables import read_table

@@ -7,8 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from ms2sl.config import Config
-from ms2sl.corpora.mediapipe_landmarks import HOLISTIC, to_poses
 from ms2sl.corpora.records import Record, RecordCorpus, drawn_split, flag
+from ms2sl.data.mediapipe_landmarks import HOLISTIC, to_poses
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.skeleton_registry import skeleton
 from ms2sl.data.types import Poses, RawPoses

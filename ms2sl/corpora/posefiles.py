@@ -27,11 +27,10 @@ from ms2sl.io.tables import read_table
 from ms2sl.io.uri import PathOrUri
 
 LABELS = ("text", "gloss", "gloss_times", "signer", "spoken_language", "signed_language")
-COLUMNS = {name: (name,) for name in ("id", "pose", "speech", "split", *LABELS)}
 
 
-class PoseFilesConfig(Config):
-    """Which files, and to which joints they are reduced."""
+class LabelledFilesConfig(Config):
+    """Which files there are, what is known of them, and to which joints they are reduced."""
 
     source: PathOrUri = Field("", description="folder of the files, local or a URI")
     table: str = Field(
@@ -40,20 +39,30 @@ class PoseFilesConfig(Config):
     )
     skeleton: str = Field("holistic-178x3", description="joints to keep, by the name of a skeleton")
     fps: float = Field(25.0, gt=0, description="frames a second to which clips are resampled unless --poses.fps says otherwise")
-    width: int = Field(0, ge=0, description="pixels of the pictures, for files with coordinates between 0 and 1 that do not say it")
-    height: int = Field(0, ge=0, description="as --posefiles.width")
     spoken_language: str = Field("und", description="BCP 47 tag, where the table has none")
     signed_language: str = Field("und", description="ISO 639-3 code, where the table has none")
     dev: float = Field(0.05, ge=0, lt=1, description="share of clips for dev, where the table has no split")
     test: float = Field(0.05, ge=0, lt=1, description="share of clips for test, where the table has no split")
 
 
-class PoseFiles(RecordCorpus):
-    """Clips are rows of the table, or files: a ``.pose`` and a recording of the same name are one clip."""
+class PoseFilesConfig(LabelledFilesConfig):
+    """Which files, and to which joints they are reduced."""
 
-    name, Config = "posefiles", PoseFilesConfig
+    width: int = Field(0, ge=0, description="pixels of the pictures, for files with coordinates between 0 and 1 that do not say it")
+    height: int = Field(0, ge=0, description="as --posefiles.width")
 
-    def __init__(self, config: PoseFilesConfig):
+
+class LabelledFiles(RecordCorpus):
+    """Clips are rows of the table, or files: one of signing and a recording of the same name are one clip.
+
+    kind: the column of the files of signing; suffixes: of their names; sounds: of the names of recordings.
+    """
+
+    kind: str
+    suffixes: tuple[str, ...]
+    sounds = SUFFIXES
+
+    def __init__(self, config: LabelledFilesConfig):
         super().__init__(config)
         self.skeleton, self.fps = skeleton(config.skeleton), config.fps
         self.spoken_language, self.signed_language = config.spoken_language, config.signed_language
@@ -61,19 +70,20 @@ class PoseFiles(RecordCorpus):
     def records(self) -> list[Record]:
         folder = source(self.config, self.name)
         if not self.config.table:
-            return [replace(self._record(folder, row), **told) for row, told in _files(folder)]
-        return [self._record(folder, row, place) for place, row in read_table(folder.resolve(self.config.table), COLUMNS, others=False)]
+            return [replace(self._record(folder, row), **told) for row, told in self._files(folder)]
+        columns = {name: (name,) for name in ("id", self.kind, "speech", "split", *LABELS)}
+        return [self._record(folder, row, place) for place, row in read_table(folder.resolve(self.config.table), columns, others=False)]
 
     def _record(self, folder: StoragePath, row: dict[str, str], place: str = "") -> Record:
-        if place and not any(key in row for key in ("pose", "text", "speech")):
+        if place and not any(key in row for key in (self.kind, "text", "speech")):
             where = place.rpartition(", ")[2].replace(" ", "-")
-            return Record(row.get("id", where), row.get("split", "train"), problem=f"{place} has neither pose nor text nor speech")
-        path = next((_stem(row[key]) for key in ("pose", "speech") if key in row), "")
+            return Record(row.get("id", where), row.get("split", "train"), problem=f"{place} has neither {self.kind} nor text nor speech")
+        path = next((_stem(row[key]) for key in (self.kind, "speech") if key in row), "")
         name = row.get("id") or path.split("/")[-1] or path or "text-" + hashlib.blake2b(row["text"].encode(), digest_size=6).hexdigest()
         rest: dict[str, Any] = {key: row.get(key) for key in LABELS}
         rest["path"] = "" if "id" in row else path
         try:
-            rest |= {where: folder / row[key] for key, where in (("pose", "poses"), ("speech", "speech")) if key in row}
+            rest |= {where: folder / row[key] for key, where in ((self.kind, "poses"), ("speech", "speech")) if key in row}
         except InputError as error:
             rest |= {"problem": str(error)}
         return Record(name, row.get("split") or self._split(name), **rest)
@@ -86,27 +96,33 @@ class PoseFiles(RecordCorpus):
         files = folder.files(junk=True)
         if not self.config.table:
             kinds = map(file_kind, files)
-            return dict(Counter(kind for kind in kinds if kind != ".pose" and kind not in SUFFIXES))
+            return dict(Counter(kind for kind in kinds if kind not in self.suffixes and kind not in self.sounds))
         named = [folder.resolve(self.config.table), *(record.poses for record in self.index), *(record.speech for record in self.index)]
         read = {nfc(str(where)) for where in named if where}
         return dict(Counter(file_kind(file) for file in files if nfc(str(folder / file)) not in read))
 
+    def _files(self, folder: StoragePath) -> list[tuple[dict, dict]]:
+        """For each name its files, and why it has no speech or cannot be used at all: several files of one kind have it."""
+        kinds = {self.kind: self.suffixes, "speech": self.sounds}
+        files = {kind: [file for file in folder.files() if file.lower().endswith(ends)] for kind, ends in kinds.items()}
+        named = {kind: by_name((_stem(file), file) for file in some) for kind, some in files.items()}
+        (poses, poses_twins), (_, speech_twins) = named.values()
+        rows = []
+        for name in dict.fromkeys(nfc(_stem(file)) for file in sorted([*files[self.kind], *files["speech"]])):
+            row = {"id": name.replace("/", "-")} | {kind: found[name] for kind, (found, _) in named.items() if name in found}
+            problem = poses_twins.get(name) or (None if name in poses else speech_twins.get(name))
+            rows.append((row, {"path": name, "problem": problem, "no_speech": speech_twins.get(name)}))
+        return rows
+
+
+class PoseFiles(LabelledFiles):
+    """``.pose`` files."""
+
+    name, Config = "posefiles", PoseFilesConfig
+    kind, suffixes = "pose", (".pose",)
+
     def read(self, record: Record) -> RawPoses:
         return from_bytes(record.poses.read_bytes(), self.skeleton, self.config.width, self.config.height)
-
-
-def _files(folder: StoragePath) -> list[tuple[dict, dict]]:
-    """For each name its files, and why it has no speech or cannot be used at all: several files of one kind have it."""
-    kinds = {"pose": (".pose",), "speech": SUFFIXES}
-    files = {kind: [file for file in folder.files() if file.lower().endswith(ends)] for kind, ends in kinds.items()}
-    named = {kind: by_name((_stem(file), file) for file in some) for kind, some in files.items()}
-    (poses, poses_twins), (_, speech_twins) = named.values()
-    rows = []
-    for name in dict.fromkeys(nfc(_stem(file)) for file in sorted([*files["pose"], *files["speech"]])):
-        row = {"id": name.replace("/", "-")} | {kind: found[name] for kind, (found, _) in named.items() if name in found}
-        problem = poses_twins.get(name) or (None if name in poses else speech_twins.get(name))
-        rows.append((row, {"path": name, "problem": problem, "no_speech": speech_twins.get(name)}))
-    return rows
 
 
 def _stem(file: str) -> str:

@@ -19,8 +19,8 @@ from pydantic import Field
 
 from ms2sl.corpora.frame_files import frame_places
 from ms2sl.corpora.isolated import IsolatedConfig, IsolatedSigns, as_gloss, as_text
-from ms2sl.corpora.mediapipe_landmarks import FACE, LEFT_HAND, POSE, RIGHT_HAND
 from ms2sl.corpora.records import Record, source
+from ms2sl.data.mediapipe_landmarks import FACE, LEFT_HAND, POSE, RIGHT_HAND
 from ms2sl.data.types import RawPoses
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import file_kind

@@ -46,8 +46,9 @@ class SplitOverride:
         self.corpus, self.name, self.skeleton, self.fps = corpus, corpus.name, corpus.skeleton, corpus.fps
         self.splits = {split: range(sum(len(span) for span in corpus.splits.values()))}
         self.id, self.digest, self.card = corpus.id, corpus.digest, corpus.card
-        if hasattr(corpus, "clip_digest"):
-            self.clip_digest = corpus.clip_digest
+        for optional in ("clip_digest", "detect", "make_ready"):
+            if hasattr(corpus, optional):
+                setattr(self, optional, getattr(corpus, optional))
 
     def clip(self, index: int) -> Clip:
         return replace(self.corpus.clip(index), split=next(iter(self.splits)))

@@ -8,6 +8,7 @@ from ms2sl.corpora import CORPORA
 from ms2sl.corpora.asl_fingerspelling import AslFingerspellingConfig
 from ms2sl.corpora.asl_signs import AslSignsConfig
 from ms2sl.corpora.contract import check
+from ms2sl.corpora.films import FilmsConfig
 from ms2sl.corpora.fingerspelling import FingerspellingConfig
 from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
 from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig
@@ -17,6 +18,7 @@ from ms2sl.corpora.takes import TakesConfig
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.data.types import Clip
 from tests.corpora import builders
+from tests.video.films import picture, write
 
 EXTRA = [f"extra-{number}" for number in (7, 3, 9, 1, 8, 2, 6, 4, 5, 0)]
 
@@ -38,12 +40,19 @@ def phoenix14t(root):
     return Phoenix14TConfig(source=str(root), tables="{split}.csv")
 
 
+def films(root):
+    for number in range(4):
+        write(root / "films" / f"{number}.mp4", [picture(4 * number)] * 4)
+    return FilmsConfig(source=str(root / "films"), keypoints=str(root / "kept"))
+
+
 SMALL = {
     "fingerspelling": lambda root: FingerspellingConfig(train=6, dev=3, test=3),
     "how2sign": how2sign,
     "phoenix14t": phoenix14t,
     "slrtp": lambda root: SlrtpConfig(source=str(builders.slrtp(root))),
     "posefiles": lambda root: PoseFilesConfig(source=str(builders.pose_files(root)), table="clips.csv"),
+    "films": films,
     "takes": lambda root: TakesConfig(source=str(builders.takes_tree(root))),
     "asl_signs": lambda root: AslSignsConfig(source=str(builders.asl_signs(root))),
     "asl_fingerspelling": lambda root: AslFingerspellingConfig(source=str(builders.asl_fingerspelling(root)), unseen_signers="101"),

@@ -8,8 +8,8 @@ import pytest
 from ms2sl.corpora.asl_fingerspelling import AslFingerspelling, AslFingerspellingConfig
 from ms2sl.corpora.asl_signs import AslSigns, AslSignsConfig
 from ms2sl.corpora.isolated import stale_frames
-from ms2sl.corpora.mediapipe_landmarks import GUESSED
 from ms2sl.corpora.takes import Takes, TakesConfig
+from ms2sl.data.mediapipe_landmarks import GUESSED
 from ms2sl.data.preprocessing import PreprocessConfig, preprocess_clip
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2, HOLISTIC_178X3
 from ms2sl.data.types import Poses

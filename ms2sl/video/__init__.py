@@ -1,0 +1,1 @@
+"""Films: their pictures, and the keypoints of whoever signs in them."""

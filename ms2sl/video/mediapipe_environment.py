@@ -1,0 +1,71 @@
+"""An environment in which MediaPipe's Holistic runs. Its last release that has all models in its wheel wants numpy < 2, so it cannot live
+in ours; and Ray's ``runtime_env`` would copy all of ours, gigabytes, for each job."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ms2sl.errors import InputError
+
+VERSION = "0.10.21"
+# What it imports of what it asks for; the rest of that (jax, OpenCV with windows, sound) is a gigabyte.
+PACKAGES = ("numpy>=1.26,<2", "absl-py", "attrs", "flatbuffers", "protobuf>=4.25.3,<5", "matplotlib", "opencv-python-headless>=4.10")
+CHECK = "import mediapipe.python.solutions.holistic"
+
+
+def python_of(given: str, tell=lambda text: None) -> str:
+    """The interpreter of an environment with MediaPipe, which is made in the user's cache if ``given`` is "" and there is none yet.
+
+    tell: called with a line before something takes long. Raises InputError if there is none and it cannot be made.
+    """
+    if given:
+        _check(given, f"--films.python {given}")
+        return given
+    folder = cache() / f"mediapipe-{VERSION}-{sys.implementation.cache_tag}"
+    python = folder / "bin" / "python"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.parent / f".{folder.name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not python.exists():
+            tell(f"installing MediaPipe {VERSION} in {folder}, once")
+            _make(folder)
+    return str(python)
+
+
+def cache() -> Path:
+    """Where it is kept between jobs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ms2sl"
+
+
+def _make(folder: Path) -> None:
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    python = str(partial / "bin" / "python")
+    pip = [python, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for command in (
+        [sys.executable, "-I", "-m", "venv", str(partial)],
+        [*pip, "--no-deps", f"mediapipe=={VERSION}"],
+        [*pip, *PACKAGES],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines()
+            reason = said[-1] if said else f"status {done.returncode}"
+            raise InputError(
+                f"keypoints of films need MediaPipe {VERSION}, which could not be installed in {folder} ({reason}): "
+                "it has wheels for Python 3.9 to 3.12, from a package registry; or give an environment that has it: --films.python PYTHON"
+            )
+    _check(python, str(folder))
+    os.replace(partial, folder)
+
+
+def _check(python: str, where: str) -> None:
+    try:
+        done = subprocess.run([python, "-I", "-c", CHECK], capture_output=True, text=True)
+    except OSError as error:
+        raise InputError(f"{where} cannot be run: {error.strerror}") from None
+    if done.returncode:
+        raise InputError(f"{where} cannot load MediaPipe: {done.stderr.strip().splitlines()[-1]}")
