@@ -56,7 +56,7 @@ def main() -> None:
     torch.set_num_threads(os.cpu_count() or 1)
     producer, reader, rng = MS2SLProducer.load(arguments.model), back_translation.load(arguments.back_translator), np.random.default_rng(0)
     texts = [sentence(rng, arguments.words) for _ in range(arguments.texts)]
-    seen = producer.skeleton.hands[producer.seen[producer.skeleton.hands]]
+    seen = producer.skeleton.hands[producer.model.space.seen.numpy()[producer.skeleton.hands]]
     longest = producer.card.longest
     rows = [("frames of a window", "letter error %", "jerk where windows meet, share of elsewhere", "ms a second of signing")]
     for name, size in ((f"{longest} (the longest clip of training)", longest), (str(2 * longest), 2 * longest), ("all at once", 10**6)):

@@ -17,6 +17,7 @@ from typing import Any
 from jobs.overwrite import RunOptions, forget
 from ms2sl.config import flatten
 from ms2sl.data.dataset import Dataset
+from ms2sl.deprecated_names import values_before
 from ms2sl.errors import InputError
 from ms2sl.io.atomic import write_files
 from ms2sl.tracking.tracker import git_commit
@@ -78,7 +79,7 @@ def check_run_identity(options: RunOptions, dataset: Dataset | None) -> None:
     changes = []
     if before is not None:
         before = options.under_current_names(before)
-        changes, changed = before.get(CHANGES, []), differences(before, values, defaults)
+        changes, changed = before.get(CHANGES, []), differences(before, values, defaults | values_before(type(options)))
         refuse_other(options, {name: pair for name, pair in changed.items() if name not in options.changeable})
         if STEPS in changed:
             refuse_fewer(options, *changed[STEPS])
@@ -105,8 +106,8 @@ def read_recipe(folder: Path) -> dict | None:
 def differences(before: Mapping[str, Any], values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Names and both values of what is not as it was recorded.
 
-    before: what was recorded; values: today's, by dotted name. An option that the record lacks was at its default, and one that this
-    version lacks does not count if it was.
+    before: what was recorded; values: today's, by dotted name; defaults: what was so where the record does not say it. An option that this
+    version lacks does not count if it was at its default.
     """
     recorded = dict(flatten({name: value for name, value in before.items() if name not in (CHOSEN, CHANGES)}))
     recorded = {name: defaults[name] for name in values if name in defaults} | recorded

@@ -126,8 +126,9 @@ def _lost(answer: requests.Response) -> bool:
 
 
 def _poses(head: dict, frames: list) -> Poses:
-    joints = np.array(frames, np.float32).reshape(len(frames), len(head["seen"]), head["dims"])
-    return Poses(joints, np.broadcast_to(np.array(head["seen"], np.float32), joints.shape[:2]), head["fps"])
+    joints = np.array(frames, np.float32).reshape(len(frames), len(head["seen"]), head["dims"])  # null is NaN
+    seen = np.isfinite(joints).all(axis=2) & np.array(head["seen"], bool)
+    return Poses(np.where(seen[..., None], joints, 0), seen.astype(np.float32), head["fps"])
 
 
 def _detail(answer: requests.Response) -> str:

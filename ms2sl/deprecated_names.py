@@ -31,6 +31,22 @@ def formerly(*names: str) -> dict[str, Any]:
     return {"formerly": list(names)}
 
 
+def before(value: Any) -> dict[str, Any]:
+    """``json_schema_extra`` of a field that came later: the value of what was made before there was a choice."""
+    return {"before": value}
+
+
+def values_before(config: type[BaseModel]) -> dict[str, Any]:
+    """Of fields that came later, those of nested configurations too: dotted names, and what was so before them."""
+    found = {}
+    for name in config.model_fields:
+        if "before" in _extra(name, config):
+            found[name] = _extra(name, config)["before"]
+        elif inside := group(config, name):
+            found |= {f"{name}.{nested}": value for nested, value in values_before(inside).items()}
+    return found
+
+
 def hint(former: str, name: str) -> str:
     return f"{former} is now {name}; the former name works until version {UNTIL}"
 

@@ -17,7 +17,8 @@ PART = 100  # frames
 
 
 def to_json(poses: Poses, skeleton: Skeleton) -> bytes:
-    """``frames`` (frames, joints, dims) in shoulder widths from between the shoulders; ``seen`` tells which joints the model makes."""
+    """``frames`` (frames, joints, dims) in shoulder widths from between the shoulders, null where a joint is not seen; ``seen`` tells which
+    joints may be."""
     content = head(poses, skeleton) | {"n_frames": poses.n_frames, "seconds": poses.seconds, "joints": skeleton.joints}
     # Part by part: nothing else runs in this process while a part is written.
     parts = (Poses(poses.joints[i : i + PART], poses.confidence[i : i + PART], poses.fps) for i in range(0, poses.n_frames, PART))
@@ -26,12 +27,18 @@ def to_json(poses: Poses, skeleton: Skeleton) -> bytes:
 
 
 def head(poses: Poses, skeleton: Skeleton) -> dict:
-    """What is the same in all frames."""
-    return {"fps": poses.fps, "skeleton": skeleton.name, "dims": skeleton.dims, "seen": (poses.confidence[0] > 0).tolist()}
+    """What is the same in all frames; poses may be the first of them. A hand that is not seen yet may come."""
+    seen = (poses.confidence > 0).any(axis=0)
+    seen[skeleton.hands] = True
+    return {"fps": poses.fps, "skeleton": skeleton.name, "dims": skeleton.dims, "seen": seen.tolist()}
 
 
 def rounded(poses: Poses) -> list:
-    return np.round(poses.joints.astype(np.float64), DECIMALS).tolist()
+    """Joints as plain numbers, None where they are not seen."""
+    joints = np.round(poses.joints.astype(np.float64), DECIMALS)
+    if (poses.confidence > 0).all():
+        return joints.tolist()
+    return np.where(poses.confidence[..., None] > 0, joints.astype(object), None).tolist()
 
 
 POSE = "application/pose"

@@ -17,6 +17,7 @@ class PoseNormalizer(nn.Module):
     def __init__(self, skeleton: Skeleton):
         super().__init__()
         anchor = torch.from_numpy(anchors(skeleton))
+        self.parts = [skeleton.part(part.name) for part in skeleton.parts]
         self.register_buffer("anchor", anchor, persistent=False)
         self.register_buffer("relative", (anchor != torch.arange(len(anchor))).float()[:, None], persistent=False)
         self.register_buffer("mean", torch.zeros(skeleton.n_joints, skeleton.dims))
@@ -58,7 +59,34 @@ class PoseNormalizer(nn.Module):
         mask = known[..., None].expand_as(features)
         return (features * mask).flatten(2), mask.flatten(2)
 
+    def visibility(self, seen: torch.Tensor) -> torch.Tensor:
+        """For each part of the body, whether it is seen: 1 where most of its joints are, else -1. ``(batch, frames, joints)`` → ``(batch,
+        frames, parts)``. Bits as reals, as diffusion takes them (Chen et al. 2022, Analog Bits)."""
+        shares = [seen[..., part].float().mean(dim=-1) for part in self.parts]
+        return torch.where(torch.stack(shares, dim=-1) > 0.5, 1.0, -1.0)
+
+    def seen_joints(self, visibility: torch.Tensor) -> torch.Tensor:
+        """bool ``(batch, frames, joints)``: those of parts that are seen by ``visibility``, without those that training never saw and hands
+        whose wrist is not seen."""
+        sizes = torch.tensor([part.stop - part.start for part in self.parts], device=visibility.device)
+        seen = (visibility > 0).repeat_interleave(sizes, dim=-1) & self.seen
+        return seen & seen[..., self.anchor]
+
     def decode(self, features: torch.Tensor) -> torch.Tensor:
         """The inverse of ``encode``: ``(batch, frames, joints * dims)`` → ``(batch, frames, joints, dims)``."""
         poses = features.unflatten(2, self.mean.shape) * self.deviation + self.mean
         return poses + self.relative * poses[..., self.anchor, :]
+
+
+def fill_unseen(features: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Features ``(batch, frames, D)`` in which those that are not ``known`` are on a straight way in time between those that are, stay as
+    the nearest at the ends, and are 0 where none of a clip is known."""
+    frames = features.shape[1]
+    now = torch.arange(frames, device=features.device)[None, :, None].expand(features.shape)
+    before = torch.where(known, now, -1).cummax(dim=1).values
+    after = torch.where(known, now, frames).flip(1).cummin(dim=1).values.flip(1)
+    low, high = torch.where(before >= 0, before, after), torch.where(after < frames, after, before)
+    low, high = low.clamp(0, frames - 1), high.clamp(0, frames - 1)
+    share = (now - low) / (high - low).clamp(min=1)
+    filled = torch.lerp(features.gather(1, low), features.gather(1, high), share.to(features.dtype))
+    return torch.where(known, features, filled * known.any(dim=1, keepdim=True))

@@ -24,14 +24,14 @@ class Window:
     """Consecutive frames of the signing of utterances one after another.
 
     pieces, lengths: the utterances that it touches, and the frames of each. first: frame of them at which it begins; frames: how many.
-    known: normalised joints ``(k, joints, dims)`` of its first frames, made before, and weight ``(k,)``: how far to keep to them.
+    known: the normalised poses of its first frames, made before, and weight ``(frames,)``: how far to keep to them.
     """
 
     pieces: tuple[Utterance, ...]
     lengths: tuple[int, ...]
     first: int
     frames: int
-    known: np.ndarray | None
+    known: Poses | None
     weight: np.ndarray
     seed: int
 
@@ -54,7 +54,7 @@ class WindowedGenerator:
         self._ahead: deque[tuple[Utterance, int]] = deque()  # pieces with their frames, from the one in which the window begins
         self._exact, self._counted = 0.0, 0  # frames of all that was measured
         self._first = 0
-        self._known: np.ndarray | None = None
+        self._known: Poses | None = None
         self._weight = np.zeros(0, np.float32)
         self.ended = False
 
@@ -120,7 +120,7 @@ class WindowedGenerator:
         total, hard = sum(n for _, n in self._ahead), int((self._weight == 1).sum())
         self.ended = self._first + poses.n_frames == total
         end = poses.n_frames - (0 if self.ended else self.blend)
-        self._known = poses.joints[end - self.before :]
+        self._known = Poses(poses.joints[end - self.before :], poses.confidence[end - self.before :], poses.fps)
         self._weight = np.concatenate([np.ones(self.before), np.linspace(1, 0, self.blend + 2)[1:-1]]).astype(np.float32)
         self._first += end - self.before
         while self._ahead and self._ahead[0][1] <= self._first:

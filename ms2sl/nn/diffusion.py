@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 import torch
+from torch.nn import functional as F
 
+FLOOR = 0.05  # of the deviation of smooth noise: what of it is white
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 ScheduleName = Literal["linear", "cosine", "none"]
 PredictionType = Literal["sample", "v_prediction"]
@@ -73,6 +75,34 @@ def diffuse(x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor, schedule: Sc
     """The noisy x_t; ``t`` is ``(batch,)``, the others ``(batch, ...)``."""
     t = t.view(-1, *[1] * (x0.dim() - 1))
     return schedule.alpha(t) * x0 + schedule.sigma(t) * noise
+
+
+def loss_weight(t: torch.Tensor, schedule: Schedule, gamma: float) -> torch.Tensor:
+    """Of the error of x_0 predicted at times t ``(batch,)``: 1 + SNR, at most ``gamma``, but 1 where there is no path. So errors count in
+    proportion to those that there must be, where noise is not too little (Hang et al. 2023, min-SNR)."""
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    return ((alpha**2 + sigma**2) / sigma.clamp(min=1e-6) ** 2).clamp(1, gamma)
+
+
+def smooth_noise(white: torch.Tensor, length: int) -> torch.Tensor:
+    """Noise of unit variance that changes along the frames about as fast as motion does: white noise ``(batch, frames + overhang(length),
+    D)`` averaged through a triangle of ``2 * length - 1`` frames, and a little of it as it is → ``(batch, frames, D)``.
+
+    White noise is mostly faster than any motion: a network that leaves a hundredth of it in the pose makes it tremble. The spectrum of
+    this one falls with the fourth power of the frequency, as that of motion does. length: 1 is white.
+    """
+    if length == 1:
+        return white
+    triangle = length - (torch.arange(2 * length - 1, device=white.device) - (length - 1)).abs().to(white.dtype)
+    kernel = triangle / triangle.norm()
+    kernel[-1] += FLOOR
+    kernel = (kernel / kernel.norm()).expand(white.shape[2], 1, -1)
+    return F.conv1d(white.transpose(1, 2), kernel, groups=white.shape[2]).transpose(1, 2)
+
+
+def overhang(length: int) -> int:
+    """Frames of white noise before those of ``smooth_noise``."""
+    return 2 * length - 2
 
 
 def first_order(times: torch.Tensor, schedule: Schedule) -> torch.Tensor:

@@ -22,7 +22,7 @@ from ms2sl.config import Config, explain
 from ms2sl.data.dataset import DatasetCard
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Placement
-from ms2sl.deprecated_names import rename_deprecated
+from ms2sl.deprecated_names import rename_deprecated, values_before
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features
 
@@ -114,7 +114,8 @@ def fingerprint(folder: Path) -> str:
 def model_config(card: ModelCard, kind: type[ConfigType], folder: Path, stage: str | None = None) -> ConfigType:
     """The model's configuration, or that of a stage. Raises InputError if this version does not know it."""
     try:
-        return kind.model_validate(rename_deprecated(card.model if stage is None else card.model.get(stage, {}), kind)[0])
+        stored = card.model if stage is None else card.model.get(stage, {})
+        return kind.model_validate(values_before(kind) | rename_deprecated(stored, kind)[0])
     except ValidationError as error:
         raise InputError(f"{folder / CONFIG} describes a model that this version does not know: {explain(error, kind)}") from None
 

@@ -94,6 +94,7 @@ export class Drawing {
     let end = null;
     this.pen.beginPath();
     for (const [a, b] of pairs) {
+      if (!isSeen(joints, a) || !isSeen(joints, b)) continue;
       if (a !== end) this.pen.moveTo(joints[2 * a], joints[2 * a + 1]);
       this.pen.lineTo(joints[2 * b], joints[2 * b + 1]);
       end = b;
@@ -104,12 +105,13 @@ export class Drawing {
 
   fill(corners, joints, colour) {
     this.pen.beginPath();
-    for (const joint of corners) this.pen.lineTo(joints[2 * joint], joints[2 * joint + 1]);
+    for (const joint of corners.filter((corner) => isSeen(joints, corner))) this.pen.lineTo(joints[2 * joint], joints[2 * joint + 1]);
     this.pen.fillStyle = colour;
     this.pen.fill();
   }
 
   round(joints, joint, radius, colour) {
+    if (!isSeen(joints, joint)) return;
     this.pen.beginPath();
     this.pen.arc(joints[2 * joint], joints[2 * joint + 1], radius, 0, 2 * Math.PI);
     this.pen.fillStyle = colour;
@@ -121,4 +123,8 @@ export class Drawing {
     const style = getComputedStyle(this.canvas);
     return Object.fromEntries(["stage", "body", "palm", "faint", ...FINGERS].map((name) => [name, style.getPropertyValue(`--${name}`)]));
   }
+}
+
+function isSeen(joints, joint) {
+  return !Number.isNaN(joints[2 * joint]);
 }

@@ -8,7 +8,7 @@ export class Signing {
     this.dims = dims;
     this.parts = spans(skeleton, seen);
     this.hands = this.parts.filter((part) => part.hand && part.seen.length);
-    this.frames = []; // each x, y of all joints, one after the other
+    this.frames = []; // each x, y of all joints, one after the other; NaN where a joint is not seen
     this.complete = false;
     this.reach = Math.floor((CAMERA_SECONDS * fps) / 2);
   }
@@ -24,19 +24,28 @@ export class Signing {
   add({ first, frames }) {
     frames.forEach((joints, i) => {
       const flat = new Float32Array(2 * joints.length);
-      joints.forEach(([x, y], joint) => flat.set([x, y], 2 * joint));
+      joints.forEach(([x, y], joint) => flat.set([x ?? NaN, y ?? NaN], 2 * joint));
       this.frames[first + i] = flat;
     });
   }
 
-  /** Joints at a position in frames, linearly between two of them. */
+  /** Joints at a position in frames, linearly between two of them; not seen where they are not in both. */
   at(position) {
     return this.between(position, (frame) => this.frames[frame]);
   }
 
-  /** Where the camera looks that follows a hand. */
+  /** Where the camera looks that follows a hand; where the hand is not seen, where it was last or will be first. */
   centre(hand, position) {
-    return this.between(position, (frame) => this.smoothed(hand, frame));
+    return this.between(position, (frame) => this.smoothed(hand, this.nearest(hand, frame)));
+  }
+
+  /** The frame in which a hand is seen, nearest before or else after; the frame itself if there is none. */
+  nearest(hand, frame) {
+    const isSeen = (joints) => joints && !Number.isNaN(joints[2 * hand.seen[0]]);
+    const before = this.frames.slice(0, frame + 1).findLastIndex(isSeen);
+    if (before >= 0) return before;
+    const after = this.frames.findIndex(isSeen);
+    return after >= 0 ? after : frame;
   }
 
   between(position, read) {
@@ -49,11 +58,16 @@ export class Signing {
 
   smoothed(hand, frame) {
     const sum = [0, 0];
+    let count = 0;
     for (let i = frame - this.reach; i <= frame + this.reach; i++) {
       const joints = this.frames[Math.max(0, Math.min(i, this.length - 1))];
-      for (const joint of hand.seen) for (const axis of [0, 1]) sum[axis] += joints[2 * joint + axis];
+      for (const joint of hand.seen) {
+        if (Number.isNaN(joints[2 * joint])) continue;
+        for (const axis of [0, 1]) sum[axis] += joints[2 * joint + axis];
+        count++;
+      }
     }
-    return sum.map((total) => total / hand.seen.length / (2 * this.reach + 1));
+    return sum.map((total) => (count ? total / count : 0));
   }
 }
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.normalization import SMALLEST_DEVIATION, PoseNormalizer
+from ms2sl.data.normalization import SMALLEST_DEVIATION, PoseNormalizer, fill_unseen
 from ms2sl.data.pose_statistics import PoseSums, anchors
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
 from ms2sl.data.types import Poses
@@ -103,3 +103,23 @@ def test_only_hands_are_relative_and_to_their_own_wrist():
     assert (anchor[SKELETON.part("left_hand")] == SKELETON.index("body/LEFT_WRIST")).all()
     assert (anchor[SKELETON.part("right_hand")] == SKELETON.index("body/RIGHT_WRIST")).all()
     assert (anchor[SKELETON.part("body")] == np.arange(7)).all()
+
+
+def test_what_is_unseen_is_on_the_way_between_what_is_seen():
+    features = torch.tensor([[9.0, 1.0, 9.0, 9.0, 4.0, 9.0], [9.0] * 6, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])[..., None]
+    known = torch.tensor([[0, 1, 0, 0, 1, 0], [0] * 6, [1] * 6], dtype=torch.bool)[..., None]
+    filled = fill_unseen(features, known)[..., 0]
+    assert filled.tolist() == [[1, 1, 2, 3, 4, 4], [0] * 6, [1, 2, 3, 4, 5, 6]]
+
+
+def test_visibility_is_a_bit_of_each_part_and_comes_back_as_joints(space):
+    seen = torch.ones(1, 3, SKELETON.n_joints, dtype=torch.bool)
+    left, right = SKELETON.part("left_hand"), SKELETON.part("right_hand")
+    seen[0, 1, right] = False
+    seen[0, 2, SKELETON.part("body")] = False
+    assert space.visibility(seen)[0].tolist() == [[1, 1, 1], [1, 1, -1], [-1, 1, 1]]
+    space.share_seen[left] = 0
+    joints = space.seen_joints(space.visibility(seen))[0]
+    assert joints[:, left].sum() == 0  # which training never saw
+    assert joints[:, right].sum(dim=1).tolist() == [21, 0, 0]  # and none without its wrist
+    assert joints[:, SKELETON.part("body")].any(dim=1).tolist() == [True, True, False]

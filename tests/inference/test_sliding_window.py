@@ -134,7 +134,7 @@ def test_a_window_is_given_the_frames_before_it_and_departs_from_them_little_by_
     assert model.windows[0].known is None
     assert not len(model.windows[0].weight)
     for number, window in enumerate(model.windows[1:], 1):
-        known, weight = window.known[:, 0], window.weight
+        known, weight = window.known.joints[:, 0], window.weight
         assert len(known) == len(weight) == before + blend
         assert known[:, 0].tolist() == [model.begins(window) + i for i in range(before + blend)]
         assert (known[:, 1] == number - 1).all()

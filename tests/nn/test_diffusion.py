@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ms2sl.nn.diffusion import SAMPLERS, SCHEDULES, diffuse, sample
+from ms2sl.nn.diffusion import SAMPLERS, SCHEDULES, diffuse, loss_weight, overhang, sample, smooth_noise
 
 STEPS = [1, 2, 3, 4, 5, 8, 50]
 PATHS = ["linear", "cosine"]  # the third schedule is none
@@ -139,3 +139,30 @@ def test_without_a_path_neither_pose_nor_noise_is_seen_and_one_call_does():
     assert (sample(denoise, torch.randn(2, 3), 8, schedule) == 7).all()
     assert len(calls) == 1
     assert not calls[0][0].any()
+
+
+def test_errors_count_more_where_there_is_little_noise():
+    t = torch.tensor([1.0, 0.5, 0.25, 0.01])
+    assert loss_weight(t, SCHEDULES["linear"], 5.0).tolist() == pytest.approx([1, 2, 5, 5])
+    assert loss_weight(t, SCHEDULES["linear"], 1e9).tolist() == pytest.approx([1, 2, 10, 9802])
+    assert loss_weight(t, SCHEDULES["cosine"], 5.0)[1].item() == pytest.approx(2)
+    assert loss_weight(t, SCHEDULES["none"], 5.0).tolist() == [1, 1, 1, 1]
+
+
+def test_smooth_noise_has_unit_variance_and_is_alike_from_frame_to_frame():
+    white = torch.randn(8, 4000 + overhang(5), 6, generator=torch.Generator().manual_seed(0))
+    noise = smooth_noise(white, 5)
+    assert noise.shape == (8, 4000, 6)
+    assert noise.std().item() == pytest.approx(1, abs=0.01)
+    correlation = [(noise[:, lag:] * noise[:, : 4000 - lag]).mean().item() for lag in (1, 3, 9)]
+    assert correlation == pytest.approx([80 / 85, 52 / 85, 0], abs=0.03)  # of the triangle 1 2 3 4 5 4 3 2 1 with itself
+    third = noise.diff(dim=1).diff(dim=1).diff(dim=1)
+    assert third.std() < 0.12 * white.diff(dim=1).diff(dim=1).diff(dim=1).std()
+    assert torch.corrcoef(noise.transpose(0, 2).flatten(1)).fill_diagonal_(0).abs().max() < 0.05
+
+
+def test_smooth_noise_of_a_part_is_part_of_that_of_the_whole_and_length_1_is_white():
+    white = torch.randn(2, 60 + overhang(5), 3)
+    assert torch.allclose(smooth_noise(white[:, 20 : 40 + overhang(5)], 5), smooth_noise(white, 5)[:, 20:40], atol=1e-6)
+    assert smooth_noise(white, 1) is white
+    assert overhang(1) == 0

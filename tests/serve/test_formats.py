@@ -73,8 +73,19 @@ def test_json_has_all_that_it_takes_to_draw(poses):
     assert set(content) == {"fps", "skeleton", "dims", "seen", "n_frames", "seconds", "joints", "frames"}
     assert (content["fps"], content["n_frames"], content["seconds"]) == (12.5, 6, 0.48)
     assert (content["skeleton"], content["dims"], content["joints"]) == ("holistic-49x2", 2, list(HOLISTIC_49X2.joints))
-    assert np.allclose(content["frames"], poses.joints, atol=1e-4)
+    frames = np.array(content["frames"], float)
+    assert np.array_equal(np.isnan(frames).any(axis=2), poses.confidence == 0)
+    assert np.allclose(frames[poses.confidence > 0], poses.joints[poses.confidence > 0], atol=1e-4)
     assert [i for i, seen in enumerate(content["seen"]) if not seen] == [3]
+
+
+def test_a_hand_that_is_not_seen_at_first_may_come(poses):
+    hidden = Poses(poses.joints, poses.confidence.copy(), poses.fps)
+    hidden.confidence[:2, HOLISTIC_49X2.part("left_hand")] = 0
+    assert head(Poses(hidden.joints[:2], hidden.confidence[:2], 12.5), HOLISTIC_49X2) == head(poses, HOLISTIC_49X2)
+    frames = json.loads(FORMATS[JSON](hidden, HOLISTIC_49X2))["frames"]
+    assert frames[1][10] == [None, None]
+    assert frames[2][10] != [None, None]
 
 
 def test_json_is_small(poses):

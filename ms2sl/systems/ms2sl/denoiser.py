@@ -14,6 +14,11 @@ def patches(x: torch.Tensor, patch: int) -> torch.Tensor:
     return x.unflatten(1, (-1, patch)).flatten(2)
 
 
+def frames_of(patched: torch.Tensor, patch: int) -> torch.Tensor:
+    """The inverse of ``patches``."""
+    return patched.unflatten(2, (patch, -1)).flatten(1, 2)
+
+
 def patch_times(frames: int, patch: int, device: torch.device) -> torch.Tensor:
     """Centres of the patches, in frames ``(T,)``."""
     return (torch.arange(frames // patch, device=device) + 0.5) * patch
@@ -25,29 +30,41 @@ def patch_mask(n_frames: torch.Tensor, frames: int, patch: int) -> torch.Tensor:
 
 
 class Denoiser(nn.Module):
-    """Noisy pose features, time and condition → clean pose features, or the velocity."""
+    """Noisy pose features, time and condition → clean pose features, or what they follow from.
 
-    def __init__(self, features: int, width: int, heads: int, layers: int, patch: int, dropout: float):
+    A token is of the frames of its patch; with ``overlap`` of those around it too, or motion would have an edge between two patches.
+    """
+
+    def __init__(self, features: int, width: int, heads: int, layers: int, patch: int, overlap: bool, dropout: float):
         super().__init__()
         self.patch = patch
         self.width = width
-        self.embed = nn.Linear(patch * features, width)
+        self.overlap = overlap
+        around = max(1, patch // 2)
+        shape = {"kernel_size": patch + 2 * around, "stride": patch, "padding": around}
+        self.embed = nn.Conv1d(features, width, **shape) if overlap else nn.Linear(patch * features, width)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.aligned = nn.Linear(width, width)
         self.blocks = nn.ModuleList(Block(width, heads, cross=True, adaptive=True, dropout=dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, patch * features)
+        self.head = nn.ConvTranspose1d(width, features, **shape) if overlap else nn.Linear(width, patch * features)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, noisy, t, n_frames, aligned, context, context_mask) -> torch.Tensor:
         """noisy ``(B, F, D)``, t ``(B,)``, aligned ``(B, T, W)``, context ``(B, N, W)`` → ``(B, F, D)``."""
         mask = patch_mask(n_frames, noisy.shape[1], self.patch)
-        x = self.embed(patches(noisy, self.patch)) + self.aligned(aligned)
+        x = self._tokens(noisy) + self.aligned(aligned)
         vector = self.time(time_embedding(t, self.width))
         for block in self.blocks:
             x = block(x, mask, vector, context, context_mask)
-        return self.head(self.norm(x)).unflatten(2, (self.patch, -1)).flatten(1, 2).float()
+        return self._frames(self.norm(x) * mask[..., None]).float()
+
+    def _tokens(self, frames: torch.Tensor) -> torch.Tensor:
+        return self.embed(frames.transpose(1, 2)).transpose(1, 2) if self.overlap else self.embed(patches(frames, self.patch))
+
+    def _frames(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(tokens.transpose(1, 2)).transpose(1, 2) if self.overlap else frames_of(self.head(tokens), self.patch)
 
 
 class SignEncoder(nn.Module):

@@ -12,11 +12,21 @@ from torch.nn import functional as F
 
 from ms2sl.config import TRAINING_ONLY, Config
 from ms2sl.data.collate import Batch
-from ms2sl.data.normalization import PoseNormalizer
+from ms2sl.data.normalization import PoseNormalizer, fill_unseen
 from ms2sl.data.skeleton import Skeleton
-from ms2sl.deprecated_names import FormerValues, formerly
+from ms2sl.deprecated_names import FormerValues, before, formerly
 from ms2sl.features.base import Features
-from ms2sl.nn.diffusion import SCHEDULES, PredictionType, SamplerName, ScheduleName, diffuse, sample
+from ms2sl.nn.diffusion import (
+    SCHEDULES,
+    PredictionType,
+    SamplerName,
+    ScheduleName,
+    diffuse,
+    loss_weight,
+    overhang,
+    sample,
+    smooth_noise,
+)
 from ms2sl.nn.transformer import check_heads, length_mask
 from ms2sl.systems.ms2sl.condition_encoders import Condition, ConditionEncoder, CrossModalMapper, GaussianUpsampler
 from ms2sl.systems.ms2sl.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
@@ -36,6 +46,9 @@ class ModelConfig(Config):
     patch: Literal[1, 2, 4] = Field(2, description="frames a token")
     embedding: int = Field(128, gt=0, description="size of the joint space")
     speech_rate: float = Field(12.5, gt=0, description="speech tokens a second")
+    overlap: bool = Field(
+        True, description="tokens see the frames around their patch, so that motion has no edges", json_schema_extra=before(False)
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in all transformers", json_schema_extra=TRAINING_ONLY)
     schedule: ScheduleName = Field(
         "linear", description="path from pose to noise: linear (flow), cosine (diffusion) or none (regression in one step)"
@@ -44,6 +57,20 @@ class ModelConfig(Config):
         "sample",
         description="what the denoiser predicts: the clean pose, or the velocity along the path, from which it follows",
         json_schema_extra=formerly("objective"),
+    )
+    noise_length: int = Field(
+        5, ge=1, le=25, description="frames over which noise is alike, as motion is; 1 is white noise", json_schema_extra=before(1)
+    )
+    snr_gamma: float = Field(
+        1.0,
+        ge=1,
+        description="how much more errors count where there is little noise, at most",
+        json_schema_extra=TRAINING_ONLY | before(1.0),
+    )
+    visibility: bool = Field(
+        True,
+        description="also learn which parts of the body are seen: a hand may be outside of the picture, or hidden",
+        json_schema_extra=before(False),
     )
     cond_drop_prob: float = Field(
         0.1,
@@ -73,35 +100,41 @@ class InpaintingWindow:
     Lugmayr et al. 2022, RePaint; Tevet et al. 2023, MDM).
 
     first ``(B,)``: frame of the whole at which the window begins; whole ``(B,)``: frames of the whole.
-    known ``(B, F, joints, dims)``: normalised poses; weight ``(B, F)``: how far the result is to be them, from 0 to 1.
+    known ``(B, F, joints, dims)``: normalised poses; seen ``(B, F, joints)``: which joints of them are; weight ``(B, F)``: how far the
+    result is to be them, from 0 to 1.
     """
 
     first: torch.Tensor
     whole: torch.Tensor
     known: torch.Tensor
+    seen: torch.Tensor
     weight: torch.Tensor
 
 
 class MS2SL(nn.Module):
-    """Shapes: B batch, F frames, T frame tokens, N condition tokens, W width, E embedding."""
+    """Shapes: B batch, F frames, D features, T frame tokens, N condition tokens, W width, E embedding.
+
+    Features are those of the poses, and where the model learns visibility, one of each part of the body (``PoseNormalizer.visibility``).
+    """
 
     def __init__(self, config: ModelConfig, skeleton: Skeleton, text: Features, speech: Features):
         super().__init__()
         self.config, self.skeleton = config, skeleton
         self.schedule = SCHEDULES[config.schedule]
         self.space = PoseNormalizer(skeleton)
-        features = skeleton.n_joints * skeleton.dims
+        self.coordinates = skeleton.n_joints * skeleton.dims
+        self.features = self.coordinates + (len(skeleton.parts) if config.visibility else 0)
         shape: dict[str, Any] = {"width": config.width, "heads": config.heads, "dropout": config.dropout}
         encoder = shape | {"layers": config.encoder_layers, "embedding": config.embedding}
         self.text = ConditionEncoder(text, **encoder, speech_rate=config.speech_rate)
         self.speech = ConditionEncoder(speech, **encoder, speech_rate=config.speech_rate)
-        self.sign = SignEncoder(features, patch=config.patch, **encoder)
+        self.sign = SignEncoder(self.coordinates, patch=config.patch, **encoder)
         self.aligner = GaussianUpsampler(config.width)
         self.text_to_speech, self.speech_to_text = CrossModalMapper(config.width), CrossModalMapper(config.width)
         self.ctc = nn.Linear(config.width, text.vocabulary + 1) if text.vocabulary else None
         self.log_scale = nn.Parameter(torch.tensor(2.7))
         self.null = nn.Parameter(torch.zeros(config.width))
-        self.denoiser = Denoiser(features, layers=config.denoiser_layers, patch=config.patch, **shape)
+        self.denoiser = Denoiser(self.features, layers=config.denoiser_layers, patch=config.patch, overlap=config.overlap, **shape)
         self.register_buffer("limbs", torch.from_numpy(skeleton.limbs), persistent=False)
 
     def forward(self, batch: Batch, weights: LossWeights, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -110,7 +143,7 @@ class MS2SL(nn.Module):
         generator: on the CPU; it decides conditions, times and noise.
         """
         posed, has_text, has_speech = batch.n_frames > 0, batch.n_text > 0, batch.n_speech > 0
-        x0, known = self.space.encode(batch.poses, batch.seen)
+        x0, known = self._encode(batch.poses, batch.seen, batch.n_frames)
         text, speech = self.text(batch.text, batch.n_text), self.speech(batch.speech, batch.n_speech)
         frames = x0.shape[1]
         times = patch_times(frames, self.config.patch, x0.device)
@@ -127,17 +160,18 @@ class MS2SL(nn.Module):
         context_mask = torch.cat([(choice == 0)[:, None], text.mask & from_text[:, None], speech.mask & from_speech[:, None]], dim=1)
 
         t = torch.rand(len(batch), generator=generator).to(x0.device)
-        noise = torch.randn(x0.shape, generator=generator).to(x0.device)
+        white = torch.randn(len(batch), frames + self.overhang, self.features, generator=generator)
+        noise = self.noise(white.to(x0.device))
         noisy = diffuse(x0, noise, t, self.schedule) * self._real(batch.n_frames, frames)
         predicted = self._denoise(noisy, t, batch.n_frames, aligned, context, context_mask)
 
-        signs, both = self.sign(x0, batch.n_frames), has_text & has_speech
+        signs, both = self.sign(self._coordinates(x0 * known), batch.n_frames), has_text & has_speech
         computed = Computed(
             batch=batch,
             x0=x0,
             known=known,
             predicted=predicted,
-            poses=self.space.decode(predicted),
+            poses=self.space.decode(self._coordinates(predicted)),
             limbs=self.limbs,
             text=text,
             speech=speech,
@@ -148,9 +182,10 @@ class MS2SL(nn.Module):
             shared=both[:, None] & posed[:, None] & patch_mask(batch.n_frames, frames, self.config.patch),
             speech_share=has_speech.sum() / (has_text.sum() + has_speech.sum()).clamp(min=1),
             signs=signs,
-            returned=self._returned(predicted, known, batch.n_frames),
+            returned=self._returned(self._coordinates(predicted * known), batch.n_frames),
             target=joint_embedding([text.embedding * from_text[:, None], speech.embedding * from_speech[:, None]]).detach(),
             conditioned=choice > 0,
+            weight=loss_weight(t, self.schedule, self.config.snr_gamma if self.training else 1.0),
             log_scale=self.log_scale,
             ctc_logits=None if self.ctc is None else self.ctc(speech.tokens),
         )
@@ -186,14 +221,38 @@ class MS2SL(nn.Module):
         output = self.denoiser(noisy, t, *given)
         return output if self.config.prediction_type == "sample" else self.schedule.clean(noisy, output, t[:, None, None])
 
+    @property
+    def overhang(self) -> int:
+        """Frames of white noise that come before those of a signing."""
+        return overhang(self.config.noise_length)
+
+    def noise(self, white: torch.Tensor) -> torch.Tensor:
+        """The noise ``(B, F, D)`` from which signing is made, of white noise ``(B, overhang + F, D)``."""
+        return smooth_noise(white, self.config.noise_length)
+
     def _real(self, n_frames: torch.Tensor, frames: int) -> torch.Tensor:
         """bool ``(B, F, D)``: features of frames within the length and of joints that the corpus has."""
-        return length_mask(n_frames, frames)[..., None] & self.space.used
+        used = F.pad(self.space.used, (0, self.features - self.coordinates), value=True)
+        return length_mask(n_frames, frames)[..., None] & used
 
-    def _returned(self, predicted, known, n_frames) -> torch.Tensor:
+    def _encode(self, poses: torch.Tensor, seen: torch.Tensor, n_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features ``(B, F, D)`` of normalised poses, and which of them are known. What is not seen has a place too, so that what the
+        denoiser looks at has no jumps."""
+        features, known = self.space.encode(poses, seen)
+        if not self.config.visibility:
+            return features, known
+        visibility = self.space.visibility(seen)
+        inside = length_mask(n_frames, poses.shape[1])[..., None]
+        features = torch.cat([fill_unseen(features, known), visibility], dim=2) * inside
+        return features, torch.cat([known, inside.expand_as(visibility)], dim=2)
+
+    def _coordinates(self, features: torch.Tensor) -> torch.Tensor:
+        return features[..., : self.coordinates]
+
+    def _returned(self, predicted, n_frames) -> torch.Tensor:
         """Embedding of the denoised pose. The sign encoder is held fixed, or it would learn to forgive."""
         fixed = {name: value.detach() for name, value in self.sign.named_parameters()}
-        return functional_call(self.sign, fixed, (predicted * known, n_frames))
+        return functional_call(self.sign, fixed, (predicted, n_frames))
 
     def conditions(self, batch: Batch) -> Mapping[str, Condition]:
         return {"text": self.text(batch.text, batch.n_text), "speech": self.speech(batch.speech, batch.n_speech)}
@@ -214,7 +273,7 @@ class MS2SL(nn.Module):
         sampler: SamplerName = "ddim",
         part: InpaintingWindow | None = None,
     ) -> torch.Tensor:
-        """Normalised poses ``(B, F, joints, dims)`` from noise ``(B, F, joints * dims)``; F is a multiple of 4, rows end at ``n_frames``.
+        """Features ``(B, F, D)``, for ``decode``, from ``noise`` of this shape; F is a multiple of 4, rows end at ``n_frames``.
 
         conditions: text, speech or both. guidance: 1 follows the condition, more exaggerates it (Ho & Salimans 2022: null + guidance
         (conditional - null)). part: of the signing of the conditions; None is all of it.
@@ -226,7 +285,7 @@ class MS2SL(nn.Module):
         context_mask = torch.cat([condition.mask for condition in conditions], dim=1)
         nothing = self.null.expand_as(aligned), self.null.expand(len(noise), 1, -1), torch.ones_like(context_mask[:, :1])
         real = self._real(n_frames, noise.shape[1])
-        known = None if part is None else self.space.encode(part.known, self.space.seen.expand(part.known.shape[:3]))[0]
+        known = None if part is None else self._encode(part.known, part.seen, n_frames)[0]
 
         def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             predicted = self._denoise(x * real, t, n_frames, aligned, context, context_mask)
@@ -235,7 +294,14 @@ class MS2SL(nn.Module):
                 predicted = free + guidance * (predicted - free)
             return predicted if part is None else torch.lerp(predicted, known, part.weight[..., None])
 
-        return self.space.decode(sample(denoise, noise, steps, self.schedule, sampler))
+        return sample(denoise, noise, steps, self.schedule, sampler)
+
+    def decode(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised poses ``(B, F, joints, dims)``, and which joints are seen, bool ``(B, F, joints)``."""
+        poses = self.space.decode(self._coordinates(features))
+        if not self.config.visibility:
+            return poses, self.space.seen.expand(poses.shape[:3])
+        return poses, self.space.seen_joints(features[..., self.coordinates :])
 
 
 def joint_embedding(embeddings: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -46,7 +46,6 @@ class MS2SLProducer(Producer):
         self.bf16 = uses_bf16(precision, self.device)
         self.hearing = ConditionEncoderCache(self.model, card, self.device)
         self.collate = self.hearing.collate
-        self.seen = model.space.seen.cpu().numpy()
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu", precision: Precision = "fp32", options: Sampling | None = None) -> "MS2SLProducer":
@@ -118,32 +117,39 @@ class MS2SLProducer(Producer):
             for modality in heard[0][0].conditions
         ]
         size = -(-max(window.frames for window in windows) // FRAME_MULTIPLE) * FRAME_MULTIPLE
-        noise = torch.stack([pad(self._noise(*both), (0, 0, 0, size - both[0].frames)) for both in zip(windows, heard, strict=True)])
+        white = torch.stack([pad(self._noise(*both), (0, 0, 0, size - both[0].frames)) for both in zip(windows, heard, strict=True)])
         n_frames = torch.tensor([window.frames for window in windows], device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            made = self.model.generate(conditions, n_frames, noise.to(self.device), **sampling.model_dump(), part=self._part(windows, size))
-        confidence = self.seen.astype(np.float32)
+            made = self.model.generate(
+                conditions, n_frames, self.model.noise(white.to(self.device)), **sampling.model_dump(), part=self._part(windows, size)
+            )
+        poses, seen = (each.cpu().numpy() for each in self.model.decode(made))
         return [
-            Poses(row[:n] * self.seen[:, None], np.broadcast_to(confidence, (n, len(confidence))), self.card.fps)
-            for row, n in zip(made.cpu().numpy(), n_frames.tolist(), strict=True)
+            Poses(row[:n] * there[:n, :, None], there[:n].astype(np.float32), self.card.fps)
+            for row, there, n in zip(poses, seen, n_frames.tolist(), strict=True)
         ]
 
     def _part(self, windows: Sequence[Window], size: int) -> InpaintingWindow:
         known = torch.zeros(len(windows), size, self.skeleton.n_joints, self.skeleton.dims)
-        weight = torch.zeros(len(windows), size)
+        weight, seen = torch.zeros(len(windows), size), torch.zeros(len(windows), size, self.skeleton.n_joints, dtype=torch.bool)
         for i, window in enumerate(windows):
             if window.known is not None:
-                known[i, : len(window.known)] = torch.tensor(window.known)
-                weight[i, : len(window.known)] = torch.tensor(window.weight)
+                frames = window.known.n_frames
+                known[i, :frames] = torch.tensor(window.known.joints)
+                seen[i, :frames] = torch.tensor(window.known.confidence) > 0
+                weight[i, :frames] = torch.tensor(window.weight)
         first = torch.tensor([window.first for window in windows], device=self.device)
         whole = torch.tensor([sum(window.lengths) for window in windows], device=self.device)
-        return InpaintingWindow(first, whole, known.to(self.device), weight.to(self.device))
+        return InpaintingWindow(first, whole, *(each.to(self.device) for each in (known, seen, weight)))
 
     def _noise(self, window: Window, heard: Sequence[EncodedUtterance]) -> torch.Tensor:
-        """That of its frames ``(frames, joints * dims)``: each piece has its own, so that it is the same in all windows that touch it."""
-        features = self.skeleton.n_joints * self.skeleton.dims
+        """White noise of its frames and of those before them ``(overhang + frames, features)``: each piece has its own, so that it is the
+        same in all windows that touch it."""
         pieces = [
-            torch.randn(n, features, generator=torch.Generator().manual_seed(piece.noise_seed(window.seed)))
+            torch.randn(n, self.model.features, generator=torch.Generator().manual_seed(piece.noise_seed(window.seed)))
             for n, piece in zip(window.lengths, heard, strict=True)
         ]
-        return torch.cat(pieces)[window.first : window.first + window.frames]
+        before = torch.randn(
+            self.model.overhang, self.model.features, generator=torch.Generator().manual_seed(heard[0].noise_seed(window.seed + 1))
+        )
+        return torch.cat([before, *pieces])[window.first : window.first + self.model.overhang + window.frames]

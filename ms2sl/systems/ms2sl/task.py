@@ -66,26 +66,18 @@ class MS2SLTask:
     def _motion(self, model: MS2SL, batch: Batch) -> dict[str, float]:
         """Sums of hand speed and of frames, of real clips and of samples."""
         fps, skeleton = self.card.fps, self.card.skeleton
-        seen = batch.seen.float()
 
-        def total(poses: torch.Tensor, n_frames: torch.Tensor) -> float:
-            clips = (
-                Poses(p[:n].cpu().numpy(), c[:n].cpu().numpy(), fps)
-                for p, c, n in zip(poses, seen_for(poses), n_frames.tolist(), strict=True)
-            )
+        def total(poses: torch.Tensor, seen: torch.Tensor, n_frames: torch.Tensor) -> float:
+            clips = (Poses(p[:n].cpu().numpy(), c[:n].cpu().numpy(), fps) for p, c, n in zip(poses, seen, n_frames.tolist(), strict=True))
             return float(sum(movement(clip, skeleton) for clip in clips))
 
-        def seen_for(poses: torch.Tensor) -> torch.Tensor:
-            return seen if poses is batch.poses else seen.amax(dim=1, keepdim=True).expand(-1, poses.shape[1], -1)
-
-        sums = {"real_moved": total(batch.poses, batch.n_frames), "real_frames": float(batch.n_frames.sum())}
+        sums = {"real_moved": total(batch.poses, batch.seen, batch.n_frames), "real_frames": float(batch.n_frames.sum())}
         for modality, condition in model.conditions(batch).items():
             n_frames = expected_frames([condition]).round().long().clamp(4, 4 * self.card.longest)
-            noise = torch.randn(
-                len(batch), -(-int(n_frames.max()) // 4) * 4, skeleton.n_joints * skeleton.dims, generator=torch.Generator().manual_seed(0)
-            )
-            poses = model.generate([condition], n_frames, noise.to(n_frames.device), SAMPLING_STEPS)
-            sums[f"{modality}_moved"] = total(poses, n_frames)
+            size = len(batch), model.overhang + -(-int(n_frames.max()) // 4) * 4, model.features
+            noise = model.noise(torch.randn(size, generator=torch.Generator().manual_seed(0)).to(n_frames.device))
+            made = model.generate([condition], n_frames, noise, SAMPLING_STEPS)
+            sums[f"{modality}_moved"] = total(*model.decode(made), n_frames)
             sums[f"{modality}_frames"] = float(n_frames.sum())
         return sums
 
