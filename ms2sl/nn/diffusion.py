@@ -77,13 +77,6 @@ def diffuse(x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor, schedule: Sc
     return schedule.alpha(t) * x0 + schedule.sigma(t) * noise
 
 
-def loss_weight(t: torch.Tensor, schedule: Schedule, gamma: float) -> torch.Tensor:
-    """Of the error of x_0 predicted at times t ``(batch,)``: 1 + SNR, at most ``gamma``, but 1 where there is no path. So errors count in
-    proportion to those that there must be, where noise is not too little (Hang et al. 2023, min-SNR)."""
-    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    return ((alpha**2 + sigma**2) / sigma.clamp(min=1e-6) ** 2).clamp(1, gamma)
-
-
 def smooth_noise(white: torch.Tensor, length: int) -> torch.Tensor:
     """Noise of unit variance that changes along the frames about as fast as motion does: white noise ``(batch, frames + overhang(length),
     D)`` averaged through a triangle of ``2 * length - 1`` frames, and a little of it as it is → ``(batch, frames, D)``.

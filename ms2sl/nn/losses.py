@@ -19,10 +19,8 @@ def in_fp32(loss: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     return computed
 
 
-def masked_mean(values: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean of ``values`` where ``mask``, of the same shape; 0 if it is nowhere. weight: by which each row's values are multiplied."""
-    if weight is not None:
-        values = values * weight.view(-1, *[1] * (values.dim() - 1))
+def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean of ``values`` where ``mask``, of the same shape; 0 if it is nowhere."""
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 

@@ -1,6 +1,7 @@
 """The page in a real browser: Chromium without a window, with a microphone that plays a file."""
 
 import io
+import json
 import re
 import shutil
 
@@ -305,6 +306,36 @@ def test_what_has_come_is_kept_when_it_is_cancelled_or_lost(visit):
     lines = f'{start}\n{{"type":"frames","first":0,"frames":{frames}}}\n{{"type":"fra'
     panel = sign(visit(answer("v1/signs/stream", {"body": lines, "content_type": "application/x-ndjson"})), "cab")
     expect(panel.alert).to_contain_text("connection to the server was lost. What had come until then, 0.4 s")
+
+
+INK = """canvas => {
+  const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let ink = 0;
+  for (let i = 3; i < data.length; i += 4) ink += data[i] > 0;
+  return ink / (width * height);
+}"""
+
+
+def test_a_hand_that_is_not_seen_is_not_drawn(visit):
+    """The one hand of this signing is seen in the first frame, and no more."""
+    frame = np.random.default_rng(0).normal(0, 0.3, (HOLISTIC_49X2.n_joints, 2)).round(3).tolist()
+    left, right = (HOLISTIC_49X2.part(f"{side}_hand") for side in ("left", "right"))
+    frame[left] = [[None, None]] * 21
+    hidden = list(frame)
+    hidden[right] = [[None, None]] * 21
+    start = {"type": "start", "fps": 12.5, "skeleton": HOLISTIC_49X2.name, "dims": 2, "seen": [True] * HOLISTIC_49X2.n_joints}
+    messages = [start, {"type": "frames", "first": 0, "frames": [frame, hidden, hidden]}, {"type": "end", "n_frames": 3, "seconds": 0.24}]
+    body = "\n".join(map(json.dumps, messages)) + "\n"
+    panel = sign(visit(answer("v1/signs/stream", {"body": body, "content_type": "application/x-ndjson"})), "cab")
+    expect(panel.status).to_have_text(re.compile("Ready"))
+    if panel.button("Pause").is_visible():
+        panel.button("Pause").click()
+    stage, inked = panel.half.get_by_role("img"), []
+    for place in ("Home", "ArrowRight"):
+        panel.stage.press(place)
+        inked.append(stage.evaluate(INK))
+    assert inked[1] > 0.001
+    assert inked[0] > 2 * inked[1]
 
 
 def test_it_comes_again_where_the_server_is_busy_and_asks_for_a_key_where_it_wants_one(visit):

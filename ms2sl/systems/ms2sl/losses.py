@@ -24,8 +24,8 @@ class Computed:
     dims)``: predicted, normalised. limbs ``(L, 2)``: joints. along_text, along_speech, pseudo_text, pseudo_speech ``(B, T, W)``: conditions
     along the frames, and what each says of the other; shared ``(B, T)``: where a clip has both and poses. speech_share: of the clips with
     text or speech, those with speech. signs, returned, target ``(B, E)``: embeddings of the clean and of the predicted pose, and of what it
-    was conditioned on; conditioned ``(B,)``: whether it was. weight ``(B,)``: of errors of the predicted pose. log_scale: of the joint
-    space. ctc_logits: of speech tokens, None where text is no ids.
+    was conditioned on; conditioned ``(B,)``: whether it was. log_scale: of the joint space. ctc_logits: of speech tokens, None where text
+    is no ids.
     """
 
     batch: Batch
@@ -46,7 +46,6 @@ class Computed:
     returned: torch.Tensor
     target: torch.Tensor
     conditioned: torch.Tensor
-    weight: torch.Tensor
     log_scale: torch.Tensor
     ctc_logits: torch.Tensor | None
 
@@ -80,21 +79,21 @@ class Loss:
 
 
 @in_fp32
-def x0_mse_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean squared error of pose features ``(B, F, D)`` over those that are known; weight ``(B,)``."""
-    return masked_mean((predicted - target) ** 2, mask, weight)
+def x0_mse_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of pose features ``(B, F, D)`` over those that are known."""
+    return masked_mean((predicted - target) ** 2, mask)
 
 
 @in_fp32
-def frame_delta_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean squared error of frame-to-frame differences (Tevet et al. 2022, L_vel); weight ``(B,)``."""
-    return masked_mean((predicted.diff(dim=1) - target.diff(dim=1)) ** 2, mask[:, 1:] & mask[:, :-1], weight)
+def frame_delta_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of frame-to-frame differences (Tevet et al. 2022, L_vel)."""
+    return masked_mean((predicted.diff(dim=1) - target.diff(dim=1)) ** 2, mask[:, 1:] & mask[:, :-1])
 
 
 @in_fp32
-def joint_mse_loss(predicted: torch.Tensor, target: torch.Tensor, seen: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean squared distance of joints in shoulder widths; poses ``(B, F, J, dims)``, seen ``(B, F, J)``, weight ``(B,)``."""
-    return masked_mean(((predicted - target) ** 2).sum(dim=-1), seen, weight)
+def joint_mse_loss(predicted: torch.Tensor, target: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """Mean squared distance of joints in shoulder widths; poses ``(B, F, J, dims)``, seen ``(B, F, J)``."""
+    return masked_mean(((predicted - target) ** 2).sum(dim=-1), seen)
 
 
 @in_fp32
@@ -123,15 +122,15 @@ def frame_contrastive_loss(student: torch.Tensor, teacher: torch.Tensor, mask: t
 
 
 def x0_mse(c: Computed) -> torch.Tensor:
-    return x0_mse_loss(c.predicted, c.x0, c.known, c.weight)
+    return x0_mse_loss(c.predicted, c.x0, c.known)
 
 
 def frame_delta(c: Computed) -> torch.Tensor:
-    return frame_delta_loss(c.predicted, c.x0, c.known, c.weight)
+    return frame_delta_loss(c.predicted, c.x0, c.known)
 
 
 def joint_mse(c: Computed) -> torch.Tensor:
-    return joint_mse_loss(c.poses, c.batch.poses, c.batch.seen, c.weight)
+    return joint_mse_loss(c.poses, c.batch.poses, c.batch.seen)
 
 
 def bone(c: Computed) -> torch.Tensor:

@@ -22,7 +22,6 @@ from ms2sl.nn.diffusion import (
     SamplerName,
     ScheduleName,
     diffuse,
-    loss_weight,
     overhang,
     sample,
     smooth_noise,
@@ -60,12 +59,6 @@ class ModelConfig(Config):
     )
     noise_length: int = Field(
         5, ge=1, le=25, description="frames over which noise is alike, as motion is; 1 is white noise", json_schema_extra=before(1)
-    )
-    snr_gamma: float = Field(
-        1.0,
-        ge=1,
-        description="how much more errors count where there is little noise, at most",
-        json_schema_extra=TRAINING_ONLY | before(1.0),
     )
     visibility: bool = Field(
         True,
@@ -185,7 +178,6 @@ class MS2SL(nn.Module):
             returned=self._returned(self._coordinates(predicted * known), batch.n_frames),
             target=joint_embedding([text.embedding * from_text[:, None], speech.embedding * from_speech[:, None]]).detach(),
             conditioned=choice > 0,
-            weight=loss_weight(t, self.schedule, self.config.snr_gamma if self.training else 1.0),
             log_scale=self.log_scale,
             ctc_logits=None if self.ctc is None else self.ctc(speech.tokens),
         )
