@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from jobs.waiting import watch
 from ms2sl.errors import InputError
+from ms2sl.video.mediapipe_environment import NoDetector
 
 
 @ray.remote(num_cpus=1)
@@ -19,32 +20,29 @@ class Looker:
     def __init__(self, corpus: Any):
         self.corpus = corpus
 
-    def ready(self) -> str | None:
-        """Why it cannot work on its machine, if so."""
+    def look(self, index: int) -> tuple[int, bool, str]:
+        """Pictures that were looked at, whether the film could be read (why not is said when the clip is prepared), and why no film can be
+        looked at on this machine, if so."""
         try:
-            self.corpus.make_ready(lambda line: None)
-        except InputError as error:
-            return f"{ray.util.get_node_ip_address()}: {error}"
-        return None
-
-    def look(self, index: int) -> tuple[int, bool]:
-        """Pictures that were looked at, and whether the film could be read; why not is said when the clip is prepared."""
-        try:
-            return self.corpus.detect(index), True
+            return self.corpus.detect(index), True, ""
+        except NoDetector as error:
+            return 0, False, f"{ray.util.get_node_ip_address()}: {error}"
         except InputError:
-            return 0, False
+            return 0, False, ""
 
 
 def find_keypoints(corpus: Any, indices: Sequence[int], workers: int) -> None:
     """Of clips by their numbers, unless they are kept already. Raises InputError where no detector can run."""
+    workers = max(1, min(workers, len(indices), int(ray.cluster_resources().get("CPU", 1))))
     with tqdm(total=len(indices), desc="keypoints", unit="film") as bar:
         watch(bar)
-        corpus.make_ready(bar.write)
-        lookers = [Looker.remote(corpus) for _ in range(min(workers, len(indices)))]
-        if problem := next(filter(None, ray.get([looker.ready.remote() for looker in lookers])), None):
-            raise InputError(problem)
+        if corpus.must_install:
+            bar.set_postfix_str("installing MediaPipe where it is needed, once")
+        pool = ActorPool([Looker.remote(corpus) for _ in range(workers)])
         began, pictures, unread = time.monotonic(), 0, 0
-        for looked, good in ActorPool(lookers).map_unordered(lambda looker, index: looker.look.remote(index), indices):
+        for looked, good, problem in pool.map_unordered(lambda looker, index: looker.look.remote(index), indices):
+            if problem:
+                raise InputError(problem)
             pictures, unread = pictures + looked, unread + (not good)
             told = f"{pictures / (time.monotonic() - began):.0f} frames/s" + f", {unread} unreadable" * (unread > 0)
             bar.set_postfix_str(told, refresh=False)

@@ -19,6 +19,7 @@ from jobs.cli import Command, check_resources, main, start_ray
 from jobs.keypoints import find_keypoints
 from jobs.shared import check_shared
 from jobs.waiting import watch
+from ms2sl.config import changeable
 from ms2sl.corpora import CORPORA
 from ms2sl.corpora.records import flag
 from ms2sl.data.corpus import Corpus
@@ -90,7 +91,7 @@ class PrepareOptions(Command):
     def deciding(self) -> dict:
         """What decides it beside the clips of the corpus."""
         options = {"corpus", self.corpus, "text", "speech", "poses", "split", "synthesise_speech", "shard_size"}
-        return self.model_dump(mode="json", include=options)
+        return self.model_dump(mode="json", include=options, exclude={self.corpus: changeable(type(getattr(self, self.corpus)))})
 
 
 # One group of options for each corpus in the registry.

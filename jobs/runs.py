@@ -65,6 +65,22 @@ def held(options: RunOptions) -> Iterator[None]:
         yield
 
 
+def as_begun(options: Any) -> Any:
+    """The options of a run that goes on. What came to be an option after it was begun, and is not asked for otherwise, is as it was then."""
+    recorded = None if options.overwrite else read_recipe(options.folder)
+    if recorded is None:
+        return options
+    known = dict(flatten(options.under_current_names(recorded)))
+    defaults = dict(flatten(type(options).model_construct().model_dump(mode="json")))
+    values = dict(flatten(options.model_dump(mode="json")))
+    for name, value in values_before(type(options)).items():
+        section, _, field = name.rpartition(".")
+        if section and name not in known and any(each.startswith(f"{section}.") for each in known) and values[name] == defaults[name]:
+            print(f"{options.name} goes on with {name} {value}, as it was begun before there was a choice")
+            options = options.model_copy(update={section: getattr(options, section).model_copy(update={field: value})})
+    return options
+
+
 def check_run_identity(options: RunOptions, dataset: Dataset | None) -> None:
     """Makes the run's folder, or finds that it is this very run's; what changed and may change is recorded there and printed.
 

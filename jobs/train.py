@@ -20,7 +20,7 @@ from jobs.progress import shown
 from jobs.ray_address import address_known
 from jobs.ray_dataloader import stream
 from jobs.ray_reporter import RayReporter, WriteReports
-from jobs.runs import MODEL, RUN_ID, check_run_identity, held, reached, trained_to
+from jobs.runs import MODEL, RUN_ID, as_begun, check_run_identity, held, reached, trained_to
 from jobs.shared import check_shared
 from ms2sl.config import CHANGEABLE, Config
 from ms2sl.data.batch_sampler import EpochPlan
@@ -171,6 +171,7 @@ def run(options: TrainCommand) -> Path:
     """Trains to the end, each stage of a system in turn, and returns the folder of the finished model."""
     options = options.model_copy(update={"data": absolute(options.data)})
     options = with_folders(options, "from", "earlier", within=options.runs, runs=options.runs.absolute())
+    options = as_begun(options)
     todo, dataset = stages.to_train(options), options.open_data()
     if options.overwrite:
         check_kept(options.folder / (options.stage or ""), options.initial, *options.built_on.values())

@@ -112,7 +112,7 @@ def make(service: "Frontend") -> FastAPI:
                         served, poses = part
                         remarks = () if started else remarks_on(ask, served.card)
                         more = {"remarks": remarks} if remarks else {}
-                        before = b"" if started else line("start", head(poses, served.card.skeleton) | more)
+                        before = b"" if started else line("start", head(poses, served.card.skeleton, served.card.parts) | more)
                         yield before + line("frames", {"first": n_frames, "frames": rounded(poses)})
                         n_frames, fps, started = n_frames + poses.n_frames, poses.fps, True
                 yield line("end", {"n_frames": n_frames, "seconds": n_frames / fps})

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -26,10 +26,11 @@ def to_json(poses: Poses, skeleton: Skeleton) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode()[:-1] + b',"frames":[' + frames + b"]}"
 
 
-def head(poses: Poses, skeleton: Skeleton) -> dict:
-    """What is the same in all frames; poses may be the first of them. A hand that is not seen yet may come."""
+def head(poses: Poses, skeleton: Skeleton, parts: Collection[str] = ()) -> dict:
+    """What is the same in all frames. parts: of the body that may come after these poses."""
     seen = (poses.confidence > 0).any(axis=0)
-    seen[skeleton.hands] = True
+    for part in map(skeleton.part, parts):
+        seen[part] |= not seen[part].any()
     return {"fps": poses.fps, "skeleton": skeleton.name, "dims": skeleton.dims, "seen": seen.tolist()}
 
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from ms2sl.config import Config
-from ms2sl.deprecated_names import FormerValues, current_name, formerly, rename_deprecated
+from ms2sl.deprecated_names import FormerValues, before, current_name, formerly, rename_deprecated, values_before
 from ms2sl.errors import InputError
 from ms2sl.systems.ms2sl import task
 from ms2sl.training import checkpoint
@@ -93,3 +93,17 @@ def test_a_checkpoint_may_use_deprecated_names_of_the_models_options(tiny_checkp
     (folder / "config.json").write_text(json.dumps(card))
     with pytest.raises(InputError, match="rate is now schedule, and both are given"):
         checkpoint.model_config(checkpoint.read_card(folder, task.KIND), Options, folder)
+
+
+class Inner(Config):
+    shape: str = "ball"
+    later: bool = Field(True, json_schema_extra=before(False))
+
+
+class Outer(Config):
+    inner: Inner = Inner()
+    newer: int = Field(5, json_schema_extra=before(1))
+
+
+def test_what_came_later_has_a_value_for_what_was_made_before():
+    assert values_before(Outer) == {"inner.later": False, "newer": 1}

@@ -8,19 +8,22 @@ import hashlib
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import pyarrow as pa
 from pydantic import Field
 
 from ms2sl.audio.decoding import SUFFIXES as SOUNDS
+from ms2sl.config import CHANGEABLE
 from ms2sl.corpora.posefiles import LabelledFiles, LabelledFilesConfig
 from ms2sl.corpora.records import Record
-from ms2sl.data.person_tracking import follow
+from ms2sl.data.person_tracking import follow, remarks
 from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.data.types import Poses, RawPoses
+from ms2sl.errors import InputError
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import PathOrUri
 from ms2sl.video.decoding import SUFFIXES
-from ms2sl.video.keypoints import Detector
-from ms2sl.video.mediapipe_environment import VERSION, python_of
+from ms2sl.video.keypoints import Detector, Ended
+from ms2sl.video.mediapipe_environment import VERSION, environment, python_of
 
 PIECE = 2**20  # bytes
 
@@ -30,10 +33,16 @@ class FilmsConfig(LabelledFilesConfig):
 
     written: ClassVar = ("keypoints",)
 
-    keypoints: PathOrUri = Field("data/keypoints", description="folder where keypoints of films are kept, local or a URI")
+    keypoints: PathOrUri = Field(
+        "data/keypoints", description="folder where keypoints of films are kept, local or a URI", json_schema_extra=CHANGEABLE
+    )
     most_fps: float = Field(30.0, gt=0, description="pictures a second that are looked at; of films that have more, some are left out")
-    sound: bool = Field(False, description="the sound of a film is its speech, where no recording is named")
-    python: str = Field("", description=f"python of an environment with mediapipe {VERSION}; by default one is made in ~/.cache/ms2sl")
+    sound: bool = Field(False, description="the sound of a film (mp4, mov, webm, mkv) is its speech, where no recording is named")
+    python: str = Field(
+        "",
+        description=f"python of an environment with mediapipe {VERSION}; by default one is made in ~/.cache/ms2sl",
+        json_schema_extra=CHANGEABLE,
+    )
 
 
 class Films(LabelledFiles):
@@ -42,6 +51,10 @@ class Films(LabelledFiles):
     name, Config = "films", FilmsConfig
     kind, suffixes = "film", SUFFIXES
     sounds = tuple(suffix for suffix in SOUNDS if suffix not in SUFFIXES)
+
+    def __init__(self, config: FilmsConfig):
+        super().__init__(config)
+        self.keypoints = StoragePath(config.keypoints)  # whose path is absolute here, and the same in every process
 
     def records(self) -> list[Record]:
         found = super().records()
@@ -60,33 +73,43 @@ class Films(LabelledFiles):
         where = self._kept(record.poses)
         if where.exists():
             return 0
-        found = self._detector().detect(record.poses, self.config.most_fps)
-        where.write(found.pose)
-        return found.frames
+        return self._look(record.poses, where)
 
-    def make_ready(self, tell) -> None:
-        """Makes the environment of the detector on this machine, if it is not there. tell: called with a line before that."""
-        python_of(self.config.python, tell)
+    @property
+    def must_install(self) -> bool:
+        """Whether the environment of the detector is still to be made on this machine, if it is needed."""
+        return not self.config.python and not environment().exists()
 
     def read(self, record: Record) -> RawPoses:
         where = self._kept(record.poses)
         if not where.exists():
-            where.write(self._detector().detect(record.poses, self.config.most_fps).pose)
+            self._look(record.poses, where)
         raw = from_bytes(where.read_bytes(), self.skeleton)
-        return replace(raw, poses=self._signer(raw.poses))
+        poses, shoulders = raw.poses, tuple(map(self.skeleton.index, self.skeleton.shoulders))
+        # MediaPipe looks at one person, but not always at the same.
+        person = follow(poses.joints[:, None], poses.confidence[:, None], self.skeleton.part("body"), shoulders)
+        there = (person >= 0)[:, None]
+        signer = Poses(poses.joints * there[..., None], poses.confidence * there, poses.fps)
+        return replace(raw, poses=signer, remarks=(*raw.remarks, *remarks(person, poses.confidence[:, None])))
 
-    def _signer(self, poses: Poses) -> Poses:
-        """MediaPipe looks at one person, but not always at the same."""
-        shoulders = tuple(map(self.skeleton.index, self.skeleton.shoulders))
-        there = follow(poses.joints[:, None], poses.confidence[:, None], self.skeleton.part("body"), shoulders) >= 0
-        return Poses(poses.joints * there[:, None, None], poses.confidence * there[:, None], poses.fps)
+    def _look(self, film: StoragePath, where: StoragePath) -> int:
+        """Keeps the keypoints of a film; returns how many pictures were looked at."""
+        try:
+            found = self._detector().detect(film, self.config.most_fps)
+        except Ended:  # for once, it may be for want of memory
+            found = self._detector().detect(film, self.config.most_fps)
+        where.write(found.pose)
+        return found.frames
 
     def _kept(self, film: StoragePath) -> StoragePath:
         digest = hashlib.blake2b(f"{VERSION} {self.config.most_fps:g}".encode(), digest_size=16)
-        with film.open() as opened:
-            while piece := opened.read(PIECE):
-                digest.update(piece)
-        return StoragePath(self.config.keypoints) / f"{digest.hexdigest()}.pose"
+        try:
+            with film.open() as opened:
+                while piece := opened.read(PIECE):
+                    digest.update(piece)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"it cannot be read: {str(error).splitlines()[0]}") from None
+        return self.keypoints / f"{digest.hexdigest()}.pose"
 
     def _detector(self) -> Detector:
         detector = self.__dict__.get("_looking")

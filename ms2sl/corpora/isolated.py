@@ -82,7 +82,7 @@ class IsolatedSigns(RecordCorpus):
         kept = Poses(raw.poses.joints[cut:], raw.poses.confidence[cut:], raw.poses.fps)
         remarks = list(raw.remarks)
         if mirrored(kept, self.skeleton):
-            why = "its landmarks are mirrored: the left shoulder is on the right signer's side, as augmentation leaves it"
+            why = "its landmarks are mirrored: the left shoulder is on the signer's right, as augmentation leaves it"
             if self.config.mirrored == "refuse":
                 raise InputError(f"{why} ({flag(self.name)}.mirrored turn takes it, turned back)")
             kept.joints[..., 0] = (self.config.width - kept.joints[..., 0]) * (kept.confidence > 0)

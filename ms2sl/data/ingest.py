@@ -46,7 +46,7 @@ class SplitOverride:
         self.corpus, self.name, self.skeleton, self.fps = corpus, corpus.name, corpus.skeleton, corpus.fps
         self.splits = {split: range(sum(len(span) for span in corpus.splits.values()))}
         self.id, self.digest, self.card = corpus.id, corpus.digest, corpus.card
-        for optional in ("clip_digest", "detect", "make_ready"):
+        for optional in ("clip_digest", "detect", "must_install"):
             if hasattr(corpus, optional):
                 setattr(self, optional, getattr(corpus, optional))
 

@@ -17,7 +17,7 @@ class PoseNormalizer(nn.Module):
     def __init__(self, skeleton: Skeleton):
         super().__init__()
         anchor = torch.from_numpy(anchors(skeleton))
-        self.parts = [skeleton.part(part.name) for part in skeleton.parts]
+        self.parts = [(skeleton.part(part.name), part.name in skeleton.wrists) for part in skeleton.parts]
         self.register_buffer("anchor", anchor, persistent=False)
         self.register_buffer("relative", (anchor != torch.arange(len(anchor))).float()[:, None], persistent=False)
         self.register_buffer("mean", torch.zeros(skeleton.n_joints, skeleton.dims))
@@ -60,15 +60,18 @@ class PoseNormalizer(nn.Module):
         return (features * mask).flatten(2), mask.flatten(2)
 
     def visibility(self, seen: torch.Tensor) -> torch.Tensor:
-        """For each part of the body, whether it is seen: 1 where most of its joints are, else -1. ``(batch, frames, joints)`` → ``(batch,
-        frames, parts)``. Bits as reals, as diffusion takes them (Chen et al. 2022, Analog Bits)."""
-        shares = [seen[..., part].float().mean(dim=-1) for part in self.parts]
-        return torch.where(torch.stack(shares, dim=-1) > 0.5, 1.0, -1.0)
+        """For each part of the body, whether it is seen: 1 where most joints of a hand are, or any of another part, else -1.
+        ``(batch, frames, joints)`` → ``(batch, frames, parts)``. Joints that training never saw do not count. Bits as reals, as diffusion
+        takes them (Chen et al. 2022, Analog Bits)."""
+        seen = seen & self.seen
+        least = [self.seen[part].sum() / 2 if hand else 0 for part, hand in self.parts]
+        shown = [seen[..., part].sum(dim=-1) > fewest for (part, _), fewest in zip(self.parts, least, strict=True)]
+        return torch.where(torch.stack(shown, dim=-1), 1.0, -1.0)
 
     def seen_joints(self, visibility: torch.Tensor) -> torch.Tensor:
         """bool ``(batch, frames, joints)``: those of parts that are seen by ``visibility``, without those that training never saw and hands
         whose wrist is not seen."""
-        sizes = torch.tensor([part.stop - part.start for part in self.parts], device=visibility.device)
+        sizes = torch.tensor([part.stop - part.start for part, _ in self.parts], device=visibility.device)
         seen = (visibility > 0).repeat_interleave(sizes, dim=-1) & self.seen
         return seen & seen[..., self.anchor]
 

@@ -20,6 +20,7 @@ from torch import nn
 from ms2sl import __version__
 from ms2sl.config import Config, explain
 from ms2sl.data.dataset import DatasetCard
+from ms2sl.data.normalization import SELDOM
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Placement
 from ms2sl.deprecated_names import rename_deprecated, values_before
@@ -35,7 +36,7 @@ class ModelCard(Config):
 
     kind: which model; model: its configuration; recipe: how it was trained.
     characters: those of the training texts. fps: frames a second of what it makes. longest: frames of the longest training clip.
-    placement: where training clips stand in their pictures, the median. learned: modalities that it met in training.
+    placement: where training clips stand in their pictures, the median. learned: modalities that it met in training; parts: of the body that it saw there, by name; () is not known.
     vocabulary: of a back-translator, as its tokenizer is written. glosses: that a recogniser of glosses writes. description: of the
     corpus, in a sentence.
     """
@@ -50,6 +51,7 @@ class ModelCard(Config):
     longest: int
     placement: Placement | None = None
     learned: tuple[str, ...] = ("text", "speech")
+    parts: tuple[str, ...] = ()
     spoken_languages: tuple[str, ...] = ()
     signed_languages: tuple[str, ...] = ()
     description: str = ""
@@ -77,6 +79,9 @@ class ModelCard(Config):
             spoken_languages=dataset.spoken_languages,
             signed_languages=dataset.signed_languages,
             description=dataset.corpus.get("description", ""),
+            parts=tuple(
+                part.name for part in dataset.skeleton.parts if max(dataset.statistics.seen[dataset.skeleton.part(part.name)]) > SELDOM
+            ),
             learned=tuple(modality for modality, clips in there.items() if clips and hidden.get(modality, 0) < 1),
             **extra,
         )
@@ -114,8 +119,9 @@ def fingerprint(folder: Path) -> str:
 def model_config(card: ModelCard, kind: type[ConfigType], folder: Path, stage: str | None = None) -> ConfigType:
     """The model's configuration, or that of a stage. Raises InputError if this version does not know it."""
     try:
+        before = {name: value for name, value in values_before(kind).items() if "." not in name}
         stored = card.model if stage is None else card.model.get(stage, {})
-        return kind.model_validate(values_before(kind) | rename_deprecated(stored, kind)[0])
+        return kind.model_validate(before | rename_deprecated(stored, kind)[0])
     except ValidationError as error:
         raise InputError(f"{folder / CONFIG} describes a model that this version does not know: {explain(error, kind)}") from None
 

@@ -56,6 +56,7 @@ def continued(card: ModelCard, before: ModelCard) -> ModelCard:
             "vocabulary": before.vocabulary,
             "glosses": before.glosses,
             "characters": "".join(sorted({*before.characters, *card.characters})),
+            "parts": tuple(dict.fromkeys((*before.parts, *card.parts))),
             "learned": tuple(modality for modality in MODALITIES if modality in {*before.learned, *card.learned}),
             "spoken_languages": tuple(dict.fromkeys((*before.spoken_languages, *card.spoken_languages))),  # known ones keep their places
             "signed_languages": tuple(dict.fromkeys((*before.signed_languages, *card.signed_languages))),

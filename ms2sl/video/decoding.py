@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -12,6 +13,8 @@ from ms2sl.io.storage import StoragePath
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".3gp", ".ogv")
 FORMATS = "mp4,mov,webm,matroska,avi,mpeg,mpegts,mpegvideo,3gp,ogg"  # no playlists: they would open other files
+
+MOST_ASPECT = 4  # of a pixel; what is beyond is a mistake of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +42,35 @@ def pictures(film: StoragePath, most_fps: float, most_pixels: int) -> Iterator[P
         if not streams:
             raise InputError("it has no picture, sound alone" if container.streams.audio else "it has no picture")
         streams[0].thread_type = "AUTO"
-        first = last = None
-        count = 0
+        step = 1 / float(streams[0].average_rate or 25)
+        now = before = shown = None  # seconds: of this picture, of the one before as the film says it, and of the last that was taken
         for frame in _frames(container, streams[0]):
-            seconds = frame.time if frame.time is not None else count / float(streams[0].average_rate or 25)
-            count += 1
-            first = seconds if first is None else first
-            if last is None or seconds - last > 0.9 / most_fps:
-                last = seconds
-                yield Picture(seconds - first, _upright(frame, streams[0].sample_aspect_ratio, most_pixels))
-        if not count:
+            said = frame.time
+            if now is None or shown is None:
+                now = 0.0
+            elif said is None or before is None or said < before:  # no clock, or one that was set back
+                now += step
+            else:
+                now += said - before
+            before = said
+            if shown is None or now - shown > 0.9 / most_fps:
+                shown = now
+                yield Picture(now, _upright(frame, streams[0].sample_aspect_ratio, most_pixels))
+        if shown is None:
             raise InputError("it has no picture that can be decoded")
 
 
 def _frames(container: "av.container.InputContainer", stream: "av.VideoStream") -> Iterator["av.VideoFrame"]:
     """Those that can be decoded."""
-    with contextlib.suppress(av.FFmpegError):  # cut short
+    with contextlib.suppress(av.FFmpegError, OSError):  # cut short
         for packet in container.demux(stream):
             with contextlib.suppress(av.FFmpegError):
                 yield from packet.decode()  # type: ignore[misc]
 
 
-def _upright(frame: "av.VideoFrame", aspect, most_pixels: int) -> np.ndarray:
+def _upright(frame: "av.VideoFrame", aspect: Fraction | None, most_pixels: int) -> np.ndarray:
     width, height = frame.width, frame.height
-    if aspect and aspect != 1:
+    if aspect and 1 / MOST_ASPECT < aspect < MOST_ASPECT:
         width = round(width * float(aspect))
     scale = min(1.0, most_pixels / min(width, height))
     size = (max(2, round(width * scale)), max(2, round(height * scale)))

@@ -27,7 +27,12 @@ SIZE = LANDMARKS * 4 * 4  # bytes of those of a picture
 MOST_PIXELS = 720  # of the shorter side of a picture: the models look at 256
 UNEVEN = 0.25  # of the time between two pictures, by which one may be early or late
 TORSO = ((11, 12), (11, 13), (13, 15), (12, 14), (14, 16), (11, 23), (12, 24), (23, 24))
+GAP, LONGEST = 0.5, 600.0  # seconds
 COLOURS = ((70, 70, 80), (120, 120, 120), (0, 120, 190), (214, 80, 20))
+
+
+class Ended(InputError):
+    """MediaPipe ended in a film."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Detector:
         return self.process.poll() is None
 
     def landmarks(self, pixels: np.ndarray) -> np.ndarray:
-        """float32 ``(543, 4)`` of a picture, the next one of a film. Raises InputError if MediaPipe ends."""
+        """float32 ``(543, 4)`` of a picture, the next one of a film. Raises Ended."""
         height, width, _ = pixels.shape
         answer = b""
         with contextlib.suppress(BrokenPipeError):
@@ -63,15 +68,17 @@ class Detector:
             status = self.process.wait()
             self._said.seek(0)
             said = self._said.read().decode(errors="replace").strip().splitlines()
-            raise InputError(f"MediaPipe ended with status {status}{f': {said[-1]}' if said else ''}")
+            raise Ended(f"MediaPipe ended with status {status}{f': {said[-1]}' if said else ''}")
         return np.frombuffer(answer, np.float32).reshape(LANDMARKS, 4)
 
     def detect(self, film: StoragePath, most_fps: float) -> Detected:
-        """The keypoints of a film, in pixels, at an even rate. Raises InputError if it cannot be decoded."""
+        """The keypoints of a film, in pixels, at an even rate. Raises InputError if it cannot be decoded, or is no film of signing."""
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(struct.pack("<II", 0, 0))
         found, times, size = [], [], (0, 0)
         for picture in pictures(film, most_fps, MOST_PIXELS):
+            if picture.seconds > LONGEST:
+                raise InputError(f"it takes more than {LONGEST:.0f} s: cut it into sentences")
             size = size if found else picture.pixels.shape[1::-1]
             found.append(self.landmarks(_same_size(picture, size)))
             times.append(picture.seconds)
@@ -97,16 +104,23 @@ def _same_size(picture: Picture, size: tuple[int, int]) -> np.ndarray:
 
 
 def _even(poses: Poses, times: np.ndarray) -> Poses:
-    """At a constant rate, the mean of the film's own: between two pictures of uneven times joints are on the way from one to the other."""
-    steps = np.diff(times)
-    if not len(steps):
+    """At a constant rate, that of most pictures: between two pictures of uneven times joints are on the way from one to the other, and
+    unseen where no picture is for longer than ``GAP``. Raises InputError if there are too few."""
+    if len(times) < 2:
         return Poses(poses.joints, poses.confidence, 25.0)
-    step = (times[-1] - times[0]) / len(steps)
+    step = float(np.median(np.diff(times)))
+    if step > GAP:
+        raise InputError(f"it has a picture every {step:.1f} s: no film of signing")
+    whole = (times[-1] - times[0]) / (len(times) - 1)
+    step = whole if abs(whole - step) < UNEVEN * step else step  # which rounding of times does not move
+    now = times[0] + np.arange(round((times[-1] - times[0]) / step) + 1) * step
     fps = round(1 / step, 3)
-    if np.abs(times - times[0] - np.arange(len(times)) * step).max() <= UNEVEN * step:
+    if len(now) == len(times) and np.abs(times - now).max() <= UNEVEN * step:
         return Poses(poses.joints, poses.confidence, fps)
-    positions = np.interp(times[0] + np.arange(len(times)) * step, times, np.arange(len(times)))
-    return at(poses, positions, fps)
+    even = at(poses, np.interp(now, times, np.arange(len(times))), fps)
+    after = np.searchsorted(times, now).clip(1, len(times) - 1)
+    lost = (times[after] - times[after - 1] > GAP) & (now > times[after - 1]) & (now < times[after])
+    return Poses(even.joints, even.confidence * ~lost[:, None], fps)
 
 
 def _pose_file(poses: Poses, width: int, height: int) -> bytes:

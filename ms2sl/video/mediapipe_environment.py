@@ -13,31 +13,39 @@ from ms2sl.errors import InputError
 VERSION = "0.10.21"
 # What it imports of what it asks for; the rest of that (jax, OpenCV with windows, sound) is a gigabyte.
 PACKAGES = ("numpy>=1.26,<2", "absl-py", "attrs", "flatbuffers", "protobuf>=4.25.3,<5", "matplotlib", "opencv-python-headless>=4.10")
+OTHERWISE = "it has wheels for Python 3.9 to 3.12, from a package registry; or give an environment that has it: --films.python PYTHON"
 CHECK = "import mediapipe.python.solutions.holistic"
 
 
-def python_of(given: str, tell=lambda text: None) -> str:
+class NoDetector(InputError):
+    """Keypoints cannot be found on this machine, in whatever film."""
+
+
+def python_of(given: str) -> str:
     """The interpreter of an environment with MediaPipe, which is made in the user's cache if ``given`` is "" and there is none yet.
 
-    tell: called with a line before something takes long. Raises InputError if there is none and it cannot be made.
+    Raises NoDetector if there is none and it cannot be made.
     """
     if given:
         _check(given, f"--films.python {given}")
         return given
-    folder = cache() / f"mediapipe-{VERSION}-{sys.implementation.cache_tag}"
+    folder = environment()
     python = folder / "bin" / "python"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f".{folder.name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not python.exists():
-            tell(f"installing MediaPipe {VERSION} in {folder}, once")
-            _make(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(folder.parent / f".{folder.name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not python.exists():  # nor where a link of it leads
+                _make(folder)
+    except OSError as error:
+        raise NoDetector(f"{folder} cannot be made ({error.strerror}): {OTHERWISE}") from None
     return str(python)
 
 
-def cache() -> Path:
+def environment() -> Path:
     """Where it is kept between jobs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ms2sl"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "ms2sl" / f"mediapipe-{VERSION}-{sys.implementation.cache_tag}"
 
 
 def _make(folder: Path) -> None:
@@ -54,11 +62,11 @@ def _make(folder: Path) -> None:
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()
             reason = said[-1] if said else f"status {done.returncode}"
-            raise InputError(
-                f"keypoints of films need MediaPipe {VERSION}, which could not be installed in {folder} ({reason}): "
-                "it has wheels for Python 3.9 to 3.12, from a package registry; or give an environment that has it: --films.python PYTHON"
+            raise NoDetector(
+                f"keypoints of films need MediaPipe {VERSION}, which could not be installed in {folder} ({reason}): {OTHERWISE}"
             )
     _check(python, str(folder))
+    shutil.rmtree(folder, ignore_errors=True)  # of a Python that is gone
     os.replace(partial, folder)
 
 
@@ -66,6 +74,7 @@ def _check(python: str, where: str) -> None:
     try:
         done = subprocess.run([python, "-I", "-c", CHECK], capture_output=True, text=True)
     except OSError as error:
-        raise InputError(f"{where} cannot be run: {error.strerror}") from None
+        raise NoDetector(f"{where} cannot be run: {error.strerror}") from None
     if done.returncode:
-        raise InputError(f"{where} cannot load MediaPipe: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines()
+        raise NoDetector(f"{where} cannot load MediaPipe: {said[-1] if said else f'status {done.returncode}'}")

@@ -29,7 +29,7 @@ export class Signing {
     });
   }
 
-  /** Joints at a position in frames, linearly between two of them; not seen where they are not in both. */
+  /** Joints at a position in frames, linearly between two of them; as in the nearer one where they are not seen in both. */
   at(position) {
     return this.between(position, (frame) => this.frames[frame]);
   }
@@ -53,7 +53,10 @@ export class Signing {
     const high = Math.min(low + 1, this.length - 1);
     const share = Math.min(position - low, 1);
     const [before, after] = [read(low), read(high)];
-    return before.map((value, i) => value * (1 - share) + after[i] * share);
+    return before.map((value, i) => {
+      if (Number.isNaN(value + after[i])) return share < 0.5 ? value : after[i];
+      return value * (1 - share) + after[i] * share;
+    });
   }
 
   smoothed(hand, frame) {

@@ -81,8 +81,11 @@ def test_json_has_all_that_it_takes_to_draw(poses):
 
 def test_a_hand_that_is_not_seen_at_first_may_come(poses):
     hidden = Poses(poses.joints, poses.confidence.copy(), poses.fps)
-    hidden.confidence[:2, HOLISTIC_49X2.part("left_hand")] = 0
-    assert head(Poses(hidden.joints[:2], hidden.confidence[:2], 12.5), HOLISTIC_49X2) == head(poses, HOLISTIC_49X2)
+    left = HOLISTIC_49X2.part("left_hand")
+    hidden.confidence[:2, left] = 0
+    first = Poses(hidden.joints[:2], hidden.confidence[:2], 12.5)
+    assert not any(head(first, HOLISTIC_49X2)["seen"][left])
+    assert head(first, HOLISTIC_49X2, ["body", "left_hand"]) == head(poses, HOLISTIC_49X2)
     frames = json.loads(FORMATS[JSON](hidden, HOLISTIC_49X2))["frames"]
     assert frames[1][10] == [None, None]
     assert frames[2][10] != [None, None]

@@ -10,9 +10,12 @@ import torch
 from safetensors.torch import save_file
 
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
+from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.systems import recogniser
 from ms2sl.systems.ms2sl import task
+from ms2sl.systems.ms2sl.model import MS2SL, ModelConfig
+from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.training import checkpoint
 
 
@@ -38,6 +41,21 @@ def test_a_model_of_before_there_was_a_prediction_type(folder, tiny_model, forme
     assert card["model"].pop("prediction_type") == "sample"
     config.write_text(json.dumps(card | {"model": card["model"] | former}))
     assert task.load(folder)[0].config == tiny_model.model_copy(update={"prediction_type": predicts})
+
+
+def test_a_model_of_before_there_was_visibility_has_none(folder, dataset):
+    config = folder / "config.json"
+    card = json.loads(config.read_text())
+    later = {name: card["model"].pop(name) for name in ("visibility", "overlap", "noise_length")}
+    assert later == {"visibility": True, "overlap": True, "noise_length": 5}
+    config.write_text(json.dumps(card))
+    shape = ModelConfig.model_validate(card["model"] | {"visibility": False, "overlap": False, "noise_length": 1})
+    earlier = MS2SL(shape, dataset.skeleton, dataset.card.text, dataset.card.speech)
+    save_file(earlier.state_dict(), folder / "model.safetensors")
+    model, _ = task.load(folder)
+    assert (model.config, model.features, model.overhang) == (shape, 98, 0)
+    poses = MS2SLProducer.load(folder).produce([Utterance("a", text="cab")], seed=0)[0]
+    assert (poses.confidence > 0).all(axis=0).tolist() == model.space.seen.tolist()
 
 
 def test_publishing_leaves_the_training_state_behind_and_puts_a_whole_model_in_the_place_of_another(folder, tmp_path):

@@ -55,7 +55,7 @@ def test_uneven_times_are_made_even(tmp_path, detector):
     times = [0, 40, 80, 120, 160, 200, 440, 480, 520, 760, 800, 840]
     film = write(tmp_path / "film.mp4", [picture(round(t / 10) - 40) for t in times], times)
     raw = from_bytes(detector.detect(StoragePath(film), 30).pose, HOLISTIC_49X2)
-    assert raw.poses.fps == pytest.approx(11 / 0.84, abs=1e-3)
+    assert (raw.poses.fps, raw.poses.n_frames) == (25, 22)
     speed = np.diff(shoulders(raw)[4:, 0]) * raw.poses.fps
     assert np.allclose(speed, 100, atol=45)  # pixels a second, as the person moves
     assert abs(speed.mean() - 100) < 15
