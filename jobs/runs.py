@@ -66,7 +66,7 @@ def held(options: RunOptions) -> Iterator[None]:
 
 
 def as_begun(options: Any) -> Any:
-    """The options of a run that goes on. What came to be an option after it was begun, and is not asked for otherwise, is as it was then."""
+    """The options of a run that goes on: what came to be an option after it was begun, and is not asked for otherwise, is as it was."""
     recorded = None if options.overwrite else read_recipe(options.folder)
     if recorded is None:
         return options

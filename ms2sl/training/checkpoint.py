@@ -36,9 +36,9 @@ class ModelCard(Config):
 
     kind: which model; model: its configuration; recipe: how it was trained.
     characters: those of the training texts. fps: frames a second of what it makes. longest: frames of the longest training clip.
-    placement: where training clips stand in their pictures, the median. learned: modalities that it met in training; parts: of the body that it saw there, by name; () is not known.
-    vocabulary: of a back-translator, as its tokenizer is written. glosses: that a recogniser of glosses writes. description: of the
-    corpus, in a sentence.
+    placement: where training clips stand in their pictures, the median. learned: modalities that it met in training; parts: of the body
+    that it saw there, by name, () where that is not known. vocabulary: of a back-translator, as its tokenizer is written. glosses: that a
+    recogniser of glosses writes. description: of the corpus, in a sentence.
     """
 
     kind: str
