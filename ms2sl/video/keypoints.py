@@ -119,7 +119,8 @@ def _even(poses: Poses, times: np.ndarray) -> Poses:
         return Poses(poses.joints, poses.confidence, fps)
     even = at(poses, np.interp(now, times, np.arange(len(times))), fps)
     after = np.searchsorted(times, now).clip(1, len(times) - 1)
-    lost = (times[after] - times[after - 1] > GAP) & (now > times[after - 1]) & (now < times[after])
+    alone = np.minimum(now - times[after - 1], times[after] - now) > step / 2
+    lost = alone & (times[after] - times[after - 1] > GAP)
     return Poses(even.joints, even.confidence * ~lost[:, None], fps)
 
 

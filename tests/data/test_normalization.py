@@ -117,6 +117,7 @@ def test_visibility_is_a_bit_of_each_part_and_comes_back_as_joints(space):
     left, right = SKELETON.part("left_hand"), SKELETON.part("right_hand")
     seen[0, 1, right] = False
     seen[0, 2, SKELETON.part("body")] = False
+    space.share_seen[:] = 1
     assert space.visibility(seen)[0].tolist() == [[1, 1, 1], [1, 1, -1], [-1, 1, 1]]
     space.share_seen[left] = 0
     joints = space.seen_joints(space.visibility(seen))[0]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ms2sl.data.dataset import Dataset
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
@@ -43,7 +44,8 @@ def test_a_model_of_before_there_was_a_prediction_type(folder, tiny_model, forme
     assert task.load(folder)[0].config == tiny_model.model_copy(update={"prediction_type": predicts})
 
 
-def test_a_model_of_before_there_was_visibility_has_none(folder, dataset):
+def test_a_model_of_before_there_was_visibility_has_none(folder, tiny_dataset):
+    dataset = Dataset(tiny_dataset)
     config = folder / "config.json"
     card = json.loads(config.read_text())
     later = {name: card["model"].pop(name) for name in ("visibility", "overlap", "noise_length")}

@@ -27,17 +27,16 @@ def write(path: Path, pictures: list[np.ndarray], times: list[int] | None = None
     """times: milliseconds at which each is shown; by default at a constant rate. sound: whether a tone is heard for as long."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        codec = "libvpx" if path.suffix == ".webm" else "h264"
+        codec = {".webm": "libvpx", ".mpg": "mpeg2video"}.get(path.suffix, "h264")
         stream = container.add_stream(codec, rate=fps)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.time_base = Fraction(1, TIME_BASE)
-        stream.codec_context.time_base = Fraction(1, TIME_BASE)
+        stream.codec_context.time_base = Fraction(1, TIME_BASE if times else fps)
         audio = container.add_stream("aac", rate=RATE) if sound else None
         for i, pixels in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts = times[i] if times else round(i * TIME_BASE / fps)
-            frame.time_base = Fraction(1, TIME_BASE)
+            frame.pts, frame.time_base = (times[i], Fraction(1, TIME_BASE)) if times else (i, Fraction(1, fps))
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         if audio:

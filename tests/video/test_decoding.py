@@ -62,3 +62,11 @@ def test_what_is_no_film_is_told(tmp_path, content, reason):
 def test_sound_alone_is_no_film(tmp_path, sound_film):
     with pytest.raises(InputError, match="no picture, sound alone"):
         read(sound_film)
+
+
+def test_a_clock_that_is_set_back_loses_no_picture(tmp_path):
+    one = write(tmp_path / "one.mpg", SHADES)
+    (tmp_path / "two.mpg").write_bytes(one.read_bytes() * 2)
+    found = read(tmp_path / "two.mpg")
+    assert len(found) >= 19
+    assert (np.diff([each.seconds for each in found]) > 0).all()
