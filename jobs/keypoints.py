@@ -13,7 +13,6 @@ from ms2sl.errors import InputError
 from ms2sl.video.mediapipe_environment import NoDetector
 
 
-@ray.remote(num_cpus=1)
 class Looker:
     """Finds keypoints for a corpus of films (``ms2sl.corpora.films``)."""
 
@@ -38,7 +37,7 @@ def find_keypoints(corpus: Any, indices: Sequence[int], workers: int) -> None:
         watch(bar)
         if corpus.must_install:
             bar.set_postfix_str("installing MediaPipe where it is needed, once")
-        pool = ActorPool([Looker.remote(corpus) for _ in range(workers)])
+        pool = ActorPool([ray.remote(num_cpus=1)(Looker).remote(corpus) for _ in range(workers)])
         began, pictures, unread = time.monotonic(), 0, 0
         for looked, good, problem in pool.map_unordered(lambda looker, index: looker.look.remote(index), indices):
             if problem:

@@ -95,7 +95,7 @@ def check_run_identity(options: RunOptions, dataset: Dataset | None) -> None:
     changes = []
     if before is not None:
         before = options.under_current_names(before)
-        changes, changed = before.get(CHANGES, []), differences(before, values, defaults | values_before(type(options)))
+        changes, changed = before.get(CHANGES, []), differences(before, values, defaults | values_before(type(options)))  # type: ignore[arg-type]
         refuse_other(options, {name: pair for name, pair in changed.items() if name not in options.changeable})
         if STEPS in changed:
             refuse_fewer(options, *changed[STEPS])

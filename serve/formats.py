@@ -28,7 +28,7 @@ def to_json(poses: Poses, skeleton: Skeleton) -> bytes:
 
 def head(poses: Poses, skeleton: Skeleton, parts: Collection[str] = ()) -> dict:
     """What is the same in all frames. parts: of the body that may come after these poses."""
-    seen = (poses.confidence > 0).any(axis=0)
+    seen = np.asarray((poses.confidence > 0).any(axis=0))
     for part in map(skeleton.part, parts):
         seen[part] |= not seen[part].any()
     return {"fps": poses.fps, "skeleton": skeleton.name, "dims": skeleton.dims, "seen": seen.tolist()}

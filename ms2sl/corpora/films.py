@@ -85,9 +85,9 @@ class Films(LabelledFiles):
         if not where.exists():
             self._look(record.poses, where)
         raw = from_bytes(where.read_bytes(), self.skeleton)
-        poses, shoulders = raw.poses, tuple(map(self.skeleton.index, self.skeleton.shoulders))
+        poses, (left, right) = raw.poses, map(self.skeleton.index, self.skeleton.shoulders)
         # MediaPipe looks at one person, but not always at the same.
-        person = follow(poses.joints[:, None], poses.confidence[:, None], self.skeleton.part("body"), shoulders)
+        person = follow(poses.joints[:, None], poses.confidence[:, None], self.skeleton.part("body"), (left, right))
         there = (person >= 0)[:, None]
         signer = Poses(poses.joints * there[..., None], poses.confidence * there, poses.fps)
         return replace(raw, poses=signer, remarks=(*raw.remarks, *remarks(person, poses.confidence[:, None])))

@@ -124,6 +124,8 @@ class System:
 
     def language_remark(self, card: ModelCard, asked: str | None) -> str | None:
         """That a model does not sign in the language that is asked for, but as it learned; None where it does, or nobody knows."""
+        if (card.choices or {}).get("signed_language"):
+            return None
         learned = [language for language in card.signed_languages if is_code(language) and language != UNDETERMINED]
         if "language" in self.inputs or asked in (None, UNDETERMINED) or learned in ([], [asked]):
             return None

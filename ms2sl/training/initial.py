@@ -47,7 +47,7 @@ def _check_features(before: Features, now: Features, folder: Path) -> None:
 
 
 def continued(card: ModelCard, before: ModelCard) -> ModelCard:
-    """The card of a training that begins with the model of ``before``: its vocabulary and glosses, and what either of them met.
+    """The card of a training that begins with the model of ``before``: its vocabulary, glosses and choices, and what either of them met.
 
     How long, how fast and where it signs (``longest``, ``fps``, ``placement``) is as in the data that it learns from last.
     """
@@ -55,6 +55,7 @@ def continued(card: ModelCard, before: ModelCard) -> ModelCard:
         update={
             "vocabulary": before.vocabulary,
             "glosses": before.glosses,
+            "choices": before.choices or {},
             "characters": "".join(sorted({*before.characters, *card.characters})),
             "parts": tuple(dict.fromkeys((*before.parts, *card.parts))),
             "learned": tuple(modality for modality in MODALITIES if modality in {*before.learned, *card.learned}),

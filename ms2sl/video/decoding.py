@@ -65,7 +65,7 @@ def _frames(container: "av.container.InputContainer", stream: "av.VideoStream") 
     with contextlib.suppress(av.FFmpegError, OSError):  # cut short
         for packet in container.demux(stream):
             with contextlib.suppress(av.FFmpegError):
-                yield from packet.decode()  # type: ignore[misc]
+                yield from packet.decode()
 
 
 def _upright(frame: "av.VideoFrame", aspect: Fraction | None, most_pixels: int) -> np.ndarray:

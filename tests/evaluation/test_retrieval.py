@@ -28,7 +28,7 @@ def alone(producer: MS2SLProducer, clip: Clip) -> dict[str, np.ndarray]:
     """Its embeddings, without anybody else in the batch, and by way of the encoders themselves."""
     model, features = producer.model, producer.features(clip.utterance("both"))
     batch = producer.collate.batch([clip.poses], *([each] for each in features))
-    text, speech = model.text(batch.text, batch.n_text), model.speech(batch.speech, batch.n_speech)
+    text, speech = model.conditions(batch).values()
     signing = model.sign(model.space.encode(batch.poses, batch.seen)[0], batch.n_frames)
     return {"text": text.embedding[0].numpy(), "speech": speech.embedding[0].numpy(), "signing": signing[0].numpy()}
 

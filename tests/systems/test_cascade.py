@@ -46,7 +46,7 @@ def producer(tiny_checkpoint, speech) -> MS2SLProducer:
 def tokens_of(producer: MS2SLProducer, speech: Speech) -> torch.Tensor:
     """What its encoder makes of speech that is alone ``(tokens, width)``."""
     batch = producer.collate.batch([None], [None], [producer.features(Utterance("u", speech=speech))[1]])
-    encoded = producer.model.speech(batch.speech, batch.n_speech)
+    encoded = producer.model.conditions(batch)["speech"]
     return encoded.tokens[0, : int(encoded.mask[0].sum())]
 
 

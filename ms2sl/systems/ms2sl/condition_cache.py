@@ -12,7 +12,9 @@ import torch
 from cachetools import LRUCache
 from torch.nn.utils.rnn import pad_sequence
 
-from ms2sl.data.collate import TEXT_MULTIPLE, Collate
+from ms2sl.data.collate import TEXT_MULTIPLE, Collate, padded
+from ms2sl.data.label_fields import NULL
+from ms2sl.data.signed_language import UNDETERMINED
 from ms2sl.data.types import MODALITIES, Utterance
 from ms2sl.errors import InputError
 from ms2sl.features import same_featurizer
@@ -29,11 +31,13 @@ SaidFeatures = tuple[np.ndarray | None, np.ndarray | None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedUtterance:
-    """One utterance: a Condition of one row by modality, its features as bytes, and the frames that its signing takes."""
+    """One utterance: a Condition of one row by modality, its features as bytes, the frames that its signing takes, and what is chosen
+    beside, ``(1, W)``."""
 
     conditions: Mapping[str, Condition]
     said: bytes
     frames: float
+    chosen: torch.Tensor
 
     @property
     def size(self) -> int:
@@ -57,8 +61,9 @@ class ConditionEncoderCache:
     def features(self, utterance: Utterance) -> SaidFeatures:
         """Features of its text and of its speech; None for what it lacks.
 
-        Raises InputError if the model cannot say it: nothing to say, unknown letters.
+        Raises InputError if the model cannot say it: nothing to say, unknown letters, another sign language.
         """
+        self._choices(utterance)
         if utterance.text is None and utterance.speech is None:
             raise InputError(f"{utterance.id}: it has neither text nor speech")
         try:
@@ -66,6 +71,16 @@ class ConditionEncoderCache:
             return text, None if utterance.speech is None else same_featurizer(self.card.speech, str(self.device))([utterance.speech])[0]
         except InputError as error:
             raise InputError(f"{utterance.id}: {error}") from None
+
+    def _choices(self, utterance: Utterance) -> dict[str, int]:
+        """The id of what it asks for. Raises InputError for what the model did not learn."""
+        ids = {}
+        for name, known in (self.card.choices or {}).items():
+            asked = getattr(utterance, name)
+            if asked not in (None, UNDETERMINED, *known):
+                raise InputError(f"{utterance.id}: the model does not know the {name} {asked}; it learned {', '.join(known)}")
+            ids[name] = known.index(asked) + 1 if asked in known else NULL
+        return ids
 
     def _text(self, text: str) -> np.ndarray:
         check_readable(text, self.card)
@@ -83,18 +98,23 @@ class ConditionEncoderCache:
             alike.sort(key=lambda key: max(len(each) for each in said[key] if each is not None))
             for start in range(0, len(alike), BATCH):
                 some = alike[start : start + BATCH]
-                found |= zip(some, self._encode([said[key] for key in some], given), strict=True)
+                encoded = self._encode([said[key] for key in some], given, [self._choices(new[key]) for key in some])
+                found |= zip(some, encoded, strict=True)
         for key in new:
             if found[key].size <= self._known.maxsize:
                 self._known[key] = found[key]
         return [found[key] for key in keys]
 
-    def _encode(self, said: Sequence[SaidFeatures], given: tuple[str, ...]) -> list[EncodedUtterance]:
-        encoded = self.model.conditions(self.collate.batch([None] * len(said), *zip(*said, strict=True)).to(self.device))
+    def _encode(self, said: Sequence[SaidFeatures], given: tuple[str, ...], chosen: Sequence[Mapping[str, int]]) -> list[EncodedUtterance]:
+        batch = self.collate.batch([None] * len(said), *zip(*said, strict=True))
+        names = chosen[0]
+        ids = {name: padded([np.array([each[name]]) if each[name] else None for each in chosen], ids=True) for name in names}
+        batch = batch.having(**ids).to(self.device)
+        encoded, vectors = self.model.conditions(batch), self.model.chosen(batch)
         rows = [{modality: _row(encoded[modality], i) for modality in given} for i in range(len(said))]
         frames = expected_frames([encoded[modality] for modality in given]).tolist()
         content = [b"".join(each.tobytes() for each in features if each is not None) for features in said]
-        return [EncodedUtterance(*each) for each in zip(rows, content, frames, strict=True)]
+        return [EncodedUtterance(*each) for each in zip(rows, content, frames, vectors.split(1), strict=True)]
 
 
 def one_after_another(sayings: Sequence[Sequence[Condition]], lengths: Sequence[Sequence[int]]) -> Condition:
@@ -127,7 +147,9 @@ def _given(said: SaidFeatures) -> tuple[str, ...]:
 
 
 def _key(utterance: Utterance) -> bytes:
-    key = hashlib.blake2b(repr((utterance.text, utterance.speech and (utterance.speech.rate, utterance.speech.level))).encode())
+    key = hashlib.blake2b(
+        repr((utterance.text, utterance.signed_language, utterance.speech and (utterance.speech.rate, utterance.speech.level))).encode()
+    )
     if utterance.speech is not None:
         key.update(np.ascontiguousarray(utterance.speech.waveform).data)
     return key.digest()

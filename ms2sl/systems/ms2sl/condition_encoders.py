@@ -4,7 +4,7 @@ Shapes: B batch, N condition tokens, T frame tokens, W width.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ms2sl.data.collate import Batch
+from ms2sl.data.label_fields import NULL
 from ms2sl.features.base import Features
 from ms2sl.nn.transformer import Pool, Trunk, length_mask
 
@@ -68,8 +70,8 @@ class ConditionEncoder(nn.Module):
         self.duration = nn.Linear(width, 1)
         self.log_deviation = nn.Parameter(torch.tensor(-1.0))
 
-    def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> Condition:
-        """features ``(B, M, dim)`` or ids ``(B, M)``, lengths ``(B,)``; a row of length 0 gives one meaningless token."""
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor, chosen: torch.Tensor | None = None) -> Condition:
+        """features ``(B, M, dim)`` or ids ``(B, M)``, lengths ``(B,)``, chosen ``(B, W)``; a row of length 0 gives a meaningless token."""
         x = self.stem(features)
         x = x * length_mask(lengths, x.shape[1])[..., None]
         for conv in self.thin:
@@ -77,8 +79,31 @@ class ConditionEncoder(nn.Module):
             x = F.gelu(conv(x.transpose(1, 2)).transpose(1, 2))
             x = x * length_mask(lengths, x.shape[1])[..., None]
         mask = length_mask(lengths.clamp(min=1), x.shape[1])
+        if chosen is not None:
+            x = x + chosen[:, None].to(x.dtype)
         tokens = self.trunk(x, mask)
         return Condition(tokens, mask, self.duration(tokens)[..., 0].float(), self.pool(tokens, mask), self.log_deviation)
+
+
+class Choices(nn.Module):
+    """What may be chosen beside what is said, such as the sign language: ids of each, ``NULL`` where it is not, → one vector ``(B, W)``.
+
+    sizes: how many values of each there are.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], width: int):
+        super().__init__()
+        self.width = width
+        self.tables = nn.ModuleDict({name: nn.Embedding(size + 1, width) for name, size in sizes.items()})
+
+    def ids(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Of the clips of a batch, by name ``(B,)``."""
+        nothing = torch.full((len(batch),), NULL, device=batch.n_frames.device)
+        return {name: batch[name].values[:, 0] if name in batch and batch[name].lengths.any() else nothing for name in self.tables}
+
+    def forward(self, ids: Mapping[str, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
+        """rows ``(B, …)``: any tensor of as many rows."""
+        return sum((table(ids[name]) for name, table in self.tables.items()), rows.new_zeros(len(rows), self.width, dtype=torch.float32))
 
 
 class GaussianUpsampler(nn.Module):

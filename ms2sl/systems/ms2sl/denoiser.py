@@ -51,11 +51,12 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, noisy, t, n_frames, aligned, context, context_mask) -> torch.Tensor:
-        """noisy ``(B, F, D)``, t ``(B,)``, aligned ``(B, T, W)``, context ``(B, N, W)`` → ``(B, F, D)``."""
+    def forward(self, noisy, t, n_frames, chosen, aligned, context, context_mask) -> torch.Tensor:
+        """noisy ``(B, F, D)``, t ``(B,)``, chosen ``(B, W)``, aligned ``(B, T, W)``, context ``(B, N, W)`` → ``(B, F, D)``."""
         mask = patch_mask(n_frames, noisy.shape[1], self.patch)
         x = self._tokens(noisy) + self.aligned(aligned)
         vector = self.time(time_embedding(t, self.width))
+        vector = vector + chosen.to(vector.dtype)
         for block in self.blocks:
             x = block(x, mask, vector, context, context_mask)
         return self._frames(self.norm(x) * mask[..., None]).float()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ms2sl.config import TRAINING_ONLY, Config
 from ms2sl.data.collate import Batch
+from ms2sl.data.label_fields import NULL
 from ms2sl.data.normalization import PoseNormalizer, fill_unseen
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.deprecated_names import FormerValues, before, formerly
@@ -27,11 +28,13 @@ from ms2sl.nn.diffusion import (
     smooth_noise,
 )
 from ms2sl.nn.transformer import check_heads, length_mask
-from ms2sl.systems.ms2sl.condition_encoders import Condition, ConditionEncoder, CrossModalMapper, GaussianUpsampler
+from ms2sl.systems.ms2sl.condition_encoders import Choices, Condition, ConditionEncoder, CrossModalMapper, GaussianUpsampler
 from ms2sl.systems.ms2sl.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
 from ms2sl.systems.ms2sl.loss_weights import ALL_LOSSES, LossWeights
 from ms2sl.systems.ms2sl.losses import Computed, Loss
 
+NO_CHOICE: Mapping[str, int] = {}
+UNCHOSEN = 0.1  # share of training clips of which nobody says in which sign language they are
 BOTH = 0.2  # share of the clips with text and speech that are conditioned on both
 
 
@@ -63,6 +66,11 @@ class ModelConfig(Config):
     visibility: bool = Field(
         True,
         description="also learn which parts of the body are seen: a hand may be outside of the picture, or hidden",
+        json_schema_extra=before(False),
+    )
+    language_condition: bool = Field(
+        True,
+        description="learn which sign language a clip is in, where there are several, so that it can be chosen",
         json_schema_extra=before(False),
     )
     cond_drop_prob: float = Field(
@@ -110,7 +118,8 @@ class MS2SL(nn.Module):
     Features are those of the poses, and where the model learns visibility, one of each part of the body (``PoseNormalizer.visibility``).
     """
 
-    def __init__(self, config: ModelConfig, skeleton: Skeleton, text: Features, speech: Features):
+    def __init__(self, config: ModelConfig, skeleton: Skeleton, text: Features, speech: Features, choices: Mapping[str, int] = NO_CHOICE):
+        """choices: how many values there are of what may be chosen (``Choices``)."""
         super().__init__()
         self.config, self.skeleton = config, skeleton
         self.schedule = SCHEDULES[config.schedule]
@@ -122,6 +131,7 @@ class MS2SL(nn.Module):
         self.text = ConditionEncoder(text, **encoder, speech_rate=config.speech_rate)
         self.speech = ConditionEncoder(speech, **encoder, speech_rate=config.speech_rate)
         self.sign = SignEncoder(self.coordinates, patch=config.patch, **encoder)
+        self.choices = Choices(choices, config.width)
         self.aligner = GaussianUpsampler(config.width)
         self.text_to_speech, self.speech_to_text = CrossModalMapper(config.width), CrossModalMapper(config.width)
         self.ctc = nn.Linear(config.width, text.vocabulary + 1) if text.vocabulary else None
@@ -137,7 +147,8 @@ class MS2SL(nn.Module):
         """
         posed, has_text, has_speech = batch.n_frames > 0, batch.n_text > 0, batch.n_speech > 0
         x0, known = self._encode(batch.poses, batch.seen, batch.n_frames)
-        text, speech = self.text(batch.text, batch.n_text), self.speech(batch.speech, batch.n_speech)
+        chosen = self.choices(self._dropped(self.choices.ids(batch), generator), x0)
+        text, speech = self.text(batch.text, batch.n_text, chosen), self.speech(batch.speech, batch.n_speech, chosen)
         frames = x0.shape[1]
         times = patch_times(frames, self.config.patch, x0.device)
         along_text, along_speech = self.aligner(text, batch.n_frames, times), self.aligner(speech, batch.n_frames, times)
@@ -156,7 +167,7 @@ class MS2SL(nn.Module):
         white = torch.randn(len(batch), frames + self.overhang, self.features, generator=generator)
         noise = self.noise(white.to(x0.device))
         noisy = diffuse(x0, noise, t, self.schedule) * self._real(batch.n_frames, frames)
-        predicted = self._denoise(noisy, t, batch.n_frames, aligned, context, context_mask)
+        predicted = self._denoise(noisy, t, batch.n_frames, chosen, aligned, context, context_mask)
 
         signs, both = self.sign(self._coordinates(x0 * known), batch.n_frames), has_text & has_speech
         computed = Computed(
@@ -208,6 +219,13 @@ class MS2SL(nn.Module):
         choice = torch.where(has_speech, torch.where(has_text, either, without_text), without_speech)
         return torch.where((draw[1] < self.config.cond_drop_prob) | ~(has_text | has_speech), 0, choice)
 
+    def _dropped(self, ids: Mapping[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """With some of them unknown, as they are of who asks for nothing."""
+        return {
+            name: torch.where(torch.rand(len(of_clips), generator=generator).to(of_clips.device) < UNCHOSEN, NULL, of_clips)
+            for name, of_clips in ids.items()
+        }
+
     def _denoise(self, noisy: torch.Tensor, t: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
         """The predicted clean features ``(B, F, D)``, whatever the denoiser's prediction type. given: what it takes after ``t``."""
         output = self.denoiser(noisy, t, *given)
@@ -247,7 +265,12 @@ class MS2SL(nn.Module):
         return functional_call(self.sign, fixed, (predicted, n_frames))
 
     def conditions(self, batch: Batch) -> Mapping[str, Condition]:
-        return {"text": self.text(batch.text, batch.n_text), "speech": self.speech(batch.speech, batch.n_speech)}
+        chosen = self.chosen(batch)
+        return {"text": self.text(batch.text, batch.n_text, chosen), "speech": self.speech(batch.speech, batch.n_speech, chosen)}
+
+    def chosen(self, batch: Batch) -> torch.Tensor:
+        """What is chosen for each row ``(B, W)``."""
+        return self.choices(self.choices.ids(batch), batch.n_frames)
 
     @torch.no_grad()
     def embed_signs(self, batch: Batch) -> torch.Tensor:
@@ -264,11 +287,12 @@ class MS2SL(nn.Module):
         guidance: float = 1.0,
         sampler: SamplerName = "ddim",
         part: InpaintingWindow | None = None,
+        chosen: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Features ``(B, F, D)``, for ``decode``, from ``noise`` of this shape; F is a multiple of 4, rows end at ``n_frames``.
 
         conditions: text, speech or both. guidance: 1 follows the condition, more exaggerates it (Ho & Salimans 2022: null + guidance
-        (conditional - null)). part: of the signing of the conditions; None is all of it.
+        (conditional - null)). part: of the signing of the conditions; None is all of it. chosen ``(B, W)``: None is nothing.
         """
         times = patch_times(noise.shape[1], self.config.patch, noise.device)
         whole, times = (n_frames, times) if part is None else (part.whole, times + part.first[:, None])
@@ -276,13 +300,14 @@ class MS2SL(nn.Module):
         context = torch.cat([condition.tokens for condition in conditions], dim=1)
         context_mask = torch.cat([condition.mask for condition in conditions], dim=1)
         nothing = self.null.expand_as(aligned), self.null.expand(len(noise), 1, -1), torch.ones_like(context_mask[:, :1])
+        chosen = self.choices({name: torch.full_like(n_frames, NULL) for name in self.choices.tables}, noise) if chosen is None else chosen
         real = self._real(n_frames, noise.shape[1])
         known = None if part is None else self._encode(part.known, part.seen, n_frames)[0]
 
         def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            predicted = self._denoise(x * real, t, n_frames, aligned, context, context_mask)
+            predicted = self._denoise(x * real, t, n_frames, chosen, aligned, context, context_mask)
             if guidance != 1.0:
-                free = self._denoise(x * real, t, n_frames, *nothing)
+                free = self._denoise(x * real, t, n_frames, chosen, *nothing)
                 predicted = free + guidance * (predicted - free)
             return predicted if part is None else torch.lerp(predicted, known, part.weight[..., None])
 

@@ -119,10 +119,10 @@ class MS2SLProducer(Producer):
         size = -(-max(window.frames for window in windows) // FRAME_MULTIPLE) * FRAME_MULTIPLE
         white = torch.stack([pad(self._noise(*both), (0, 0, 0, size - both[0].frames)) for both in zip(windows, heard, strict=True)])
         n_frames = torch.tensor([window.frames for window in windows], device=self.device)
+        chosen = torch.cat([pieces[0].chosen for pieces in heard])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            made = self.model.generate(
-                conditions, n_frames, self.model.noise(white.to(self.device)), **sampling.model_dump(), part=self._part(windows, size)
-            )
+            noise, part = self.model.noise(white.to(self.device)), self._part(windows, size)
+            made = self.model.generate(conditions, n_frames, noise, **sampling.model_dump(), part=part, chosen=chosen)
         poses, seen = (each.cpu().numpy() for each in self.model.decode(made))
         return [
             Poses(row[:n] * there[:n, :, None], there[:n].astype(np.float32), self.card.fps)

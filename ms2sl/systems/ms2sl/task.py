@@ -1,15 +1,18 @@
 """MS2SL as a task of the training loop."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ms2sl.data.batch_sampler import split_batches
-from ms2sl.data.collate import Batch, Collate
+from ms2sl.data.collate import STANDARD, Batch, Collate
 from ms2sl.data.dataset import Dataset
+from ms2sl.data.label_fields import category
 from ms2sl.data.modality_masking import MaskConfig, MaskingCollate
+from ms2sl.data.signed_language import UNDETERMINED
 from ms2sl.data.types import Poses
 from ms2sl.metrics.motion import movement
 from ms2sl.systems.ms2sl.condition_encoders import expected_frames
@@ -19,8 +22,19 @@ from ms2sl.training import checkpoint
 from ms2sl.training.distributed import all_sum
 
 KIND = "ms2sl"
+LANGUAGE = "signed_language"
 NOTHING_MASKED = MaskConfig()
 VALIDATION_BATCH, SAMPLING_STEPS = 64, 8
+
+
+def choices(signed_languages: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """What a model of these sign languages lets choose: which, if they are several."""
+    known = tuple(language for language in signed_languages if language != UNDETERMINED)
+    return {LANGUAGE: known} if len(known) > 1 else {}
+
+
+def sizes(card: checkpoint.ModelCard) -> dict[str, int]:
+    return {name: len(known) for name, known in (card.choices or {}).items()}
 
 
 class MS2SLTask:
@@ -29,11 +43,14 @@ class MS2SLTask:
     def __init__(
         self, dataset: Dataset, model: ModelConfig, weights: LossWeights, card: checkpoint.ModelCard, mask: MaskConfig = NOTHING_MASKED
     ):
-        self.dataset, self.weights, self.card = dataset, weights, card
         described = dataset.card
-        self.whole = Collate(described.skeleton, described.text, described.speech)
+        if card.choices is None:
+            card = card.model_copy(update={"choices": choices(described.signed_languages) if model.language_condition else {}})
+        self.dataset, self.weights, self.card = dataset, weights, card
+        fields = [*STANDARD, *(category(name, known) for name, known in card.choices.items())]
+        self.whole = Collate(described.skeleton, described.text, described.speech, fields)
         self.collate = MaskingCollate(self.whole, mask)
-        self.module = MS2SL(model, described.skeleton, described.text, described.speech)
+        self.module = MS2SL(model, described.skeleton, described.text, described.speech, sizes(card))
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()
 
@@ -76,7 +93,7 @@ class MS2SLTask:
             n_frames = expected_frames([condition]).round().long().clamp(4, 4 * self.card.longest)
             size = len(batch), model.overhang + -(-int(n_frames.max()) // 4) * 4, model.features
             noise = model.noise(torch.randn(size, generator=torch.Generator().manual_seed(0)).to(n_frames.device))
-            made = model.generate([condition], n_frames, noise, SAMPLING_STEPS)
+            made = model.generate([condition], n_frames, noise, SAMPLING_STEPS, chosen=model.chosen(batch))
             sums[f"{modality}_moved"] = total(*model.decode(made), n_frames)
             sums[f"{modality}_frames"] = float(n_frames.sum())
         return sums
@@ -88,6 +105,6 @@ class MS2SLTask:
 def load(folder: Path) -> tuple[MS2SL, checkpoint.ModelCard]:
     """A trained model, ready to sample. Raises InputError if the folder holds none."""
     card = checkpoint.read_card(folder, KIND)
-    model = MS2SL(checkpoint.model_config(card, ModelConfig, folder), card.skeleton, card.text, card.speech)
+    model = MS2SL(checkpoint.model_config(card, ModelConfig, folder), card.skeleton, card.text, card.speech, sizes(card))
     checkpoint.load_weights(model, folder)
     return model.eval(), card

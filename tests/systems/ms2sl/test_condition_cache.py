@@ -52,7 +52,7 @@ def heard_anew(model, utterance: Utterance) -> EncodedUtterance:
 def encodings(hearing: ConditionEncoderCache, monkeypatch) -> list[int]:
     """How many utterances each call of the encoders is given."""
     calls, encode = [], hearing._encode
-    monkeypatch.setattr(hearing, "_encode", lambda said, given: calls.append(len(said)) or encode(said, given))
+    monkeypatch.setattr(hearing, "_encode", lambda said, *more: calls.append(len(said)) or encode(said, *more))
     return calls
 
 

@@ -1,13 +1,17 @@
 import dataclasses
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
 
 from ms2sl.data.collate import Batch, BatchField, Collate
 from ms2sl.data.dataset import Dataset
-from ms2sl.data.shards import read_shard
+from ms2sl.data.shards import read_shard, with_column
 from ms2sl.data.training_clips import TrainingClips
+from ms2sl.data.types import Poses
+from ms2sl.errors import InputError
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.metrics.motion import hand_dtw, movement
 from ms2sl.nn.diffusion import SAMPLERS, SCHEDULES
@@ -15,7 +19,7 @@ from ms2sl.systems.baselines import MeanPose
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.model import BOTH, MS2SL, InpaintingWindow, ModelConfig
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
-from ms2sl.systems.ms2sl.task import MS2SLTask
+from ms2sl.systems.ms2sl.task import MS2SLTask, choices
 from ms2sl.training.checkpoint import ModelCard
 from ms2sl.training.local import LocalReporter
 from ms2sl.training.loop import TrainingConfig, train
@@ -240,7 +244,9 @@ def test_where_known_poses_have_joints_that_training_never_saw_they_change_nothi
 
 def test_a_part_shows_what_is_said_in_its_frames_of_the_whole(model, batch):
     """A denoiser that shows what is laid out along the frames: but for its edges, a part shows what the whole shows there."""
-    model.denoiser.forward = lambda noisy, t, n_frames, aligned, *context: aligned.repeat_interleave(2, 1).mean(2, True).expand_as(noisy)
+    model.denoiser.forward = lambda noisy, t, n_frames, chosen, aligned, *context: (
+        aligned.repeat_interleave(2, 1).mean(2, True).expand_as(noisy)
+    )
     conditions, n_frames = [model.conditions(batch)["text"]], torch.full((len(batch),), 80)
     whole = generate(model, conditions, n_frames, noise_for(batch, model, 80), 1)
     made = generate(model, conditions, torch.full_like(n_frames, 36), noise_for(batch, model, 36), 1, part=part_of(batch, 36, 0.0, 80, 30))
@@ -355,3 +361,37 @@ def test_when_a_hand_is_seen_is_learned(dataset):
     inside = torch.arange(frames)[None] < batch.n_frames[:, None]
     assert (seen[..., right].all(dim=2) == ~later)[inside].float().mean() > 0.9
     assert (poses[..., right, :].norm(dim=-1)[inside] < 4).all()
+
+
+def test_the_sign_language_that_is_asked_for_is_signed(dataset):
+    """Two languages that say the same, one upside down."""
+    torch.manual_seed(0)
+    config = ModelConfig(width=64, encoder_layers=1, denoiser_layers=2, embedding=32)
+    card = ModelCard.of("ms2sl", config, dataset.card).model_copy(update={"choices": choices(("ase", "bfi", "und"))})
+    task = MS2SLTask(dataset, config, LossWeights(), card)
+    table = read_shard(dataset.shards("test")[0][0], task.collate.columns).slice(0, 4)
+    batch = task.collate(pa.concat_tables([with_column(table, "signed_language", [code] * 4) for code in ("ase", "bfi")]))
+    batch.poses[4:, ..., 1] *= -1
+    model, generator = task.module, torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        model(batch, LossWeights(), generator)["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    producer, clips = MS2SLProducer(model.eval(), task.card), list(dataset.clips("test"))[:4]
+    signs = {"ase": [clip.poses for clip in clips]}
+    signs["bfi"] = [Poses(poses.joints * np.array([1, -1], np.float32), poses.confidence, poses.fps) for poses in signs["ase"]]
+    for language, own in signs.items():
+        asked = [dataclasses.replace(clip.utterance("text"), signed_language=language) for clip in clips]
+        made = producer.produce(asked, seed=0)
+        near, far = (hand_dtw(made, some, dataset.skeleton).sum() for some in (own, signs["bfi" if language == "ase" else "ase"]))
+        assert near < far / 3
+        with pytest.raises(InputError, match="does not know the signed_language gsg; it learned ase, bfi"):
+            producer.features(dataclasses.replace(asked[0], signed_language="gsg"))
+    assert len(producer.produce([dataclasses.replace(clips[0].utterance("text"), signed_language=None)], seed=0)) == 1
+
+
+def test_a_model_of_one_language_has_none_to_choose():
+    assert choices(("ase",)) == choices(("ase", "und")) == choices(()) == {}
+    assert choices(("ase", "bfi")) == {"signed_language": ("ase", "bfi")}
