@@ -93,7 +93,7 @@ class Judge:
         moved = [np.mean([measure(each, self.skeleton) for each in poses]) for measure in (movement, jerk)]
         real = [np.mean([measure(each, self.skeleton) for each in self.real]) for measure in (movement, jerk)]
         varied = np.mean([diversity(each, self.skeleton) for each in samples]) / self.own_diversity
-        return f"{100 * wrong:.1f}", f"{near:.2f}", f"{varied:.2f}", f"{moved[1] / real[1]:.2f}", f"{moved[0] / real[0]:.2f}"
+        return f"{100 * wrong:.1f}", f"{abs(near):.2f}", f"{varied:.2f}", f"{moved[1] / real[1]:.2f}", f"{moved[0] / real[0]:.2f}"
 
     def of(self, producer: MS2SLProducer, sampling: Sampling) -> tuple[str, ...]:
         def produce(clips: Sequence[Clip], seed: int) -> list[Poses]:
