@@ -72,7 +72,7 @@ class PoseNormalizer(nn.Module):
         """bool ``(batch, frames, joints)``: those of parts that are seen by ``visibility``, without those that training never saw and hands
         whose wrist is not seen."""
         sizes = torch.tensor([part.stop - part.start for part, _ in self.parts], device=visibility.device)
-        seen = (visibility > 0).repeat_interleave(sizes, dim=-1) & self.seen
+        seen = (visibility >= 0).repeat_interleave(sizes, dim=-1) & self.seen
         return seen & seen[..., self.anchor]
 
     def decode(self, features: torch.Tensor) -> torch.Tensor:
