@@ -75,8 +75,8 @@ def as_begun(options: Any) -> Any:
     values = dict(flatten(options.model_dump(mode="json")))
     for name, value in values_before(type(options)).items():
         section, _, field = name.rpartition(".")
-        if section and name not in known and any(each.startswith(f"{section}.") for each in known) and values[name] == defaults[name]:
-            print(f"{options.name} goes on with {name} {value}, as it was begun before there was a choice")
+        of_the_run = any(each.startswith(f"{section}.") for each in known)
+        if of_the_run and known.get(name, value) == value and values[name] == defaults[name]:
             options = options.model_copy(update={section: getattr(options, section).model_copy(update={field: value})})
     return options
 

@@ -18,7 +18,7 @@ from ray import tune
 from jobs.cli import main, start_ray
 from jobs.evaluate import check_reader
 from jobs.models import with_folders
-from jobs.runs import check_run_identity, held
+from jobs.runs import as_begun, check_run_identity, held
 from jobs.shared import check_shared
 from jobs.sweep.callbacks import TrialRecorder, settle
 from jobs.sweep.command import TuneCommand, open_space
@@ -55,7 +55,7 @@ def run(options: TuneCommand) -> None:
     options = options.model_copy(update={"data": StoragePath(options.data).uri, "runs": options.runs.absolute()})
     options = with_folders(options, "back_translator", "trained", "from", within=options.runs, runs=options.runs)
     task = read_producer_card(options.trained).kind if options.trained else options.task
-    options = options.model_copy(update={"task": task}).settled(space)
+    options = as_begun(options.model_copy(update={"task": task}).settled(space))
     dataset = Dataset(options.data)
     check(options, space, dataset)
     options = options.model_copy(update={"score": options.score or usual_score(back_translation.load(options.back_translator))})

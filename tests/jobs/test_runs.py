@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from jobs import runs, train
-from jobs.runs import check_run_identity, held, read_recipe
+from jobs.runs import as_begun, check_run_identity, held, read_recipe
 from jobs.sweep.command import TuneCommand
 from jobs.train import TrainCommand
 from ms2sl.data.dataset import Dataset
@@ -76,7 +76,7 @@ def begun(dataset, tmp_path):
 
     def command(**options) -> TrainCommand:
         training = {"batch_size": 4} | options.pop("training", {})
-        return TrainCommand(data=str(dataset.folder), runs=tmp_path, name="old", training=training, **options)
+        return as_begun(TrainCommand(data=str(dataset.folder), runs=tmp_path, name="old", training=training, **options))
 
     return command
 
@@ -104,6 +104,9 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_same_command(begun, datase
     assert capsys.readouterr().out == ""
     assert read_recipe(begun().folder)["training"] == begun().training.model_dump()
     assert read_recipe(begun().folder)["changes"] == []
+    assert begun().model.visibility is False  # which was no choice when it was begun
+    with pytest.raises(InputError, match=r"model\.noise_length 1 there, 3 here"):
+        check_run_identity(begun(model={"noise_length": 3}), dataset)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,8 @@ def test_an_option_that_is_gone_counts_where_it_was_not_at_its_default(begun, da
     path = begun().folder / "recipe.json"
     check_run_identity(begun(losses={"cycle": 0.7}, workers=2).model_copy(update={"name": "new"}), dataset)
     recipe = read_recipe(begun().runs / "new")
-    assert recipe["chosen"] == ["dataset", "losses.cycle", "training.batch_size", "workers"]
+    earlier = ["model.language_condition", "model.noise_length", "model.overlap", "model.visibility"]  # which are as an older run had them
+    assert recipe["chosen"] == ["dataset", "losses.cycle", *earlier, "training.batch_size", "workers"]
     recipe["losses"]["flow"] = 3.0  # an option of a version that had it at this default
     path.write_text(json.dumps(recipe))
     check_run_identity(begun(losses={"cycle": 0.7}, workers=2), dataset)
