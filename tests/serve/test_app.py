@@ -21,6 +21,7 @@ from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.data.types import Utterance
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
+from tests.serve.frames import as_poses
 
 pytestmark = pytest.mark.usefixtures("service")
 JSON = {"accept": "application/json"}
@@ -42,7 +43,7 @@ def wav(corpus) -> bytes:
 
 def joints(answer: requests.Response) -> np.ndarray:
     assert answer.status_code == 200, answer.text
-    return np.array(answer.json()["frames"])
+    return as_poses(answer.json()["frames"])
 
 
 def lines(answer: requests.Response) -> list[dict]:
@@ -55,7 +56,7 @@ def streamed(said: list[dict]) -> np.ndarray:
     start, *parts, end = said
     assert (start["type"], end["type"]) == ("start", "end")
     assert np.cumsum([0, *(len(part["frames"]) for part in parts)]).tolist() == [part["first"] for part in parts] + [end["n_frames"]]
-    return np.concatenate([part["frames"] for part in parts])
+    return np.concatenate([as_poses(part["frames"]) for part in parts])
 
 
 def problem(answer: requests.Response, status: int) -> dict:
@@ -110,7 +111,7 @@ def test_the_duration_and_the_frames_a_second_are_as_asked(service, producer):
     assert (content["fps"], content["n_frames"]) == (30, 96)
     assert content["seconds"] == pytest.approx(3.2)
     made = resample(producer.produce([Utterance("text", text="cab", seconds=3.2)], seed=0)[0], 30)
-    assert np.allclose(content["frames"], made.joints, atol=1e-3)
+    assert np.allclose(as_poses(content["frames"]), made.joints, atol=1e-3)
 
 
 def test_a_gif_moves_as_long_as_the_signing(service):

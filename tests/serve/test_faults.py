@@ -22,6 +22,7 @@ import requests
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.training import checkpoint
 from ms2sl.training.checkpoint import WEIGHTS, read_card
+from tests.serve.frames import as_poses
 
 pytestmark = pytest.mark.slow
 LONG = "cab bead face. " * 100
@@ -42,7 +43,7 @@ def stream(url: str, text: str = LONG, **options):
 def frames(said: list[dict]) -> np.ndarray:
     """Of a whole stream."""
     assert [line["type"] for line in said] == ["start", *["frames"] * (len(said) - 2), "end"], said[-1]
-    made = np.concatenate([line["frames"] for line in said[1:-1]])
+    made = np.concatenate([as_poses(line["frames"]) for line in said[1:-1]])
     assert len(made) == said[-1]["n_frames"]
     return made
 

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+from tests.serve.frames import as_poses
+
 LONG = "cab bead face. " * 40
 SLOW = {"steps": 20}  # so that many are at work at once
 OWN_TIME = 60  # seconds that a request may take on a busy machine; who is forgotten waits for 120
@@ -23,7 +25,7 @@ def frames(service, seed: int) -> np.ndarray:
         assert answer.status_code == 200, answer.text
         said = list(map(json.loads, answer.iter_lines()))
     assert (said[0]["type"], said[-1]["type"]) == ("start", "end"), said[-1]
-    return np.concatenate([line["frames"] for line in said[1:-1]])
+    return np.concatenate([as_poses(line["frames"]) for line in said[1:-1]])
 
 
 def leave_early(service, seconds: float) -> None:
