@@ -42,7 +42,8 @@ export class Signing {
   /** The frame in which a hand is seen, nearest before or else after; the frame itself if there is none. */
   nearest(hand, frame) {
     const isSeen = (joints) => joints && !Number.isNaN(joints[2 * hand.seen[0]]);
-    for (let before = frame; before >= 0; before--) if (isSeen(this.frames[before])) return before;
+    const before = this.frames.slice(0, frame + 1).findLastIndex(isSeen);
+    if (before >= 0) return before;
     const after = this.frames.findIndex(isSeen);
     return after >= 0 ? after : frame;
   }
