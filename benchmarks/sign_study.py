@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rapidfuzz.distance import Levenshtein
 from tqdm import tqdm
 
 from benchmarks.common import machine, save
@@ -24,6 +23,7 @@ from ms2sl.data.types import Clip, Poses
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.metrics.distribution import frechet_distance
 from ms2sl.metrics.motion import diversity, jerk, movement
+from ms2sl.metrics.text import error_rate
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.model import ModelConfig
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
@@ -82,18 +82,24 @@ class Judge:
         for clip in self.clips:
             by_text[clip.text].append(clip)
         self.several = [some for some in by_text.values() if len(some) > 1][:GROUPS]
+        self.moved, self.trembled = (np.mean([measure(each, self.skeleton) for each in self.real]) for measure in (movement, jerk))
+        self.embeddings = reader.embeddings(self.real)
         self.own_diversity = np.mean([diversity([clip.poses for clip in some[:SAMPLES]], self.skeleton) for some in self.several])
 
     def row(self, poses: Sequence[Poses], samples: Sequence[Sequence[Poses]]) -> tuple[str, ...]:
         """samples: several of each text of ``several``."""
         read = [text.split() for text in self.reader.read(poses)]
         glosses = [clip.gloss.split() for clip in self.clips]
-        wrong = sum(map(Levenshtein.distance, read, glosses)) / sum(map(len, glosses))
-        near = frechet_distance(self.reader.embeddings(poses), self.reader.embeddings(self.real))
-        moved = [np.mean([measure(each, self.skeleton) for each in poses]) for measure in (movement, jerk)]
-        real = [np.mean([measure(each, self.skeleton) for each in self.real]) for measure in (movement, jerk)]
+        near = frechet_distance(self.reader.embeddings(poses), self.embeddings)
+        moved, trembled = (np.mean([measure(each, self.skeleton) for each in poses]) for measure in (movement, jerk))
         varied = np.mean([diversity(each, self.skeleton) for each in samples]) / self.own_diversity
-        return f"{100 * wrong:.1f}", f"{abs(near):.2f}", f"{varied:.2f}", f"{moved[1] / real[1]:.2f}", f"{moved[0] / real[0]:.2f}"
+        return (
+            f"{error_rate(read, glosses):.1f}",
+            f"{abs(near):.2f}",
+            f"{varied:.2f}",
+            f"{trembled / self.trembled:.2f}",
+            f"{moved / self.moved:.2f}",
+        )
 
     def of(self, producer: MS2SLProducer, sampling: Sampling) -> tuple[str, ...]:
         def produce(clips: Sequence[Clip], seed: int) -> list[Poses]:

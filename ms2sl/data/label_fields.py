@@ -21,13 +21,17 @@ def category(column: str, known: Sequence[str]) -> FieldSpec:
     Values int64 ``(batch, 1)``: 1 + the value's place in ``known``, or ``NULL``, with length 0, where the clip has none (``und`` of a
     language) or another.
     """
-    ids = {value: i for i, value in enumerate(known, start=NULL + 1) if value != UNDETERMINED}
 
     def make(table: pa.Table, collate: Collate) -> BatchField:
-        values = table[column].to_pylist()
-        return padded([np.array([ids[value]]) if value in ids else None for value in values], ids=True)
+        return category_field(table[column].to_pylist(), known)
 
     return FieldSpec(column, (column,), make)
+
+
+def category_field(values: Sequence[str | None], known: Sequence[str]) -> BatchField:
+    """The field of one value a clip, as ``category`` makes it."""
+    ids = {value: i for i, value in enumerate(known, start=NULL + 1) if value != UNDETERMINED}
+    return padded([np.array([ids[value]]) if value in ids else None for value in values], ids=True)
 
 
 def gloss_ids(known: Sequence[str]) -> FieldSpec:

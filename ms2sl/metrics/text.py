@@ -14,13 +14,13 @@ ROUGE_BETA = 1.2
 
 def letter_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Edits over the letters of the references; it can exceed 100."""
-    return _error_rate(hypotheses, references)
+    return error_rate(hypotheses, references)
 
 
 def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """WER of text (not of glosses): edits over the words of the references, words between spaces, in lower case and without
     punctuation; it can exceed 100."""
-    return _error_rate([words(text) for text in hypotheses], [words(text) for text in references])
+    return error_rate([words(text) for text in hypotheses], [words(text) for text in references])
 
 
 def words(text: str) -> list[str]:
@@ -28,7 +28,8 @@ def words(text: str) -> list[str]:
     return "".join(letter for letter in text.lower() if not unicodedata.category(letter).startswith("P")).split()
 
 
-def _error_rate(hypotheses: Sequence[Sequence], references: Sequence[Sequence]) -> float:
+def error_rate(hypotheses: Sequence[Sequence], references: Sequence[Sequence]) -> float:
+    """Edits over the elements of the references, in per cent."""
     edits = sum(Levenshtein.distance(hypothesis, reference) for hypothesis, reference in zip(hypotheses, references, strict=True))
     return 100 * edits / max(1, sum(map(len, references)))
 

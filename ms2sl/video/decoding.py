@@ -46,7 +46,7 @@ def pictures(film: StoragePath, most_fps: float, most_pixels: int) -> Iterator[P
         now = before = shown = None  # seconds: of this picture, of the one before as the film says it, and of the last that was taken
         for frame in _frames(container, streams[0]):
             said = frame.time
-            if now is None or shown is None:
+            if now is None:
                 now = 0.0
             elif said is None or before is None or said < before:  # no clock, or one that was set back
                 now += step

@@ -42,8 +42,7 @@ export class Signing {
   /** The frame in which a hand is seen, nearest before or else after; the frame itself if there is none. */
   nearest(hand, frame) {
     const isSeen = (joints) => joints && !Number.isNaN(joints[2 * hand.seen[0]]);
-    const before = this.frames.slice(0, frame + 1).findLastIndex(isSeen);
-    if (before >= 0) return before;
+    for (let before = frame; before >= 0; before--) if (isSeen(this.frames[before])) return before;
     const after = this.frames.findIndex(isSeen);
     return after >= 0 ? after : frame;
   }

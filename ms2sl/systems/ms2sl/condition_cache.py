@@ -12,8 +12,8 @@ import torch
 from cachetools import LRUCache
 from torch.nn.utils.rnn import pad_sequence
 
-from ms2sl.data.collate import TEXT_MULTIPLE, Collate, padded
-from ms2sl.data.label_fields import NULL
+from ms2sl.data.collate import TEXT_MULTIPLE, Collate
+from ms2sl.data.label_fields import category_field
 from ms2sl.data.signed_language import UNDETERMINED
 from ms2sl.data.types import MODALITIES, Utterance
 from ms2sl.errors import InputError
@@ -63,7 +63,7 @@ class ConditionEncoderCache:
 
         Raises InputError if the model cannot say it: nothing to say, unknown letters, another sign language.
         """
-        self._choices(utterance)
+        self._check_choices(utterance)
         if utterance.text is None and utterance.speech is None:
             raise InputError(f"{utterance.id}: it has neither text nor speech")
         try:
@@ -72,15 +72,12 @@ class ConditionEncoderCache:
         except InputError as error:
             raise InputError(f"{utterance.id}: {error}") from None
 
-    def _choices(self, utterance: Utterance) -> dict[str, int]:
-        """The id of what it asks for. Raises InputError for what the model did not learn."""
-        ids = {}
+    def _check_choices(self, utterance: Utterance) -> None:
+        """Raises InputError if it asks for what the model did not learn."""
         for name, known in (self.card.choices or {}).items():
             asked = getattr(utterance, name)
             if asked not in (None, UNDETERMINED, *known):
                 raise InputError(f"{utterance.id}: the model does not know the {name} {asked}; it learned {', '.join(known)}")
-            ids[name] = known.index(asked) + 1 if asked in known else NULL
-        return ids
 
     def _text(self, text: str) -> np.ndarray:
         check_readable(text, self.card)
@@ -98,18 +95,17 @@ class ConditionEncoderCache:
             alike.sort(key=lambda key: max(len(each) for each in said[key] if each is not None))
             for start in range(0, len(alike), BATCH):
                 some = alike[start : start + BATCH]
-                encoded = self._encode([said[key] for key in some], given, [self._choices(new[key]) for key in some])
-                found |= zip(some, encoded, strict=True)
+                found |= zip(some, self._encode([said[key] for key in some], given, [new[key] for key in some]), strict=True)
         for key in new:
             if found[key].size <= self._known.maxsize:
                 self._known[key] = found[key]
         return [found[key] for key in keys]
 
-    def _encode(self, said: Sequence[SaidFeatures], given: tuple[str, ...], chosen: Sequence[Mapping[str, int]]) -> list[EncodedUtterance]:
+    def _encode(self, said: Sequence[SaidFeatures], given: tuple[str, ...], utterances: Sequence[Utterance]) -> list[EncodedUtterance]:
         batch = self.collate.batch([None] * len(said), *zip(*said, strict=True))
-        names = chosen[0]
-        ids = {name: padded([np.array([each[name]]) if each[name] else None for each in chosen], ids=True) for name in names}
-        batch = batch.having(**ids).to(self.device)
+        choices = (self.card.choices or {}).items()
+        asked = {name: category_field([getattr(utterance, name) for utterance in utterances], known) for name, known in choices}
+        batch = batch.having(**asked).to(self.device)
         encoded, vectors = self.model.conditions(batch), self.model.chosen(batch)
         rows = [{modality: _row(encoded[modality], i) for modality in given} for i in range(len(said))]
         frames = expected_frames([encoded[modality] for modality in given]).tolist()

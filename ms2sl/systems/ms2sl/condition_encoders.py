@@ -86,7 +86,7 @@ class ConditionEncoder(nn.Module):
 
 
 class Choices(nn.Module):
-    """What may be chosen beside what is said, such as the sign language: ids of each, ``NULL`` where it is not, → one vector ``(B, W)``.
+    """What may be chosen beside what is said, such as the sign language: ids of each, ``NULL`` where it is not → one vector ``(B, W)``.
 
     sizes: how many values of each there are.
     """
@@ -97,13 +97,14 @@ class Choices(nn.Module):
         self.tables = nn.ModuleDict({name: nn.Embedding(size + 1, width) for name, size in sizes.items()})
 
     def ids(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Of the clips of a batch, by name ``(B,)``."""
-        nothing = torch.full((len(batch),), NULL, device=batch.n_frames.device)
-        return {name: batch[name].values[:, 0] if name in batch and batch[name].lengths.any() else nothing for name in self.tables}
+        """Of the clips of a batch, by name ``(B,)``; what the batch does not say is left out."""
+        return {name: batch[name].values[:, 0] for name in self.tables if name in batch}
 
     def forward(self, ids: Mapping[str, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
-        """rows ``(B, …)``: any tensor of as many rows."""
-        return sum((table(ids[name]) for name, table in self.tables.items()), rows.new_zeros(len(rows), self.width, dtype=torch.float32))
+        """ids: what is left out is not chosen. rows ``(B, …)``: any tensor of as many rows."""
+        nothing = torch.full((len(rows),), NULL, device=rows.device)
+        vector = rows.new_zeros(len(rows), self.width, dtype=torch.float32)
+        return sum((table(ids.get(name, nothing)) for name, table in self.tables.items()), vector)
 
 
 class GaussianUpsampler(nn.Module):

@@ -300,7 +300,7 @@ class MS2SL(nn.Module):
         context = torch.cat([condition.tokens for condition in conditions], dim=1)
         context_mask = torch.cat([condition.mask for condition in conditions], dim=1)
         nothing = self.null.expand_as(aligned), self.null.expand(len(noise), 1, -1), torch.ones_like(context_mask[:, :1])
-        chosen = self.choices({name: torch.full_like(n_frames, NULL) for name in self.choices.tables}, noise) if chosen is None else chosen
+        chosen = self.choices({}, noise) if chosen is None else chosen
         real = self._real(n_frames, noise.shape[1])
         known = None if part is None else self._encode(part.known, part.seen, n_frames)[0]
 

@@ -337,6 +337,18 @@ def test_an_overfitted_model_signs_its_clips(dataset, tmp_path):
         assert errors[0] < mixed / 2, "what is said decides what is signed"
 
 
+def overfitted(task: MS2SLTask, batch: Batch) -> MS2SL:
+    """The model of a task after it has learned from one batch alone."""
+    model, generator = task.module, torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        model(batch, LossWeights(), generator)["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return model.eval()
+
+
 def test_when_a_hand_is_seen_is_learned(dataset):
     """The hand of each clip leaves the picture in the middle: samples hide it there, and where it is hidden it is at no wild place."""
     torch.manual_seed(0)
@@ -347,15 +359,8 @@ def test_when_a_hand_is_seen_is_learned(dataset):
     later = torch.arange(frames)[None] >= batch.n_frames[:, None] / 2
     batch.seen[..., right] &= ~later[..., None]
     batch.poses[~batch.seen] = 0
-    model, generator = task.module, torch.Generator().manual_seed(0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
-    for _ in range(150):
-        optimizer.zero_grad()
-        model(batch, LossWeights(), generator)["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    model.eval()
-    white = torch.randn(len(batch), model.overhang + frames, model.features, generator=generator)
+    model = overfitted(task, batch)
+    white = torch.randn(len(batch), model.overhang + frames, model.features, generator=torch.Generator().manual_seed(1))
     made = model.generate([model.conditions(batch)["text"]], batch.n_frames, model.noise(white), 8)
     poses, seen = model.decode(made)
     inside = torch.arange(frames)[None] < batch.n_frames[:, None]
@@ -372,14 +377,7 @@ def test_the_sign_language_that_is_asked_for_is_signed(dataset):
     table = read_shard(dataset.shards("test")[0][0], task.collate.columns).slice(0, 4)
     batch = task.collate(pa.concat_tables([with_column(table, "signed_language", [code] * 4) for code in ("ase", "bfi")]))
     batch.poses[4:, ..., 1] *= -1
-    model, generator = task.module, torch.Generator().manual_seed(0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
-    for _ in range(150):
-        optimizer.zero_grad()
-        model(batch, LossWeights(), generator)["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    producer, clips = MS2SLProducer(model.eval(), task.card), list(dataset.clips("test"))[:4]
+    producer, clips = MS2SLProducer(overfitted(task, batch), task.card), list(dataset.clips("test"))[:4]
     signs = {"ase": [clip.poses for clip in clips]}
     signs["bfi"] = [Poses(poses.joints * np.array([1, -1], np.float32), poses.confidence, poses.fps) for poses in signs["ase"]]
     for language, own in signs.items():
