@@ -57,6 +57,11 @@ class ProduceCommand(Command):
     signed_language: SignedLanguage | None = Field(
         None, description="ISO 639-3 code of the language to sign in, such as ase, where a table does not say; by default the model decides"
     )
+    signer: str | None = Field(
+        None,
+        min_length=1,
+        description="a signer of the training data to sign like, where a table does not say; by default nobody in particular",
+    )
     workers: int = Field(1, gt=0, description="actors that sample")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
     slrtp: bool = Field(False, description="also write slrtp.pt, in the format of the SLRTP challenge's evaluation")
@@ -116,7 +121,7 @@ def produce_one(options: ProduceCommand) -> None:
         utterance = Utterance("--text", text=options.text)
     else:
         utterance = Utterance(options.speech.stem, speech=read_speech(options.speech))
-    utterance = replace(utterance, seconds=options.duration, signed_language=options.signed_language)
+    utterance = replace(utterance, seconds=options.duration, signed_language=options.signed_language, signer=options.signer)
     print_remarks(remarks_of(producer.card)(utterance))
     poses = producer.produce([utterance], seed=options.seed)[0]
     content = options.text.encode() if options.speech is None else StoragePath(options.speech).read_bytes()
@@ -145,7 +150,7 @@ def produce_many(options: ProduceCommand) -> int:
         raise InputError(f"--slrtp needs a model of skeleton {HOLISTIC_178X3.name}, and this one is of {card.skeleton.name}")
     if options.slrtp and card.placement is None:
         raise InputError("--slrtp needs a model that knows where its corpus stands: prepare the data again, and train")
-    given = read_utterances(options.utterances, options.duration, options.signed_language)
+    given = read_utterances(options.utterances, options.duration, options.signed_language, options.signer)
     folder.claim(Settings.of(Path(options.model), producer.options, seed=options.seed, duration=options.duration))
     before = folder.made()
     utterances, unreadable, others = with_numbers(given, before)

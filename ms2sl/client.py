@@ -29,7 +29,7 @@ PROBLEM = "application/problem+json"
 class Client:
     """Of one service. Each request is tried again while the service is busy, restarts, or cannot be reached, and where the proxy before it
     answers that the replica died: the same request gives the same signing. What the service remarks (a recording that broke off, a
-    signed_language that the model does not sign in) is a warning.
+    signed_language or signer that the model does not know apart) is a warning.
 
     url: where it answers; key: an API key, if it asks for one; timeout: seconds without a byte after which a request is given up.
     """
@@ -47,8 +47,8 @@ class Client:
     def sign(self, said: str | Path | bytes, **options: Any) -> Poses:
         """The signing of a text, or of a recording (a file, or its bytes): normalised poses.
 
-        options: steps, guidance, sampler, seed, duration (seconds), fps, signed_language (an ISO 639-3 code). Raises InputError for what
-        the service refuses, and ConnectionError if it cannot be reached.
+        options: steps, guidance, sampler, seed, duration (seconds), fps, signed_language (an ISO 639-3 code), signer. Raises InputError
+        for what the service refuses, and ConnectionError if it cannot be reached.
         """
         answer = self._say("/v1/signs", said, options, "application/json").json()
         return _poses(answer, answer["frames"])

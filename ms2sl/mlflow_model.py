@@ -29,7 +29,7 @@ with extra("tracking"):
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 SEED = "seed"  # a parameter of every model of ours
-LANGUAGE = "signed_language"  # a column that a table may have
+LANGUAGE, SIGNER = "signed_language", "signer"  # columns that a table may have
 REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "transformers", "safetensors", "pydantic", "pydantic-settings")
 REQUIREMENTS += ("PyYAML", "av", "soundfile", "soxr", "pose-format", "cachetools")  # of the package, as far as it produces poses; no Ray
 
@@ -46,7 +46,8 @@ class SignModel(mlflow.pyfunc.PythonModel):
 
     # With the hint list[str], MLflow would take the first column of any table for the texts.
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None):
-        """Signs a list of texts, or the column ``text`` of a table, which may have a column ``signed_language`` of ISO 639-3 codes too.
+        """Signs a list of texts, or the column ``text`` of a table, which may have columns ``signed_language``, of ISO 639-3 codes,
+        and ``signer``, of names that the model knows.
 
         Returns a dict for each: ``text``, ``fps``, ``n_frames``, ``joints`` (frames, joints, dims), ``confidence`` (frames, joints) and
         ``remarks``, a list of what was odd.
@@ -57,8 +58,9 @@ class SignModel(mlflow.pyfunc.PythonModel):
         """
         known = params_of(self.system)
         check_params(params or {}, known)
-        chosen, asked = known | (params or {}), zip(texts_of(model_input), languages_of(model_input), strict=True)
-        utterances = [Utterance(str(number), text=text, signed_language=language) for number, (text, language) in enumerate(asked)]
+        asked = zip(texts_of(model_input), languages_of(model_input), chosen_of(model_input, SIGNER), strict=True)
+        utterances = [Utterance(str(i), text=text, signed_language=language, signer=who) for i, (text, language, who) in enumerate(asked)]
+        chosen = known | (params or {})
         seed = chosen.pop(SEED)
         produced = self.producer.produce(utterances, self.system.options(chosen), seed=seed)
         return [
@@ -89,12 +91,7 @@ def texts_of(given: Any) -> list[str]:
 def languages_of(given: Any) -> list[str | None]:
     """The signed languages that a model is asked for, a row each: of the column of a table, if it has one. Raises InputError for what is
     no code."""
-    found = _places(LANGUAGE, given) if isinstance(given, pd.DataFrame) else []
-    if len(found) > 1:
-        raise InputError(f"the table has {len(found)} columns {LANGUAGE}: leave one")
-    if not found:
-        return [None] * len(given)
-    languages = _as_texts(given.iloc[:, found[0]])
+    languages = chosen_of(given, LANGUAGE)
     for number, language in enumerate(languages, start=1):
         if language is not None:
             try:
@@ -102,6 +99,14 @@ def languages_of(given: Any) -> list[str | None]:
             except InputError as error:
                 raise InputError(f"row {number}: {error}") from None
     return languages
+
+
+def chosen_of(given: Any, name: str) -> list[str | None]:
+    """What is chosen by a column of a table, a row each; nothing if it has no such column. Raises InputError if it has several."""
+    found = _places(name, given) if isinstance(given, pd.DataFrame) else []
+    if len(found) > 1:
+        raise InputError(f"the table has {len(found)} columns {name}: leave one")
+    return _as_texts(given.iloc[:, found[0]]) if found else [None] * len(given)
 
 
 def _places(name: str, table: pd.DataFrame) -> list[int]:

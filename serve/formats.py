@@ -77,6 +77,7 @@ def model_description(card: ModelCard, version: str) -> dict:
         "modalities": card.learned,
         "spoken_languages": card.spoken_languages,
         "signed_languages": card.signed_languages,
+        "choices": card.choices or {},
         "characters": card.characters if card.text.vocabulary else "",
         "description": card.description,
         "skeleton": card.skeleton.model_dump(mode="json") | {"joints": card.skeleton.joints},

@@ -42,6 +42,12 @@ class Options(BaseModel):
     signed_language: SignedLanguage | None = Field(
         None, description="ISO 639-3 code of the language to sign in; by default the model decides", examples=["ase"]
     )
+    signer: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="whom to sign like, of the choices in /v1/model; by default nobody in particular",
+    )
 
 
 class TextRequest(Options):
@@ -148,9 +154,10 @@ async def _body(request: Request, most: int, advice: str) -> AsyncIterator[bytes
 
 
 def _ask(asked: Options, **said: Any) -> SignRequest:
-    own = {*said, "seed", "duration", "fps", "signed_language"}
+    own = {*said, "seed", "duration", "fps", "signed_language", "signer"}
     options = {name: value for name, value in asked if name not in own and value is not None}
-    utterance = Utterance(next(iter(said)), seconds=asked.duration, signed_language=asked.signed_language, **said)
+    chosen = {"signed_language": asked.signed_language, "signer": asked.signer}
+    utterance = Utterance(next(iter(said)), seconds=asked.duration, **chosen, **said)
     return SignRequest(utterance, options, asked.seed, asked.fps)
 
 
@@ -173,7 +180,7 @@ def _complaint(error: dict, limits: Limits) -> str:
         return f"{name}: the limit is {getattr(limits, name):g}"
     if error["type"] == "extra_forbidden":
         return f"{name}: there is no such option; there are {', '.join(Options.model_fields)}"
-    if error["type"] == "string_too_short":
+    if (name, error["type"]) == ("text", "string_too_short"):
         return "text: the text is empty: write at least one letter"
     return f"{name}: {error['msg'].removeprefix('Value error, ')}"
 

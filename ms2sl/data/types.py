@@ -65,6 +65,7 @@ class Utterance:
     seconds: the length that the user asks for; None leaves it to the producer.
     signed_language: ISO 639-3 code of the language to sign in: it is asked for, as the text is, and tells nothing of how a clip is signed.
     None and ``und`` leave it to the producer.
+    signer: name of a person of the training data to sign like; None leaves it to the producer.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Utterance:
     speech: Speech | None = None
     seconds: float | None = None
     signed_language: str | None = None
+    signer: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +105,10 @@ class Clip:
     remarks: tuple[str, ...] = ()
 
     def utterance(self, modality: str) -> Utterance:
-        """Its ``text`` or its ``speech`` alone, ``both`` of them, or with "" neither, and its signed language, as a producer may see it."""
+        """Its ``text`` or its ``speech`` alone, ``both`` of them, or with "" neither, and its signed language, as a producer may see it.
+
+        Its signer would tell how it is signed.
+        """
         heard = {"": (), "both": ("text", "speech")}.get(modality, (modality,))
         return Utterance(self.id, signed_language=self.signed_language, **{name: getattr(self, name) for name in heard})
 

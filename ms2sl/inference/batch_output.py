@@ -33,7 +33,7 @@ from ms2sl.io.tables import kind_of, read_lines, read_table
 from ms2sl.text_normalization import normalise
 from ms2sl.training.checkpoint import fingerprint
 
-COLUMNS = {name: (name,) for name in ("id", "text", "signed_language")}  # of a table of utterances
+COLUMNS = {name: (name,) for name in ("id", "text", "signed_language", "signer")}  # of a table of utterances
 LISTED = 5  # faults in an error
 RemarksOn = Callable[[Utterance], tuple[str, ...]]
 
@@ -224,20 +224,21 @@ class OutputFolder:
 
 
 def content_digest(utterance: Utterance | Recording) -> str:
-    """Hash of the text or the recording, and the signed language asked for; what was made of another is not taken for this one's."""
-    language = f"-{utterance.signed_language}" if utterance.signed_language else ""
+    """Hash of the text or the recording, and the signed language and signer asked for; what was made of another is not taken for this
+    one's."""
+    chosen = (f"-{utterance.signed_language}" if utterance.signed_language else "") + (f"@{utterance.signer}" if utterance.signer else "")
     if isinstance(utterance, Recording):
-        return utterance.digest() + language
+        return utterance.digest() + chosen
     speech = utterance.speech.waveform.tobytes() if utterance.speech else b""
     content = speech or (utterance.text or "").encode(errors="surrogatepass")
-    return hashlib.blake2b(content, digest_size=8).hexdigest() + language
+    return hashlib.blake2b(content, digest_size=8).hexdigest() + chosen
 
 
 def _is_of(given: Utterance | Recording, text: str | None, digest: str | None) -> bool:
     """Whether what was made of a text or a recording is of this one; before there were digests, folders knew the texts alone."""
     if digest is not None:
         return digest == content_digest(given)
-    return given.signed_language is None and (text is None or " ".join(nfc(text).split()) == given.text)  # type: ignore[union-attr]
+    return given.signed_language is given.signer is None and (text is None or " ".join(nfc(text).split()) == given.text)  # type: ignore[union-attr]
 
 
 def _read_columns(part: Path, columns: Sequence[str]) -> pa.Table:
@@ -246,11 +247,11 @@ def _read_columns(part: Path, columns: Sequence[str]) -> pa.Table:
         return file.read(columns=[column for column in columns if column in file.schema_arrow.names])
 
 
-def read_utterances(path: Path, seconds: float | None = None, signed_language: str | None = None) -> Given:
+def read_utterances(path: Path, seconds: float | None = None, signed_language: str | None = None, signer: str | None = None) -> Given:
     """Utterances of a folder of recordings, which are not read yet, or of a file of texts.
 
-    A text file (.txt) has one utterance a line; a table (.csv, .tsv, .jsonl, .parquet) has a column ``text`` and perhaps ``id`` and
-    ``signed_language``. signed_language: of those that have none of their own.
+    A text file (.txt) has one utterance a line; a table (.csv, .tsv, .jsonl, .parquet) has a column ``text`` and perhaps ``id``,
+    ``signed_language`` and ``signer``. signed_language, signer: of those that have none of their own.
     Raises InputError if there is nothing to read, a column is missing or an id is not unique.
     """
     path = StoragePath(path).local_path()
@@ -264,7 +265,10 @@ def read_utterances(path: Path, seconds: float | None = None, signed_language: s
         utterances, unreadable = _read_texts(path)
     if not utterances and not unreadable:
         raise InputError(f"{path} holds no {'recording, but ' + counted(others) if others else 'utterance'}")
-    asked = [replace(item, seconds=seconds, signed_language=item.signed_language or signed_language) for item in utterances]
+    asked = [
+        replace(item, seconds=seconds, signed_language=item.signed_language or signed_language, signer=item.signer or signer)
+        for item in utterances
+    ]
     return Given(asked, unreadable, others)
 
 
@@ -279,9 +283,8 @@ def _read_texts(path: Path) -> tuple[list[Utterance], dict[str, str]]:
         places.append((name, place))
         language = row.get("signed_language")
         try:
-            utterances.append(
-                Utterance(name, text=normalise(row.get("text", "")), signed_language=language and check_signed_language(language))
-            )
+            chosen = {"signed_language": language and check_signed_language(language), "signer": row.get("signer") or None}
+            utterances.append(Utterance(name, text=normalise(row.get("text", "")), **chosen))
         except InputError as error:
             unreadable[name] = str(error)
     _check_ids(places)

@@ -18,12 +18,13 @@ from ms2sl.io.storage import StoragePath
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An utterance whose speech is still in its file. seconds, signed_language: as of an Utterance."""
+    """An utterance whose speech is still in its file. seconds, signed_language, signer: as of an Utterance."""
 
     id: str
     path: Path
     seconds: float | None = None
     signed_language: str | None = None
+    signer: str | None = None
 
     def digest(self) -> str:
         """Hash of the file; "" if it cannot be read."""
@@ -35,7 +36,7 @@ class Recording:
 
     def read(self) -> Utterance:
         """Raises InputError if the file cannot be read or is no recording."""
-        return Utterance(self.id, speech=read_speech(self.path), seconds=self.seconds, signed_language=self.signed_language)
+        return Utterance(self.id, None, read_speech(self.path), self.seconds, self.signed_language, self.signer)
 
 
 def read_speech(path: Path) -> Speech:

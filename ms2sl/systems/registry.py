@@ -118,9 +118,15 @@ class System:
             raise InputError(f"{self.kind}: {explain(error, self.Options)}") from None
 
     def remarks(self, card: ModelCard, utterance: Utterance) -> tuple[str, ...]:
-        """What is odd about an utterance that a model of it signs, for people: of its recording, and of its signed language."""
-        said = self.language_remark(card, utterance.signed_language)
-        return (*recording_remarks(utterance), *([said] if said else []))
+        """What is odd about an utterance that a model of it signs, for people: of its recording, its signed language and its signer."""
+        said = self.language_remark(card, utterance.signed_language), self.signer_remark(card, utterance.signer)
+        return (*recording_remarks(utterance), *filter(None, said))
+
+    def signer_remark(self, card: ModelCard, asked: str | None) -> str | None:
+        """That a model does not tell signers apart; None where it does, or nobody is asked for."""
+        if asked is None or (card.choices or {}).get("signer"):
+            return None
+        return f"signer {asked} is ignored: the model learned from all signers as if they were one"
 
     def language_remark(self, card: ModelCard, asked: str | None) -> str | None:
         """That a model does not sign in the language that is asked for, but as it learned; None where it does, or nobody knows."""

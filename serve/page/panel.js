@@ -65,7 +65,7 @@ export class Panel {
       if (message.type === "start") {
         await this.know(message.skeleton);
         signal.throwIfAborted();
-        this.begin(new Signing(message, this.model.skeleton), said);
+        this.begin(new Signing(message, this.model.skeleton), { remarks: message.remarks ?? [], ...said });
       }
       if (message.type === "frames") {
         this.player.signing.add(message);
@@ -83,8 +83,8 @@ export class Panel {
     if (skeleton !== this.model.skeleton.name) throw new Problem("The server has just changed its model. Sign it again.");
   }
 
-  begin(signing, said) {
-    Object.assign(this, { started: signing, shown: null, told: -Infinity });
+  begin(signing, { remarks, ...said }) {
+    Object.assign(this, { started: signing, shown: null, told: -Infinity, remarks });
     this.player.load(signing);
     this.find("canvas").ariaLabel = `Signing of ${said.title}`;
     this.find(".shown").textContent = describe(said);
@@ -94,7 +94,7 @@ export class Panel {
   finish(said) {
     this.shown = said;
     this.stop();
-    this.say(`Ready: ${seconds(this.player.signing)} of signing`);
+    this.say([`Ready: ${seconds(this.player.signing)} of signing`, ...this.remarks].join("; "));
   }
 
   /** It ended before it was whole; what has come in stays. */

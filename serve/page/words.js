@@ -31,7 +31,8 @@ export function clock(seconds) {
   return [minutes && `${minutes} min`, (rest || !minutes) && `${rest} s`].filter(Boolean).join(" ");
 }
 
-function language(tag) {
+/** A language of this tag, by its name where the browser knows it. */
+export function language(tag) {
   if (tag in SIGNED) return `${SIGNED[tag]} Sign Language`;
   try {
     return new Intl.DisplayNames("en", { type: "language" }).of(tag);

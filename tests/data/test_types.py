@@ -63,7 +63,7 @@ def test_an_utterance_has_the_one_modality_and_nothing_else_of_the_clip(corpus, 
     utterance = clip.utterance(modality)
     assert utterance.id == clip.id
     assert getattr(utterance, modality) is getattr(clip, modality) is not None
-    asked = {"text", "speech", "seconds", "signed_language"}
+    asked = {"text", "speech", "seconds", "signed_language", "signer"}
     assert {name for name in asked if getattr(utterance, name) is not None} == {modality, "signed_language"}
     assert utterance.signed_language == clip.signed_language == "ase", (
         "it is asked for, and the same for all clips of a corpus of one language"

@@ -208,12 +208,13 @@ def test_a_recording_that_was_replaced_is_signed_anew(tmp_path, producer):
     assert sign(folder, producer, given) == ["a"]
 
 
-def test_a_text_that_is_asked_for_in_another_language_is_signed_anew(tmp_path, producer):
+def test_a_text_that_is_asked_for_in_another_language_or_of_another_signer_is_signed_anew(tmp_path, producer):
     folder = OutputFolder(tmp_path / "out")
     assert sign(folder, producer, write(tmp_path / "a.csv", "id,text\nx,cab\ny,dab\n")) == ["x", "y"]
     assert sign(folder, producer, write(tmp_path / "a.csv", "id,text,signed_language\nx,cab,ase\ny,dab,\n")) == ["x"]
     assert sign(folder, producer, write(tmp_path / "a.csv", "id,text,signed_language\nx,cab,gsg\ny,dab,\n")) == ["x"]
     assert sign(folder, producer, write(tmp_path / "a.csv", "id,text,signed_language\nx,cab,gsg\ny,dab,\n")) == []
+    assert sign(folder, producer, write(tmp_path / "a.csv", "id,text,signed_language,signer\nx,cab,gsg,\ny,dab,,anna\n")) == ["y"]
 
 
 def test_a_folder_of_before_there_were_digests_goes_on(tmp_path, producer):
@@ -294,6 +295,15 @@ def test_a_table_says_in_which_language_to_sign_and_otherwise_the_flag_does(tmp_
     recording(tmp_path / "one.wav")
     (spoken,) = read_utterances(tmp_path, signed_language="ase").utterances
     assert spoken.read().signed_language == "ase"
+
+
+def test_a_table_says_like_whom_to_sign_and_otherwise_the_flag_does(tmp_path):
+    table = write(tmp_path / "a.csv", "id,text,signer\na,cab,anna\nb,bad,\n")
+    for flag in (None, "ben"):
+        assert [(u.id, u.signer) for u in read_utterances(table, signer=flag).utterances] == [("a", "anna"), ("b", flag)]
+    recording(tmp_path / "one.wav")
+    (spoken,) = read_utterances(tmp_path, signer="ben").utterances
+    assert spoken.read().signer == "ben"
 
 
 def test_lines_of_a_text_file_end_at_line_feeds_alone(tmp_path):

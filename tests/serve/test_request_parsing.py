@@ -101,6 +101,17 @@ def test_the_language_to_sign_in_is_read_from_texts_and_forms_alike():
     assert "signed_language" not in asked(said("cab", signed_language="ase")).options, "options are of systems"
 
 
+def test_the_signer_to_sign_like_is_read_from_texts_and_forms_alike():
+    assert asked(said("cab", signer="anna")).utterance.signer == "anna"
+    assert spoken(recording(), field("signer", b"anna")).utterance.signer == "anna"
+    assert asked(said()).utterance.signer is spoken(recording(), field("signer", b"")).utterance.signer is None
+    assert "signer" not in asked(said("cab", signer="anna")).options, "options are of systems"
+    for wrong in ("", "a" * 201, 7):
+        status, detail = refused(said("cab", signer=wrong))
+        assert status == 422
+        assert detail.startswith("signer: ")
+
+
 @pytest.mark.parametrize("wrong", ["de", "en-US", "ASE", "american", "as1"])
 def test_what_is_no_code_of_a_language_is_refused_before_the_recording_is_read(wrong):
     for status, detail in (

@@ -45,6 +45,13 @@ def test_a_system_that_takes_the_language_gets_it_and_there_is_no_remark(card):
     assert replace(MS2SL, inputs=MS2SL.inputs | {"language"}).language_remark(card, "bfi") is None
 
 
+def test_there_is_a_remark_where_a_signer_is_asked_for_and_the_model_knows_none_apart(card):
+    apart = card.model_copy(update={"choices": {"signer": ("anna", "ben")}})
+    remark = "signer anna is ignored: the model learned from all signers as if they were one"
+    assert MS2SL.remarks(card, Utterance("u", text="cab", signer="anna")) == (remark,)
+    assert MS2SL.remarks(card, Utterance("u", text="cab")) == MS2SL.remarks(apart, Utterance("u", text="cab", signer="anna")) == ()
+
+
 def test_remarks_on_the_recording_stand_before_that_on_the_language(card):
     speech = Speech(np.zeros(16_000, np.float32), 16_000, remarks=("it breaks off",))
     utterance = Utterance("u", speech=speech, signed_language="bfi")

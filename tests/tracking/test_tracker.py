@@ -197,8 +197,10 @@ def test_a_registered_model_is_loaded_and_signs(tracker, tiny_checkpoint, monkey
             model.predict(given, params=params)
     ddim, dpm = (model.predict(["hello"], params={"steps": 5, "sampler": sampler})[0] for sampler in ("ddim", "dpm++"))
     assert not np.allclose(ddim["joints"], dpm["joints"], atol=1e-3)
-    found = model.predict(table.assign(Signed_Language=["bfi", None]), params={"seed": 1, "steps": 2})
-    assert [row["remarks"] for row in found] == [["signed_language bfi is ignored: the model signs as it learned, from ase"], []]
+    found = model.predict(table.assign(Signed_Language=["bfi", None], signer=[None, "anna"]), params={"seed": 1, "steps": 2})
+    language, signer = (row["remarks"] for row in found)
+    assert language == ["signed_language bfi is ignored: the model signs as it learned, from ase"]
+    assert signer == ["signer anna is ignored: the model learned from all signers as if they were one"]
     assert np.array_equal(found[0]["joints"], first["joints"])
 
 

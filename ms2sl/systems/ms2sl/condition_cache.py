@@ -61,7 +61,7 @@ class ConditionEncoderCache:
     def features(self, utterance: Utterance) -> SaidFeatures:
         """Features of its text and of its speech; None for what it lacks.
 
-        Raises InputError if the model cannot say it: nothing to say, unknown letters, another sign language.
+        Raises InputError if the model cannot say it: nothing to say, unknown letters, another sign language, a stranger.
         """
         self._check_choices(utterance)
         if utterance.text is None and utterance.speech is None:
@@ -143,9 +143,8 @@ def _given(said: SaidFeatures) -> tuple[str, ...]:
 
 
 def _key(utterance: Utterance) -> bytes:
-    key = hashlib.blake2b(
-        repr((utterance.text, utterance.signed_language, utterance.speech and (utterance.speech.rate, utterance.speech.level))).encode()
-    )
+    speech = utterance.speech and (utterance.speech.rate, utterance.speech.level)
+    key = hashlib.blake2b(repr((utterance.text, utterance.signed_language, utterance.signer, speech)).encode())
     if utterance.speech is not None:
         key.update(np.ascontiguousarray(utterance.speech.waveform).data)
     return key.digest()

@@ -34,7 +34,7 @@ from ms2sl.systems.ms2sl.loss_weights import ALL_LOSSES, LossWeights
 from ms2sl.systems.ms2sl.losses import Computed, Loss
 
 NO_CHOICE: Mapping[str, int] = {}
-UNCHOSEN = 0.1  # share of training clips of which nobody says in which sign language they are
+UNCHOSEN = 0.1  # share of training clips of which nobody says in which sign language they are, or who signs
 BOTH = 0.2  # share of the clips with text and speech that are conditioned on both
 
 
@@ -72,6 +72,9 @@ class ModelConfig(Config):
         True,
         description="learn which sign language a clip is in, where there are several, so that it can be chosen",
         json_schema_extra=before(False),
+    )
+    signer_condition: bool = Field(
+        True, description="learn who signs a clip, where there are several, so that it can be chosen", json_schema_extra=before(False)
     )
     cond_drop_prob: float = Field(
         0.1,

@@ -1,7 +1,6 @@
 """MS2SL as a task of the training loop."""
 
 import copy
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +8,7 @@ from torch import nn
 
 from ms2sl.data.batch_sampler import split_batches
 from ms2sl.data.collate import STANDARD, Batch, Collate
-from ms2sl.data.dataset import Dataset
+from ms2sl.data.dataset import Dataset, DatasetCard
 from ms2sl.data.label_fields import category
 from ms2sl.data.modality_masking import MaskConfig, MaskingCollate
 from ms2sl.data.signed_language import UNDETERMINED
@@ -22,15 +21,15 @@ from ms2sl.training import checkpoint
 from ms2sl.training.distributed import all_sum
 
 KIND = "ms2sl"
-LANGUAGE = "signed_language"
 NOTHING_MASKED = MaskConfig()
 VALIDATION_BATCH, SAMPLING_STEPS = 64, 8
 
 
-def choices(signed_languages: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """What a model of these sign languages lets choose: which, if they are several."""
-    known = tuple(language for language in signed_languages if language != UNDETERMINED)
-    return {LANGUAGE: known} if len(known) > 1 else {}
+def choices(described: DatasetCard, model: ModelConfig) -> dict[str, tuple[str, ...]]:
+    """What a model lets choose: in which sign language and like whom it signs, where it learns that from several."""
+    languages = [language for language in described.signed_languages if language != UNDETERMINED]
+    learned = {"signed_language": languages * model.language_condition, "signer": [*described.signers] * model.signer_condition}
+    return {name: tuple(values) for name, values in learned.items() if len(values) > 1}
 
 
 def sizes(card: checkpoint.ModelCard) -> dict[str, int]:
@@ -45,7 +44,7 @@ class MS2SLTask:
     ):
         described = dataset.card
         if card.choices is None:
-            card = card.model_copy(update={"choices": choices(described.signed_languages) if model.language_condition else {}})
+            card = card.model_copy(update={"choices": choices(described, model)})
         self.dataset, self.weights, self.card = dataset, weights, card
         fields = [*STANDARD, *(category(name, known) for name, known in card.choices.items())]
         self.whole = Collate(described.skeleton, described.text, described.speech, fields)

@@ -368,28 +368,38 @@ def test_when_a_hand_is_seen_is_learned(dataset):
     assert (poses[..., right, :].norm(dim=-1)[inside] < 4).all()
 
 
-def test_the_sign_language_that_is_asked_for_is_signed(dataset):
-    """Two languages that say the same, one upside down."""
+@pytest.mark.parametrize(("choice", "values", "stranger"), [("signed_language", ("ase", "bfi"), "gsg"), ("signer", ("anna", "ben"), "eve")])
+def test_who_and_what_is_asked_for_is_signed(dataset, choice, values, stranger):
+    """Two languages, or people, that say the same, one upside down."""
     torch.manual_seed(0)
     config = ModelConfig(width=64, encoder_layers=1, denoiser_layers=2, embedding=32)
-    card = ModelCard.of("ms2sl", config, dataset.card).model_copy(update={"choices": choices(("ase", "bfi", "und"))})
+    card = ModelCard.of("ms2sl", config, dataset.card).model_copy(update={"choices": {choice: values}})
     task = MS2SLTask(dataset, config, LossWeights(), card)
     table = read_shard(dataset.shards("test")[0][0], task.collate.columns).slice(0, 4)
-    batch = task.collate(pa.concat_tables([with_column(table, "signed_language", [code] * 4) for code in ("ase", "bfi")]))
+    batch = task.collate(pa.concat_tables([with_column(table, choice, [value] * 4) for value in values]))
     batch.poses[4:, ..., 1] *= -1
     producer, clips = MS2SLProducer(overfitted(task, batch), task.card), list(dataset.clips("test"))[:4]
-    signs = {"ase": [clip.poses for clip in clips]}
-    signs["bfi"] = [Poses(poses.joints * np.array([1, -1], np.float32), poses.confidence, poses.fps) for poses in signs["ase"]]
-    for language, own in signs.items():
-        asked = [dataclasses.replace(clip.utterance("text"), signed_language=language) for clip in clips]
-        made = producer.produce(asked, seed=0)
-        near, far = (hand_dtw(made, some, dataset.skeleton).sum() for some in (own, signs["bfi" if language == "ase" else "ase"]))
-        assert near < far / 3
-        with pytest.raises(InputError, match="does not know the signed_language gsg; it learned ase, bfi"):
-            producer.features(dataclasses.replace(asked[0], signed_language="gsg"))
-    assert len(producer.produce([dataclasses.replace(clips[0].utterance("text"), signed_language=None)], seed=0)) == 1
+    upright = [clip.poses for clip in clips]
+    upside_down = [Poses(poses.joints * np.array([1, -1], np.float32), poses.confidence, poses.fps) for poses in upright]
+    said = [dataclasses.replace(clip.utterance("text"), signed_language=None) for clip in clips]
+    for value, own, other in zip(values, (upright, upside_down), (upside_down, upright), strict=True):
+        made = producer.produce([dataclasses.replace(each, **{choice: value}) for each in said], seed=0)
+        assert hand_dtw(made, own, dataset.skeleton).sum() < hand_dtw(made, other, dataset.skeleton).sum() / 3
+    with pytest.raises(InputError, match=f"does not know the {choice} {stranger}; it learned {values[0]}, {values[1]}"):
+        producer.features(dataclasses.replace(said[0], **{choice: stranger}))
+    assert len(producer.produce(said[:1], seed=0)) == 1
 
 
-def test_a_model_of_one_language_has_none_to_choose():
-    assert choices(("ase",)) == choices(("ase", "und")) == choices(()) == {}
-    assert choices(("ase", "bfi")) == {"signed_language": ("ase", "bfi")}
+@pytest.mark.parametrize(
+    ("languages", "signers", "known"),
+    [
+        (("ase",), (), {}),
+        (("ase", "und"), ("anna",), {}),
+        (("ase", "bfi", "und"), (), {"signed_language": ("ase", "bfi")}),
+        (("ase",), ("anna", "ben"), {"signer": ("anna", "ben")}),
+    ],
+)
+def test_what_can_be_chosen_is_what_there_are_several_of(dataset, languages, signers, known):
+    described = dataset.card.model_copy(update={"signed_languages": languages, "signers": signers})
+    assert choices(described, ModelConfig()) == known
+    assert choices(described, ModelConfig(language_condition=False, signer_condition=False)) == {}
