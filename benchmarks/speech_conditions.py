@@ -1,4 +1,4 @@
-"""How well a model of letters hears recordings that are quiet, too loud, narrow or coarse: letter error from speech, beside clean speech.
+"""How well a model of letters hears recordings that are quiet, too loud, narrow, coarse or noisy: letter error from speech, beside clean speech.
 
     python -m benchmarks.speech_conditions --data data/fingerspelling --model runs/quickstart/model --back-translator runs/recogniser/model
 
@@ -20,7 +20,8 @@ import torch
 from rapidfuzz.distance import Levenshtein
 
 from benchmarks.common import machine, save
-from ms2sl.audio.speech import Speech
+from ms2sl.audio.augmentation import coloured_noise, in_noise, in_room
+from ms2sl.audio.speech import SAMPLE_RATE, Speech
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip, Utterance
 from ms2sl.inference.sampling_config import Sampling
@@ -53,6 +54,28 @@ def mp3(speech: Speech, bits: int = 32_000) -> bytes:
     return buffer.getvalue()
 
 
+def noisy(snr: float, exponent: float = 1.0) -> Callable[[Speech], bytes]:
+    """With noise that falls with that power of the frequency, not the same for any two clips."""
+    rng = np.random.default_rng(0)
+    return lambda speech: wav(in_noise(speech, coloured_noise(len(speech.waveform), exponent, rng), snr))
+
+
+def babble(snr: float) -> Callable[[Speech], bytes]:
+    """With the recording before it, as if somebody else spoke."""
+    last: list[np.ndarray] = [coloured_noise(SAMPLE_RATE, 1, np.random.default_rng(0))]
+
+    def heard(speech: Speech) -> bytes:
+        other, last[0] = last[0], speech.waveform
+        return wav(in_noise(speech, other, snr))
+
+    return heard
+
+
+def room(decay: float, direct: float) -> Callable[[Speech], bytes]:
+    rng = np.random.default_rng(0)
+    return lambda speech: wav(in_room(speech, decay, direct, rng))
+
+
 CONDITIONS: dict[str, Callable[[Speech], bytes]] = {
     "clean": wav,
     "-30 dB": louder(-30),
@@ -64,6 +87,10 @@ CONDITIONS: dict[str, Callable[[Speech], bytes]] = {
     "11 kHz": lambda speech: wav(speech.resampled(11_025)),
     "mp3, 32 kbit/s": mp3,
     "8 bit": lambda speech: wav(speech, "PCM_U8"),
+    **{f"pink noise, {snr} dB": noisy(snr) for snr in (30, 20, 10, 5)},
+    **{f"white noise, {snr} dB": noisy(snr, 0) for snr in (30, 20, 10)},
+    **{f"other speech, {snr} dB": babble(snr) for snr in (20, 10)},
+    "room, 0.4 s": room(0.4, 6),
 }
 
 

@@ -34,7 +34,9 @@ from ms2sl.systems.ms2sl.loss_weights import ALL_LOSSES, LossWeights
 from ms2sl.systems.ms2sl.losses import Computed, Loss
 
 NO_CHOICE: Mapping[str, int] = {}
-UNCHOSEN = 0.1  # share of training clips of which nobody says in which sign language they are, or who signs
+# Shares of training clips of which nobody says in which sign language they are, or who signs. A language is nearly always asked for where
+# there are several, a signer seldom.
+UNCHOSEN = {"signed_language": 0.1, "signer": 0.5}
 BOTH = 0.2  # share of the clips with text and speech that are conditioned on both
 
 
@@ -225,7 +227,7 @@ class MS2SL(nn.Module):
     def _dropped(self, ids: Mapping[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
         """With some of them unknown, as they are of who asks for nothing."""
         return {
-            name: torch.where(torch.rand(len(of_clips), generator=generator).to(of_clips.device) < UNCHOSEN, NULL, of_clips)
+            name: torch.where(torch.rand(len(of_clips), generator=generator).to(of_clips.device) < UNCHOSEN[name], NULL, of_clips)
             for name, of_clips in ids.items()
         }
 

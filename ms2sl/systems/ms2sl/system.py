@@ -6,6 +6,7 @@ from typing import Any
 
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.modality_masking import MaskConfig
+from ms2sl.data.speech_augmentation import SpeechAugmentConfig
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.model import ModelConfig
@@ -16,7 +17,7 @@ from ms2sl.training.checkpoint import ModelCard
 
 
 def make_task(dataset: Dataset, sections: Mapping[str, Any], card: ModelCard) -> MS2SLTask:
-    return MS2SLTask(dataset, sections["model"], sections["losses"], card, sections["mask"])
+    return MS2SLTask(dataset, sections["model"], sections["losses"], card, sections["mask"], sections["augment"])
 
 
 def load(source: str, context: Context) -> MS2SLProducer:
@@ -31,7 +32,7 @@ SYSTEM = System(
     load=load,
     Config=ModelConfig,
     section="model",
-    training={"losses": LossWeights, "mask": MaskConfig},
+    training={"losses": LossWeights, "mask": MaskConfig, "augment": SpeechAugmentConfig},
     perturbable=frozenset({"losses"}),
     former={"mask": "hide"},
     Options=Sampling,

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from ms2sl.data.batch_sampler import split_batches
-from ms2sl.data.collate import STANDARD, Batch, Collate
+from ms2sl.data.collate import SPEECH, STANDARD, Batch, Collate
 from ms2sl.data.dataset import Dataset, DatasetCard
 from ms2sl.data.label_fields import category
 from ms2sl.data.modality_masking import MaskConfig, MaskingCollate
 from ms2sl.data.signed_language import UNDETERMINED
+from ms2sl.data.speech_augmentation import SpeechAugmentConfig, noisy_speech
 from ms2sl.data.types import Poses
 from ms2sl.metrics.motion import movement
 from ms2sl.systems.ms2sl.condition_encoders import expected_frames
@@ -21,7 +22,7 @@ from ms2sl.training import checkpoint
 from ms2sl.training.distributed import all_sum
 
 KIND = "ms2sl"
-NOTHING_MASKED = MaskConfig()
+NOTHING_MASKED, NOTHING_CHANGED = MaskConfig(), SpeechAugmentConfig()
 VALIDATION_BATCH, SAMPLING_STEPS = 64, 8
 
 
@@ -40,7 +41,13 @@ class MS2SLTask:
     """Trains MS2SL on a prepared dataset."""
 
     def __init__(
-        self, dataset: Dataset, model: ModelConfig, weights: LossWeights, card: checkpoint.ModelCard, mask: MaskConfig = NOTHING_MASKED
+        self,
+        dataset: Dataset,
+        model: ModelConfig,
+        weights: LossWeights,
+        card: checkpoint.ModelCard,
+        mask: MaskConfig = NOTHING_MASKED,
+        augment: SpeechAugmentConfig = NOTHING_CHANGED,
     ):
         described = dataset.card
         if card.choices is None:
@@ -48,7 +55,8 @@ class MS2SLTask:
         self.dataset, self.weights, self.card = dataset, weights, card
         fields = [*STANDARD, *(category(name, known) for name, known in card.choices.items())]
         self.whole = Collate(described.skeleton, described.text, described.speech, fields)
-        self.collate = MaskingCollate(self.whole, mask)
+        noisy = [noisy_speech(augment.noise) if field is SPEECH else field for field in fields]
+        self.collate = MaskingCollate(Collate(described.skeleton, described.text, described.speech, noisy), mask)
         self.module = MS2SL(model, described.skeleton, described.text, described.speech, sizes(card))
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()

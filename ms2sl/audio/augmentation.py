@@ -1,0 +1,56 @@
+"""Speech as it is heard elsewhere: in noise, in a room, near and far from a microphone. Levels are as in ``ms2sl.audio.loudness``."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ms2sl.audio.loudness import speech_level
+from ms2sl.audio.speech import Speech
+
+SNR = 5.0, 40.0  # decibels between the speech and the noise
+EXPONENT = 0.0, 2.0  # by which the power of noise falls with its frequency: from white to brown noise
+OTHER_SPEECH = 0.3  # chance that the noise is somebody else's speech
+ROOM = 0.5  # chance that it is heard in a room
+DECAY = 0.1, 0.7  # seconds in which the sound of a room falls by 60 dB
+DIRECT = 0.0, 12.0  # decibels by which what comes straight is louder than all that the walls send back
+LEVEL = -25.0, 10.0  # decibels; what is then too loud is clipped
+
+
+def coloured_noise(samples: int, exponent: float, rng: np.random.Generator) -> np.ndarray:
+    """float32 ``(samples,)`` of mean power 1, which falls with that power of the frequency (Timmer & König 1995)."""
+    frequencies = np.arange(samples // 2 + 1)
+    spectrum = rng.standard_normal((2, len(frequencies))) * np.maximum(frequencies, 1) ** (-exponent / 2)
+    spectrum[:, 0] = 0
+    noise = np.fft.irfft(spectrum[0] + 1j * spectrum[1], samples)
+    return (noise / np.sqrt(np.mean(noise**2))).astype(np.float32)
+
+
+def in_noise(speech: Speech, noise: np.ndarray, snr: float) -> Speech:
+    """With noise whose mean power is ``snr`` decibels below the level of the speech; noise that is shorter is repeated. Silence, on either
+    side, stays as it is."""
+    level, power = speech_level(speech.waveform, speech.rate), np.mean(np.square(noise, dtype=np.float64))
+    if level is None or power == 0:
+        return speech
+    gain = np.sqrt(10 ** ((level - snr) / 10) / power)
+    return replace(speech, waveform=speech.waveform + np.resize(noise, len(speech.waveform)) * np.float32(gain))
+
+
+def in_room(speech: Speech, decay: float, direct: float, rng: np.random.Generator) -> Speech:
+    """With the reverberation of a room: noise that falls by 60 dB in ``decay`` seconds (Schroeder 1965), whose power is ``direct`` decibels
+    below that of the direct sound."""
+    times = np.arange(1, max(2, round(decay * speech.rate))) / speech.rate
+    tail = rng.standard_normal(len(times)) * 10 ** (-3 * times / decay)
+    tail *= np.sqrt(10 ** (-direct / 10) / np.sum(tail**2))
+    size = len(speech.waveform) + len(tail)
+    heard = np.fft.irfft(np.fft.rfft(speech.waveform, size) * np.fft.rfft(np.append(1.0, tail), size), size)
+    return replace(speech, waveform=heard[: len(speech.waveform)].astype(np.float32))
+
+
+def elsewhere(speech: Speech, other: Speech, rng: np.random.Generator) -> Speech:
+    """In a room, by chance; in noise, which may be ``other`` speech of the same rate; at another level, clipped where it is too loud."""
+    if rng.random() < ROOM:
+        speech = in_room(speech, rng.uniform(*DECAY), rng.uniform(*DIRECT), rng)
+    samples = len(speech.waveform)
+    noise = other.waveform if rng.random() < OTHER_SPEECH else coloured_noise(samples, rng.uniform(*EXPONENT), rng)
+    speech = in_noise(speech, noise, rng.uniform(*SNR))
+    return replace(speech, waveform=np.clip(speech.waveform * np.float32(10 ** (rng.uniform(*LEVEL) / 20)), -1, 1))
