@@ -1,4 +1,4 @@
-"""How well a model of letters hears recordings that are quiet, loud, narrow, coarse or noisy: letter error from speech, beside clean speech.
+"""How well a model of letters hears recordings that are quiet, loud, narrow, coarse or noisy: letter error from speech, beside clean.
 
     python -m benchmarks.speech_conditions --data data/fingerspelling --model runs/quickstart/model --back-translator runs/recogniser/model
 
