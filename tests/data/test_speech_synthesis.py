@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ms2sl.corpora.fingerspelling import ENGLISH_VOICES
-from ms2sl.data.speech_synthesis import spell, synthesise
+from ms2sl.data.speech_synthesis import phonemes, spell, synthesise
 from ms2sl.errors import InputError
 
 
@@ -31,6 +31,18 @@ def test_no_two_letters_sound_the_same():
 def test_voices_differ_and_rates_are_followed():
     assert len({spell("cab", voice).waveform.tobytes() for voice in ENGLISH_VOICES}) == len(ENGLISH_VOICES) == 8
     assert spell("cab", words_per_minute=120).seconds > 1.2 * spell("cab", words_per_minute=200).seconds
+
+
+def test_a_region_without_voice_has_that_of_its_language():
+    assert np.array_equal(synthesise("hello", "en-AU").waveform, synthesise("hello", "en").waveform)
+    assert np.array_equal(synthesise("hallo", "de-DE").waveform, synthesise("hallo", "de").waveform)
+
+
+def test_phonemes_are_those_of_the_language():
+    assert phonemes("hello") == "həlˈoʊ"
+    assert phonemes("hello", "en-GB") == "həlˈəʊ"
+    assert phonemes("one. two") == "wˈʌn tˈuː"
+    assert phonemes("") == ""
 
 
 def test_an_unknown_voice_is_named():

