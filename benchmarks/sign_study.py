@@ -2,14 +2,17 @@
 
     python -m benchmarks.sign_study --data data/signs --back-translator runs/reader/model --steps 600 --seeds 0,1,2
 
-Trains in this process, a variant after the other (about ten minutes each on one core), and goes on where it was stopped.
+Trains in this process, a variant after the other (about ten minutes each on one core), and goes on where it was stopped. Each run keeps
+its figures, so several processes may share the variants, and one that is given all of them then writes the table.
 """
 
 import argparse
 import itertools
+import json
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +44,14 @@ VARIANTS = {
     "white noise": {"noise_length": 1},
     "separate patches": {"overlap": False},
     "all always seen": {"visibility": False},
+    "signers as one": {"signer_condition": False},
     "none of the three": {"visibility": False, "overlap": False, "noise_length": 1},
     "none of the three, regression": {"visibility": False, "overlap": False, "noise_length": 1, "schedule": "none"},
 }
-SAMPLINGS = [
-    Sampling(steps=steps, guidance=guidance) for steps, guidance in ((1, 1), (4, 1), (8, 1), (20, 1), (4, 1.5), (8, 1.5), (20, 1.5))
-]
+SAMPLINGS = [Sampling(steps=steps, guidance=guidance) for guidance in (1, 1.5) for steps in (1, 4, 8, 20, 50)]
+AS_SIGNED = Sampling(steps=8, guidance=1.5)  # also with the signer of each clip asked for
 SAMPLES, GROUPS = 3, 40  # of one text; texts with several recordings
+SCORES = ("gloss error", "of monotone", "of reordered", "Fréchet", "diversity", "jerk", "speed", "length")
 
 
 def trained(dataset: Dataset, shape: dict, steps: int, seed: int, folder: Path) -> Path:
@@ -71,6 +75,13 @@ def trained(dataset: Dataset, shape: dict, steps: int, seed: int, folder: Path) 
     return latest
 
 
+def reordered(clip: Clip) -> bool:
+    """Whether its signs come in another order than the words that they are named after."""
+    words = clip.text.split()
+    places = [words.index(word) for sign in clip.gloss.split() if (word := sign.split("-")[0]) in words]
+    return places != sorted(places)
+
+
 class Judge:
     """What is read in signing, and how it moves, beside real clips of the same texts."""
 
@@ -82,32 +93,56 @@ class Judge:
         for clip in self.clips:
             by_text[clip.text].append(clip)
         self.several = [some for some in by_text.values() if len(some) > 1][:GROUPS]
-        self.moved, self.trembled = (np.mean([measure(each, self.skeleton) for each in self.real]) for measure in (movement, jerk))
-        self.embeddings = reader.embeddings(self.real)
         self.own_diversity = np.mean([diversity([clip.poses for clip in some[:SAMPLES]], self.skeleton) for some in self.several])
+        self.own_motion = self._motion(self.real)
+        self.own_embeddings = reader.embeddings(self.real)
 
-    def row(self, poses: Sequence[Poses], samples: Sequence[Sequence[Poses]]) -> tuple[str, ...]:
-        """samples: several of each text of ``several``."""
+    def _motion(self, poses: Sequence[Poses]) -> list[float]:
+        measures = (lambda one: jerk(one, self.skeleton), lambda one: movement(one, self.skeleton), lambda one: one.n_frames)
+        return [float(np.mean([measure(each) for each in poses])) for measure in measures]
+
+    def scores(self, poses: Sequence[Poses], samples: Sequence[Sequence[Poses]]) -> list[float]:
+        """``SCORES``: errors in per cent; but for the distance the rest are shares of real signing. samples: several of each of ``several``."""
         read = [text.split() for text in self.reader.read(poses)]
-        glosses = [clip.gloss.split() for clip in self.clips]
-        near = frechet_distance(self.reader.embeddings(poses), self.embeddings)
-        moved, trembled = (np.mean([measure(each, self.skeleton) for each in poses]) for measure in (movement, jerk))
+        pairs = [(said, clip.gloss.split(), reordered(clip)) for said, clip in zip(read, self.clips, strict=True)]
+        of = ([pair[:2] for pair in pairs if pair[2] in orders] for orders in ((False, True), (False,), (True,)))
+        errors = [error_rate(*zip(*some, strict=True)) if some else np.nan for some in of]
+        near = abs(frechet_distance(self.reader.embeddings(poses), self.own_embeddings))
         varied = np.mean([diversity(each, self.skeleton) for each in samples]) / self.own_diversity
-        return (
-            f"{error_rate(read, glosses):.1f}",
-            f"{abs(near):.2f}",
-            f"{varied:.2f}",
-            f"{trembled / self.trembled:.2f}",
-            f"{moved / self.moved:.2f}",
-        )
+        moved = [one / real for one, real in zip(self._motion(poses), self.own_motion, strict=True)]
+        return [float(value) for value in (*errors, near, varied, *moved)]
 
-    def of(self, producer: MS2SLProducer, sampling: Sampling) -> tuple[str, ...]:
+    def of(self, producer: MS2SLProducer, sampling: Sampling, as_signed: bool = False) -> list[float]:
         def produce(clips: Sequence[Clip], seed: int) -> list[Poses]:
-            return producer.produce([clip.utterance("text") for clip in clips], sampling, seed=seed)
+            said = [replace(clip.utterance("text"), signer=clip.signer if as_signed else None) for clip in clips]
+            return producer.produce(said, sampling, seed=seed)
 
         first = [some[0] for some in self.several]
         samples = zip(*(produce(first, seed) for seed in range(1, SAMPLES + 1)), strict=True)
-        return self.row(produce(self.clips, 0), list(samples))
+        return self.scores(produce(self.clips, 0), list(samples))
+
+
+def judged(judge: Judge, checkpoint: Path) -> dict[str, list[float]]:
+    """The scores by what was asked for, in words; kept beside the checkpoint."""
+    kept = checkpoint / "sign_study.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
+    producer = MS2SLProducer.load(checkpoint)
+    scores = {}
+    for sampling in SAMPLINGS:
+        if producer.model.config.schedule != "none" or sampling.steps == 1:
+            scores[f"{sampling.steps} at {sampling.guidance:g}"] = judge.of(producer, sampling)
+    if "signer" in (producer.card.choices or {}):
+        asked = AS_SIGNED if producer.model.config.schedule != "none" else AS_SIGNED.model_copy(update={"steps": 1})
+        scores[f"{asked.steps} at {asked.guidance:g}, of its signer"] = judge.of(producer, asked, as_signed=True)
+    kept.write_text(json.dumps(scores))
+    return scores
+
+
+def cell(values: Sequence[float]) -> str:
+    """The mean over seeds, and between what they lie."""
+    digits = 1 if np.mean(values) > 5 else 2
+    return f"{np.mean(values):.{digits}f}" + (f" ({min(values):.{digits}f}–{max(values):.{digits}f})" if len(values) > 1 else "")
 
 
 def main() -> None:
@@ -121,20 +156,23 @@ def main() -> None:
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--runs", type=Path, default=Path("runs/sign_study"))
     arguments = parser.parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     dataset = Dataset(arguments.data)
     judge = Judge(dataset, arguments.split, load(arguments.back_translator), arguments.clips)
-    rows = [("variant", "seed", "steps", "guidance", "gloss error %", "Fréchet", "diversity", "jerk", "speed ratio")]
-    rows.append(("real signing", "", "", "", *judge.row(judge.real, [[clip.poses for clip in some[:SAMPLES]] for some in judge.several])))
+    real = judge.scores(judge.real, [[clip.poses for clip in some[:SAMPLES]] for some in judge.several])
+    rows = [("variant", "steps at guidance", *SCORES), ("real signing", "", *(cell([value]) for value in real))]
+    print(*rows[-1], sep="  ", flush=True)
     for name in arguments.variants.split(","):
+        found: dict[str, list[list[float]]] = defaultdict(list)
         for seed in map(int, arguments.seeds.split(",")):
-            folder = arguments.runs / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
-            producer = MS2SLProducer.load(trained(dataset, VARIANTS[name], arguments.steps, seed, folder))
-            for sampling in SAMPLINGS if producer.model.config.schedule != "none" else SAMPLINGS[:1]:
-                row = (name, str(seed), str(sampling.steps), f"{sampling.guidance:g}", *judge.of(producer, sampling))
-                rows.append(row)
-                print("  ".join(row), flush=True)
-    title = f"{len(judge.clips)} clips of {arguments.split}, {arguments.steps} steps of training; shares of real signing. {machine()}"
+            folder = arguments.runs / f"{name.replace(' ', '-').replace(',', '')}-{arguments.steps}-{seed}"
+            for asked, scores in judged(judge, trained(dataset, VARIANTS[name], arguments.steps, seed, folder)).items():
+                found[asked].append(scores)
+        for asked, of_seeds in found.items():
+            rows.append((name, asked, *(cell(values) for values in zip(*of_seeds, strict=True))))
+            print(*rows[-1], sep="  ", flush=True)
+    budget = f"{arguments.steps} steps of training, seeds {arguments.seeds}: mean (least–most)"
+    title = f"{len(judge.clips)} clips of {arguments.split}, {budget}. {machine()}"
     save("sign_study", title, rows)
 
 
