@@ -102,7 +102,7 @@ class Judge:
         return [float(np.mean([measure(each) for each in poses])) for measure in measures]
 
     def scores(self, poses: Sequence[Poses], samples: Sequence[Sequence[Poses]]) -> list[float]:
-        """``SCORES``: errors in per cent; but for the distance the rest are shares of real signing. samples: several of each of ``several``."""
+        """``SCORES``: errors in per cent, a distance, and shares of real signing. samples: several of each text of ``several``."""
         read = [text.split() for text in self.reader.read(poses)]
         pairs = [(said, clip.gloss.split(), reordered(clip)) for said, clip in zip(read, self.clips, strict=True)]
         of = ([pair[:2] for pair in pairs if pair[2] in orders] for orders in ((False, True), (False,), (True,)))
