@@ -10,6 +10,7 @@ import argparse
 import itertools
 import json
 import os
+import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip, Poses
 from ms2sl.inference.sampling_config import Sampling
+from ms2sl.io.atomic import atomic_write
 from ms2sl.metrics.distribution import frechet_distance
 from ms2sl.metrics.motion import diversity, jerk, movement
 from ms2sl.metrics.text import error_rate
@@ -32,7 +34,7 @@ from ms2sl.systems.ms2sl.model import ModelConfig
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.systems.recogniser import Recogniser, load
-from ms2sl.training.checkpoint import ModelCard
+from ms2sl.training.checkpoint import ModelCard, fingerprint
 from ms2sl.training.local import LocalReporter, local_batches
 from ms2sl.training.loop import TrainingConfig, train
 
@@ -122,9 +124,9 @@ class Judge:
         return self.scores(produce(self.clips, 0), list(samples))
 
 
-def judged(judge: Judge, checkpoint: Path) -> dict[str, list[float]]:
-    """The scores by what was asked for, in words; kept beside the checkpoint."""
-    kept = checkpoint / "sign_study.json"
+def judged(judge: Judge, checkpoint: Path, by: str) -> dict[str, list[float]]:
+    """The scores by what was asked for, in words; kept beside the checkpoint, with those of other judges. by: who judges, on what."""
+    kept = checkpoint / f"sign_study-{zlib.crc32(by.encode()):08x}.json"
     if kept.exists():
         return json.loads(kept.read_text())
     producer = MS2SLProducer.load(checkpoint)
@@ -135,7 +137,8 @@ def judged(judge: Judge, checkpoint: Path) -> dict[str, list[float]]:
     if "signer" in (producer.card.choices or {}):
         asked = AS_SIGNED if producer.model.config.schedule != "none" else AS_SIGNED.model_copy(update={"steps": 1})
         scores[f"{asked.steps} at {asked.guidance:g}, of its signer"] = judge.of(producer, asked, as_signed=True)
-    kept.write_text(json.dumps(scores))
+    with atomic_write(kept) as temporary:
+        temporary.write_text(json.dumps(scores))
     return scores
 
 
@@ -162,11 +165,12 @@ def main() -> None:
     real = judge.scores(judge.real, [[clip.poses for clip in some[:SAMPLES]] for some in judge.several])
     rows = [("variant", "steps at guidance", *SCORES), ("real signing", "", *(cell([value]) for value in real))]
     print(*rows[-1], sep="  ", flush=True)
+    by = f"{dataset.card.fingerprint} {arguments.split} {arguments.clips} {fingerprint(arguments.back_translator)}"
     for name in arguments.variants.split(","):
         found: dict[str, list[list[float]]] = defaultdict(list)
         for seed in map(int, arguments.seeds.split(",")):
-            folder = arguments.runs / f"{name.replace(' ', '-').replace(',', '')}-{arguments.steps}-{seed}"
-            for asked, scores in judged(judge, trained(dataset, VARIANTS[name], arguments.steps, seed, folder)).items():
+            folder = arguments.runs / dataset.card.fingerprint / f"{name.replace(' ', '-').replace(',', '')}-{arguments.steps}-{seed}"
+            for asked, scores in judged(judge, trained(dataset, VARIANTS[name], arguments.steps, seed, folder), by).items():
                 found[asked].append(scores)
         for asked, of_seeds in found.items():
             rows.append((name, asked, *(cell(values) for values in zip(*of_seeds, strict=True))))

@@ -20,7 +20,7 @@ import torch
 from rapidfuzz.distance import Levenshtein
 
 from benchmarks.common import machine, save
-from ms2sl.audio.augmentation import coloured_noise, in_noise, in_room
+from ms2sl.audio.acoustics import add_noise, coloured_noise, reverberate
 from ms2sl.audio.speech import SAMPLE_RATE, Speech
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip, Utterance
@@ -57,7 +57,7 @@ def mp3(speech: Speech, bits: int = 32_000) -> bytes:
 def noisy(snr: float, exponent: float = 1.0) -> Callable[[Speech], bytes]:
     """With noise that falls with that power of the frequency, not the same for any two clips."""
     rng = np.random.default_rng(0)
-    return lambda speech: wav(in_noise(speech, coloured_noise(len(speech.waveform), exponent, rng), snr))
+    return lambda speech: wav(add_noise(speech, coloured_noise(len(speech.waveform), exponent, rng), snr))
 
 
 def babble(snr: float) -> Callable[[Speech], bytes]:
@@ -66,14 +66,14 @@ def babble(snr: float) -> Callable[[Speech], bytes]:
 
     def heard(speech: Speech) -> bytes:
         other, last[0] = last[0], speech.waveform
-        return wav(in_noise(speech, other, snr))
+        return wav(add_noise(speech, other, snr))
 
     return heard
 
 
-def room(decay: float, direct: float) -> Callable[[Speech], bytes]:
+def room(rt60: float, drr: float) -> Callable[[Speech], bytes]:
     rng = np.random.default_rng(0)
-    return lambda speech: wav(in_room(speech, decay, direct, rng))
+    return lambda speech: wav(reverberate(speech, rt60, drr, rng))
 
 
 CONDITIONS: dict[str, Callable[[Speech], bytes]] = {

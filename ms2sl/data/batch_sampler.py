@@ -141,6 +141,11 @@ def _rows(shards: Sequence[tuple[StoragePath, int]], weight: float, epoch: int) 
     return rows
 
 
+def marked(table: pa.Table, epoch: int) -> pa.Table:
+    """With the column ``epoch``."""
+    return table.append_column("epoch", pa.array([epoch] * len(table), pa.int64()))
+
+
 def length_bucketed_batches(
     blocks: Iterable[pa.Table], plan: EpochPlan, epoch: int, pool_batches: int = POOL_BATCHES, pool_bytes: int = POOL_BYTES
 ) -> Iterator[pa.Table]:

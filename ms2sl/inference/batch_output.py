@@ -238,7 +238,7 @@ def _is_of(given: Utterance | Recording, text: str | None, digest: str | None) -
     """Whether what was made of a text or a recording is of this one; before there were digests, folders knew the texts alone."""
     if digest is not None:
         return digest == content_digest(given)
-    return given.signed_language is given.signer is None and (text is None or " ".join(nfc(text).split()) == given.text)  # type: ignore[union-attr]
+    return given.signed_language is None and given.signer is None and (text is None or " ".join(nfc(text).split()) == given.text)  # type: ignore[union-attr]
 
 
 def _read_columns(part: Path, columns: Sequence[str]) -> pa.Table:

@@ -36,7 +36,8 @@ class Recording:
 
     def read(self) -> Utterance:
         """Raises InputError if the file cannot be read or is no recording."""
-        return Utterance(self.id, None, read_speech(self.path), self.seconds, self.signed_language, self.signer)
+        speech = read_speech(self.path)
+        return Utterance(self.id, speech=speech, seconds=self.seconds, signed_language=self.signed_language, signer=self.signer)
 
 
 def read_speech(path: Path) -> Speech:

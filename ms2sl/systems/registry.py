@@ -124,9 +124,9 @@ class System:
 
     def signer_remark(self, card: ModelCard, asked: str | None) -> str | None:
         """That a model does not tell signers apart; None where it does, or nobody is asked for."""
-        if asked is None or (card.choices or {}).get("signer"):
+        if asked is None or "signer" in self.inputs or (card.choices or {}).get("signer"):
             return None
-        return f"signer {asked} is ignored: the model learned from all signers as if they were one"
+        return f"signer {asked} is ignored: the model does not tell signers apart"
 
     def language_remark(self, card: ModelCard, asked: str | None) -> str | None:
         """That a model does not sign in the language that is asked for, but as it learned; None where it does, or nobody knows."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ms2sl.data.batch_sampler import EpochPlan, length_bucketed_batches
+from ms2sl.data.batch_sampler import EpochPlan, length_bucketed_batches, marked
 from ms2sl.data.collate import Batch, Collate
 
 
@@ -43,6 +43,6 @@ def local_batches(plan: EpochPlan, collate: Collate, start: int) -> Iterator[Bat
     """The batches of this rank from step ``start`` on, for ever; the same as those that Ray streams."""
     epoch, skip = divmod(start, plan.steps_per_epoch)
     while True:
-        blocks = (rows.read(collate.columns, collate.skeleton) for rows in plan.epoch(epoch))
+        blocks = (marked(rows.read(collate.columns, collate.skeleton), epoch) for rows in plan.epoch(epoch))
         yield from map(collate, islice(length_bucketed_batches(blocks, plan, epoch), skip, None))
         epoch, skip = epoch + 1, 0

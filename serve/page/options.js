@@ -11,7 +11,7 @@ export function setUp({ sampling, limits, fps, choices }) {
   for (const name of ["steps", "guidance"]) inputs[name].value = sampling[name];
   for (const name of ["steps", "guidance", "duration", "fps"]) inputs[name].max = limits[name];
   inputs.fps.placeholder = fps;
-  for (const [name, values] of Object.entries(choices)) {
+  for (const [name, values] of Object.entries(choices).filter(([name]) => name in inputs)) {
     inputs[name].append(...values.map((value) => new Option(name === "signed_language" ? language(value) : value, value)));
     inputs[name].labels[0].hidden = false;
   }

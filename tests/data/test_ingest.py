@@ -8,7 +8,7 @@ from ms2sl.corpora.how2sign import How2Sign, How2SignConfig
 from ms2sl.corpora.phoenix14t import Phoenix14T, Phoenix14TConfig
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
 from ms2sl.corpora.records import RecordCorpus
-from ms2sl.data.ingest import espeak_speaks, featurize, import_clips, plan_shards, shard_fingerprints
+from ms2sl.data.ingest import by_espeak, featurize, import_clips, plan_shards, shard_fingerprints
 from ms2sl.data.preprocessing import PreprocessConfig
 from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
@@ -37,7 +37,7 @@ def test_a_text_that_the_encoder_cannot_read_costs_neither_poses_nor_speech(tmp_
 
 def test_a_language_without_a_voice_costs_the_speech_alone(tmp_path):
     corpus = PoseFiles(PoseFilesConfig(source=str(builders.pose_files(tmp_path)), table="clips.csv"))  # of und
-    rows = [row for plan in plan_shards(corpus, 10) for row in import_clips(corpus, plan, PreprocessConfig(), espeak_speaks).to_pylist()]
+    rows = [row for plan in plan_shards(corpus, 10) for row in import_clips(corpus, plan, PreprocessConfig(), by_espeak).to_pylist()]
     assert [row["pcm"] is None for row in rows] == [False, True, True, True]
     assert rows[1]["n_frames"] > 0
     assert rows[1]["remarks"] == "speech left out: espeak-ng has no voice for the language 'und': say which language is spoken"

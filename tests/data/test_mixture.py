@@ -11,7 +11,7 @@ from ms2sl.data.batch_sampler import EpochPlan, split_batches
 from ms2sl.data.collate import STANDARD, Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.label_fields import category
-from ms2sl.data.mixture import Mixture, open_dataset, pooled
+from ms2sl.data.mixture import Mixture, _signers, open_dataset, pooled
 from ms2sl.data.pose_statistics import PoseSums
 from ms2sl.data.preprocessing import PreprocessConfig
 from ms2sl.data.skeleton_registry import OPENPOSE_137X2
@@ -50,6 +50,14 @@ def test_its_card_describes_all_of_it(tiny_dataset, german):
     assert card.splits["train"].clips == 60
     assert card.splits["train"].longest == max(one.splits["train"].longest, two.splits["train"].longest)
     assert [clip.id for clip in mixture.clips("dev")] == [clip.id for part in (german, tiny_dataset) for clip in Dataset(part).clips("dev")]
+
+
+def test_a_signer_of_whom_two_corpora_have_the_name_is_nobody(tiny_dataset):
+    card = Dataset(tiny_dataset).card
+    one, same = (card.model_copy(update={"signers": signers}) for signers in (("1", "2"), ("1",)))
+    other = card.model_copy(update={"name": "another", "signers": ("2", "me")})
+    assert _signers([one, same]) == ("1", "2"), "parts of one corpus have the same people"
+    assert _signers([one, same, other]) == ("1", "me")
 
 
 def test_its_statistics_are_those_of_the_frames_that_it_learns_from(tiny_dataset, german):

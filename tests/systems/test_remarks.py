@@ -47,8 +47,9 @@ def test_a_system_that_takes_the_language_gets_it_and_there_is_no_remark(card):
 
 def test_there_is_a_remark_where_a_signer_is_asked_for_and_the_model_knows_none_apart(card):
     apart = card.model_copy(update={"choices": {"signer": ("anna", "ben")}})
-    remark = "signer anna is ignored: the model learned from all signers as if they were one"
+    remark = "signer anna is ignored: the model does not tell signers apart"
     assert MS2SL.remarks(card, Utterance("u", text="cab", signer="anna")) == (remark,)
+    assert replace(MS2SL, inputs=MS2SL.inputs | {"signer"}).signer_remark(card, "anna") is None
     assert MS2SL.remarks(card, Utterance("u", text="cab")) == MS2SL.remarks(apart, Utterance("u", text="cab", signer="anna")) == ()
 
 

@@ -200,7 +200,7 @@ def test_a_registered_model_is_loaded_and_signs(tracker, tiny_checkpoint, monkey
     found = model.predict(table.assign(Signed_Language=["bfi", None], signer=[None, "anna"]), params={"seed": 1, "steps": 2})
     language, signer = (row["remarks"] for row in found)
     assert language == ["signed_language bfi is ignored: the model signs as it learned, from ase"]
-    assert signer == ["signer anna is ignored: the model learned from all signers as if they were one"]
+    assert signer == ["signer anna is ignored: the model does not tell signers apart"]
     assert np.array_equal(found[0]["joints"], first["joints"])
 
 

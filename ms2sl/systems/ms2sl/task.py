@@ -28,9 +28,12 @@ VALIDATION_BATCH, SAMPLING_STEPS = 64, 8
 
 def choices(described: DatasetCard, model: ModelConfig) -> dict[str, tuple[str, ...]]:
     """What a model lets choose: in which sign language and like whom it signs, where it learns that from several."""
-    languages = [language for language in described.signed_languages if language != UNDETERMINED]
-    learned = {"signed_language": languages * model.language_condition, "signer": [*described.signers] * model.signer_condition}
-    return {name: tuple(values) for name, values in learned.items() if len(values) > 1}
+    learned = {
+        "signed_language": described.signed_languages if model.language_condition else (),
+        "signer": described.signers if model.signer_condition else (),
+    }
+    known = {name: tuple(value for value in values if value != UNDETERMINED) for name, values in learned.items()}
+    return {name: values for name, values in known.items() if len(values) > 1}
 
 
 def sizes(card: checkpoint.ModelCard) -> dict[str, int]:

@@ -8,7 +8,9 @@ from pydantic import ValidationError
 
 from ms2sl.data.collate import Batch, BatchField, Collate
 from ms2sl.data.dataset import Dataset
+from ms2sl.data.modality_masking import MaskConfig
 from ms2sl.data.shards import read_shard, with_column
+from ms2sl.data.speech_augmentation import SpeechAugmentConfig
 from ms2sl.data.training_clips import TrainingClips
 from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
@@ -19,6 +21,7 @@ from ms2sl.systems.baselines import MeanPose
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.model import BOTH, MS2SL, InpaintingWindow, ModelConfig
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
+from ms2sl.systems.ms2sl.system import make_task
 from ms2sl.systems.ms2sl.task import MS2SLTask, choices
 from ms2sl.training.checkpoint import ModelCard
 from ms2sl.training.local import LocalReporter
@@ -399,6 +402,18 @@ def test_who_and_what_is_asked_for_is_signed(dataset, choice, values, stranger):
         (("ase",), ("anna", "ben"), {"signer": ("anna", "ben")}),
     ],
 )
+def test_noise_is_heard_in_training_and_not_in_validation(dataset):
+    config = ModelConfig(width=32, encoder_layers=1, denoiser_layers=1, embedding=16)
+    sections = {"model": config, "losses": LossWeights(), "mask": MaskConfig(), "augment": SpeechAugmentConfig(noise=1)}
+    task = make_task(dataset, sections, ModelCard.of("ms2sl", config, dataset.card))
+    table = next(dataset.tables("train", task.collate.columns)).slice(0, 4)
+    noisy, clean = task.collate(table), task.whole(table)
+    assert (noisy.speech != clean.speech).any()
+    assert torch.equal(noisy.poses, clean.poses)
+    features = Collate(dataset.skeleton, dataset.card.text, dataset.card.speech)(table)
+    assert torch.equal(clean.speech, features.speech)
+
+
 def test_what_can_be_chosen_is_what_there_are_several_of(dataset, languages, signers, known):
     described = dataset.card.model_copy(update={"signed_languages": languages, "signers": signers})
     assert choices(described, ModelConfig()) == known

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ms2sl.audio.augmentation import DECAY, LEVEL, coloured_noise, elsewhere, in_noise, in_room
+from ms2sl.audio.acoustics import GAIN, add_noise, augment, coloured_noise, reverberate
 from ms2sl.audio.loudness import speech_level
 from ms2sl.audio.speech import Speech
 from ms2sl.data.speech_synthesis import spell
@@ -34,24 +34,32 @@ def test_noise_has_unit_power_which_falls_with_that_power_of_the_frequency(expon
 @pytest.mark.parametrize("snr", [-5, 0, 10, 30])
 def test_noise_is_that_much_below_the_level_of_the_speech(speech, snr):
     noise = 3 * coloured_noise(len(speech.waveform), 1, rng())
-    added = in_noise(speech, noise, snr).waveform - speech.waveform
+    added = add_noise(speech, noise, snr).waveform - speech.waveform
     assert 10 * np.log10(np.mean(added**2)) == pytest.approx(speech_level(speech.waveform, RATE) - snr, abs=0.01)
 
 
+@pytest.mark.parametrize("loud", [0, 1])
+def test_noise_that_is_longer_counts_as_far_as_it_is_heard(speech, loud):
+    samples = len(speech.waveform)
+    noise = np.concatenate([coloured_noise(samples, 1, rng()) * gain for gain in ((1, 0.01), (0.01, 1))[loud]])
+    added = add_noise(speech, noise, 20).waveform - speech.waveform
+    assert 10 * np.log10(np.mean(added**2)) == pytest.approx(speech_level(speech.waveform, RATE) - 20, abs=0.05)
+
+
 def test_shorter_noise_is_repeated_and_silence_changes_nothing(speech):
-    added = in_noise(speech, np.array([1.0, -1.0], np.float32), 10).waveform - speech.waveform
+    added = add_noise(speech, np.array([1.0, -1.0], np.float32), 10).waveform - speech.waveform
     assert np.allclose(added[::2], added[0], atol=1e-6)
     assert np.allclose(added[1::2], -added[0], atol=1e-6)
-    assert in_noise(speech, np.zeros(9, np.float32), 10) is speech
+    assert add_noise(speech, np.zeros(9, np.float32), 10) is speech
     silent = Speech(np.zeros(RATE, np.float32), RATE)
-    assert in_noise(silent, coloured_noise(RATE, 0, rng()), 10) is silent
+    assert add_noise(silent, coloured_noise(RATE, 0, rng()), 10) is silent
 
 
 @pytest.mark.parametrize(("decay", "direct"), [(0.2, 0.0), (0.5, 10.0)])
 def test_a_room_answers_a_click_with_a_tail_of_that_power_and_decay(decay, direct):
     click = np.zeros(RATE, np.float32)
     click[0] = 1
-    heard = in_room(Speech(click, RATE), decay, direct, rng()).waveform
+    heard = reverberate(Speech(click, RATE), decay, direct, rng()).waveform
     assert heard[0] == pytest.approx(1, abs=1e-5)
     tail = heard[1:].astype(np.float64) ** 2
     assert 10 * np.log10(tail.sum()) == pytest.approx(-direct, abs=0.1)
@@ -60,16 +68,15 @@ def test_a_room_answers_a_click_with_a_tail_of_that_power_and_decay(decay, direc
     assert np.polyfit(times, left, 1)[0] == pytest.approx(-60 / decay, rel=0.1)
 
 
-def test_what_is_heard_elsewhere_is_as_long_and_in_bounds_and_the_same_for_the_same_chance(speech):
+def test_what_is_changed_is_as_long_and_in_bounds_and_the_same_for_the_same_chance(speech):
     other = replace(speech, waveform=speech.waveform[::-1][:999])
-    heard = [elsewhere(speech, other, rng(seed)).waveform for seed in range(20)]
+    heard = [augment(speech, lambda: other, rng(seed)).waveform for seed in range(20)]
     for waveform in heard:
         assert waveform.shape == speech.waveform.shape
         assert waveform.dtype == np.float32
         assert np.abs(waveform).max() <= 1
-    assert np.array_equal(heard[3], elsewhere(speech, other, rng(3)).waveform)
+    assert np.array_equal(heard[3], augment(speech, lambda: other, rng(3)).waveform)
     levels = np.array([speech_level(waveform, RATE) for waveform in heard]) - speech_level(speech.waveform, RATE)
-    assert levels.min() > LEVEL[0] - 3
+    assert levels.min() > GAIN[0] - 3
     assert np.ptp(levels) > 15
     assert len({waveform.tobytes() for waveform in heard}) == 20
-    assert max(DECAY) < 1, "a room, not a cave"
