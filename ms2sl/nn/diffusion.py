@@ -122,15 +122,24 @@ def second_order(times: torch.Tensor, schedule: Schedule) -> torch.Tensor:
 SAMPLERS: dict[SamplerName, Callable[[torch.Tensor, Schedule], torch.Tensor]] = {"ddim": first_order, "dpm++": second_order}
 
 
-def sample(denoise: Denoise, noise: torch.Tensor, steps: int, schedule: Schedule, sampler: SamplerName = "ddim") -> torch.Tensor:
-    """Deterministic sampling in ``steps`` calls of ``denoise(x_t, t) -> x_0 predicted``.
+def sampling_times(steps: int, shift: float = 1.0) -> torch.Tensor:
+    """``(steps + 1)`` from 1 to 0: shift t / (1 + (shift - 1) t) of evenly spaced t. A shift above 1 lays more of them near pure noise
+    (Esser et al. 2024, eq. 23)."""
+    times = torch.linspace(1, 0, steps + 1)
+    return shift * times / (1 + (shift - 1) * times)
+
+
+def sample(
+    denoise: Denoise, noise: torch.Tensor, steps: int, schedule: Schedule, sampler: SamplerName = "ddim", shift: float = 1.0
+) -> torch.Tensor:
+    """Deterministic sampling in ``steps`` calls of ``denoise(x_t, t) -> x_0 predicted``, at ``sampling_times``.
 
     The update is DDIM's, written for any schedule: x_s = alpha_s x̂_0 + sigma_s / sigma_t (x_t - alpha_t x̂_0). A sampler that looks back
     puts in the place of x̂_0 the sum of x̂_0 and a share of its change since the step before.
     """
     if isinstance(schedule, NoPath):
         return denoise(torch.zeros_like(noise), noise.new_ones(len(noise)))
-    times = torch.linspace(1, 0, steps + 1, device=noise.device)
+    times = sampling_times(steps, shift).to(noise.device)
     x, before = noise, 0.0
     for (t, s), share in zip(itertools.pairwise(times), SAMPLERS[sampler](times, schedule), strict=True):
         x0 = denoise(x, t.expand(len(x)))

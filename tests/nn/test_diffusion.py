@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ms2sl.nn.diffusion import SAMPLERS, SCHEDULES, diffuse, overhang, sample, smooth_noise
+from ms2sl.nn.diffusion import SAMPLERS, SCHEDULES, diffuse, overhang, sample, sampling_times, smooth_noise
 
 STEPS = [1, 2, 3, 4, 5, 8, 50]
 PATHS = ["linear", "cosine"]  # the third schedule is none
@@ -34,12 +34,22 @@ def test_the_velocity_is_the_derivative_along_the_path_and_gives_the_pose_back(n
         assert torch.allclose(schedule.clean(x_t, velocity, t), x0)
 
 
+def test_times_run_from_noise_to_clean_and_a_shift_leaves_the_ends_where_they_are():
+    assert sampling_times(4).tolist() == [1, 0.75, 0.5, 0.25, 0]
+    assert sampling_times(4, 3.0).tolist() == pytest.approx([1, 0.9, 0.75, 0.5, 0])
+    # On the linear path, noise that is as many times as strong is as if time were shifted by it.
+    t, shift = torch.linspace(0.01, 0.99, 9), 3.0
+    shifted = shift * t / (1 + (shift - 1) * t)
+    assert torch.allclose(shifted / (1 - shifted), shift * t / (1 - t))
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_a_denoiser_that_knows_the_answer_is_followed_to_it(name, steps, sampler):
+def test_a_denoiser_that_knows_the_answer_is_followed_to_it(name, steps, sampler, shift):
     x0 = torch.randn(4, 5)
-    assert torch.allclose(sample(lambda x, t: x0, torch.randn(4, 5), steps, SCHEDULES[name], sampler), x0, atol=1e-5)
+    assert torch.allclose(sample(lambda x, t: x0, torch.randn(4, 5), steps, SCHEDULES[name], sampler, shift), x0, atol=1e-5)
 
 
 def gaussian_denoiser(schedule, deviation: float):
@@ -52,12 +62,13 @@ def gaussian_denoiser(schedule, deviation: float):
     return denoise
 
 
+@pytest.mark.parametrize("shift", [1.0, 3.0])
 @pytest.mark.parametrize("name", PATHS)
-def test_samples_of_a_gaussian_have_its_variance(name):
+def test_samples_of_a_gaussian_have_its_variance(name, shift):
     """A mis-set sampler shrinks what it makes: frozen poses."""
     schedule = SCHEDULES[name]
     noise = torch.randn(2000, 1, generator=torch.Generator().manual_seed(0))
-    samples = sample(gaussian_denoiser(schedule, 0.5), noise, 200, schedule)
+    samples = sample(gaussian_denoiser(schedule, 0.5), noise, 200, schedule, shift=shift)
     assert samples.std().item() == pytest.approx(0.5 * noise.std().item(), rel=0.03)
 
 

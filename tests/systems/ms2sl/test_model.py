@@ -393,15 +393,6 @@ def test_who_and_what_is_asked_for_is_signed(dataset, choice, values, stranger):
     assert len(producer.produce(said[:1], seed=0)) == 1
 
 
-@pytest.mark.parametrize(
-    ("languages", "signers", "known"),
-    [
-        (("ase",), (), {}),
-        (("ase", "und"), ("anna",), {}),
-        (("ase", "bfi", "und"), (), {"signed_language": ("ase", "bfi")}),
-        (("ase",), ("anna", "ben"), {"signer": ("anna", "ben")}),
-    ],
-)
 def test_noise_is_heard_in_training_and_not_in_validation(dataset):
     config = ModelConfig(width=32, encoder_layers=1, denoiser_layers=1, embedding=16)
     sections = {"model": config, "losses": LossWeights(), "mask": MaskConfig(), "augment": SpeechAugmentConfig(noise=1)}
@@ -414,6 +405,15 @@ def test_noise_is_heard_in_training_and_not_in_validation(dataset):
     assert torch.equal(clean.speech, features.speech)
 
 
+@pytest.mark.parametrize(
+    ("languages", "signers", "known"),
+    [
+        (("ase",), (), {}),
+        (("ase", "und"), ("anna",), {}),
+        (("ase", "bfi", "und"), (), {"signed_language": ("ase", "bfi")}),
+        (("ase",), ("anna", "ben"), {"signer": ("anna", "ben")}),
+    ],
+)
 def test_what_can_be_chosen_is_what_there_are_several_of(dataset, languages, signers, known):
     described = dataset.card.model_copy(update={"signed_languages": languages, "signers": signers})
     assert choices(described, ModelConfig()) == known
