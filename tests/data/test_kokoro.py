@@ -75,7 +75,14 @@ def test_a_clip_has_a_voice_and_a_pace_of_its_own(kokoro):
 
 
 def test_long_texts_are_said_in_pieces(kokoro):
-    assert kokoro.say("hello mother and father " * 30, "af_anna").seconds > 20
+    assert kokoro.say("hello mother and father " * 24, "af_anna").seconds > 15
+
+
+def test_weights_without_a_place_are_an_error(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KOKORO_JA_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"the weights of Kokoro cannot be put together: .*KOKORO_JA_CACHE names another folder"):
+        Kokoro(folder)
 
 
 def test_what_is_no_folder_of_voices_is_an_error(tmp_path):
