@@ -78,9 +78,11 @@ def trained(dataset: Dataset, shape: dict, steps: int, seed: int, folder: Path) 
 
 
 def reordered(clip: Clip) -> bool:
-    """Whether its signs come in another order than the words that they are named after."""
-    words = clip.text.split()
-    places = [words.index(word) for sign in clip.gloss.split() if (word := sign.split("-")[0]) in words]
+    """Whether its signs come in another order than the words that they are named after (book: books, iloveyou: i love you)."""
+    words, places = clip.text.split(), []
+    for sign in clip.gloss.split():
+        name = sign.replace("-", "")
+        places += [i for i in range(len(words)) if i not in places and "".join(words[i:]).startswith(name)][:1]
     return places != sorted(places)
 
 
@@ -134,7 +136,7 @@ def judged(judge: Judge, checkpoint: Path, by: str) -> dict[str, list[float]]:
     for sampling in SAMPLINGS:
         if producer.model.config.schedule != "none" or sampling.steps == 1:
             scores[f"{sampling.steps} at {sampling.guidance:g}"] = judge.of(producer, sampling)
-    if "signer" in (producer.card.choices or {}):
+    if {clip.signer for clip in judge.clips} <= {*(producer.card.choices or {}).get("signer", ())}:
         asked = AS_SIGNED if producer.model.config.schedule != "none" else AS_SIGNED.model_copy(update={"steps": 1})
         scores[f"{asked.steps} at {asked.guidance:g}, of its signer"] = judge.of(producer, asked, as_signed=True)
     with atomic_write(kept) as temporary:
@@ -165,7 +167,7 @@ def main() -> None:
     real = judge.scores(judge.real, [[clip.poses for clip in some[:SAMPLES]] for some in judge.several])
     rows = [("variant", "steps at guidance", *SCORES), ("real signing", "", *(cell([value]) for value in real))]
     print(*rows[-1], sep="  ", flush=True)
-    by = f"{dataset.card.fingerprint} {arguments.split} {arguments.clips} {fingerprint(arguments.back_translator)}"
+    by = f"{SAMPLINGS} {AS_SIGNED} {dataset.card.fingerprint} {arguments.split} {arguments.clips} {fingerprint(arguments.back_translator)}"
     for name in arguments.variants.split(","):
         found: dict[str, list[list[float]]] = defaultdict(list)
         for seed in map(int, arguments.seeds.split(",")):

@@ -29,7 +29,7 @@ OWN_RATE = 24_000
 SPOKEN = {"a": "en-us", "b": "en-gb", "e": "es", "f": "fr", "h": "hi", "i": "it", "p": "pt-br"}  # voices of espeak-ng, by first letter
 HELD_OUT = 4  # one voice in so many is heard in no training clip
 SPEED = 0.85, 1.15
-PUNCTUATION = re.compile(r"([;:,.!?…]+)(?=\s|$)")  # not that within numbers, times and abbreviations
+PUNCTUATION = re.compile(r"""([;:,.]+(?=["'”’»)\]]*(?:\s|$))|[!?…]+)""")  # not within numbers and abbreviations
 LANGUAGE_CHANGE = re.compile(r"\([a-z-]+\)")  # as espeak-ng marks it
 
 

@@ -8,6 +8,7 @@ the next quarter. Poses are reduced to the joints that all have, by name; statis
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -156,9 +157,9 @@ def _card(members: Sequence[Dataset], weights: Sequence[float], reductions: Sequ
 
 
 def _signers(cards: Sequence[DatasetCard]) -> tuple[str, ...]:
-    """Names hold within a corpus: one that two corpora have may be of two people, and is nobody's."""
-    corpora = {signer: {card.name for card in cards if signer in card.signers} for card in cards for signer in card.signers}
-    return tuple(signer for signer, names in corpora.items() if len(names) == 1)
+    """Names hold within a dataset: one that two have may be of two people, and is nobody's."""
+    times = Counter(signer for card in cards for signer in card.signers)
+    return tuple(sorted(signer for signer, n in times.items() if n == 1))
 
 
 def pooled(statistics: Sequence[PoseStatistics], frames: Sequence[float]) -> PoseStatistics:

@@ -67,7 +67,7 @@ class System:
     """What the jobs, the service and MLflow know of a system.
 
     kind: its name, also in checkpoints. inputs: of what it makes its output, ``text`` and ``speech``, ``gloss`` or ``poses``; and
-    ``language`` if it signs in the language that an utterance asks for.
+    ``language`` or ``signer`` if it signs in the language, or like the signer, that an utterance asks for.
     load: what it is named by (a checkpoint folder, a dictionary), a Context and perhaps further choices → a Producer or a BackTranslator.
     Config: shape of its model. section: where that stands among the options of its training, the kind by default. training: further
     sections. perturbable: those that may change in mid-training, as population-based training does. former: names that sections had

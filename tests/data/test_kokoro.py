@@ -29,6 +29,8 @@ def kokoro(folder) -> Kokoro:
 
 def test_phonemes_are_those_of_the_language_and_punctuation_stays():
     assert phonemes_of("hello, red box!", "en-us") == "həlˈoʊ, ɹˈɛd bˈɑːks!"
+    assert phonemes_of('"no." then (yes)...', "en-us") == "nˈoʊ. ðˈɛn jˈɛs..."
+    assert phonemes_of("what? yes!no", "en-us") == "wˌʌt? jˈɛs! nˈoʊ"
     assert phonemes_of("perro rojo", "es") == "pˈero rˈoxo", "only English is without such sounds"
     for text, voice in (("hello", "hi"), ("le weekend, c'est le smartphone", "fr")):
         assert "(" not in phonemes_of(text, voice)

@@ -37,8 +37,6 @@ NO_CHOICE: Mapping[str, int] = {}
 # Shares of training clips of which nobody says in which sign language they are, or who signs. A language is nearly always asked for where
 # there are several, a signer seldom.
 UNCHOSEN = {"signed_language": 0.1, "signer": 0.5}
-# Smooth noise hides the slow motion less than the fast one, so what is signed is decided nearer to pure noise than with white noise.
-SHIFT = 3.0
 BOTH = 0.2  # share of the clips with text and speech that are conditioned on both
 
 
@@ -66,6 +64,12 @@ class ModelConfig(Config):
     )
     noise_length: int = Field(
         5, ge=1, le=25, description="frames over which noise is alike, as motion is; 1 is white noise", json_schema_extra=before(1)
+    )
+    sampling_shift: float = Field(
+        3.0,
+        gt=0,
+        description="how much nearer to pure noise sampling steps lie; 1 lays them evenly",
+        json_schema_extra=TRAINING_ONLY | before(1.0),
     )
     visibility: bool = Field(
         True,
@@ -318,7 +322,7 @@ class MS2SL(nn.Module):
                 predicted = free + guidance * (predicted - free)
             return predicted if part is None else torch.lerp(predicted, known, part.weight[..., None])
 
-        return sample(denoise, noise, steps, self.schedule, sampler, SHIFT if self.config.noise_length > 1 else 1.0)
+        return sample(denoise, noise, steps, self.schedule, sampler, self.config.sampling_shift)
 
     def decode(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised poses ``(B, F, joints, dims)``, and which joints are seen, bool ``(B, F, joints)``."""

@@ -16,7 +16,7 @@ from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.metrics.motion import hand_dtw, movement
-from ms2sl.nn.diffusion import SAMPLERS, SCHEDULES
+from ms2sl.nn.diffusion import SAMPLERS, SCHEDULES, sampling_times
 from ms2sl.systems.baselines import MeanPose
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.model import BOTH, MS2SL, InpaintingWindow, ModelConfig
@@ -391,6 +391,17 @@ def test_who_and_what_is_asked_for_is_signed(dataset, choice, values, stranger):
     with pytest.raises(InputError, match=f"does not know the {choice} {stranger}; it learned {values[0]}, {values[1]}"):
         producer.features(dataclasses.replace(said[0], **{choice: stranger}))
     assert len(producer.produce(said[:1], seed=0)) == 1
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_steps_lie_where_the_shift_of_the_model_says(dataset, shift):
+    model = MS2SL(ModelConfig(width=32, encoder_layers=1, denoiser_layers=1, sampling_shift=shift), dataset.skeleton, BYTES, LOG_MEL)
+    times, denoise = [], model._denoise
+    model._denoise = lambda x, t, *given: (times.append(t[0].item()), denoise(x, t, *given))[1]
+    batch = Collate(dataset.skeleton, dataset.card.text, dataset.card.speech)(read_shard(dataset.shards("test")[0][0]).slice(0, 2))
+    white = torch.randn(2, model.overhang + batch.poses.shape[1], model.features)
+    model.generate([model.conditions(batch)["text"]], batch.n_frames, model.noise(white), 4)
+    assert times == pytest.approx(sampling_times(4, shift)[:-1].tolist())
 
 
 def test_noise_is_heard_in_training_and_not_in_validation(dataset):
