@@ -30,7 +30,7 @@ def changed(one: TuneCommand, other: TuneCommand) -> dict:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ({"loses": {"cycle": {"uniform": [0, 1]}}}, "unknown key 'loses'; a space can vary: model, losses, mask, training, sampling$"),
+        ({"loses": {"cycle": {"uniform": [0, 1]}}}, "unknown key 'loses'; a space can vary: model, losses, mask, augment, training, sampling$"),
         ({"seed": {"choice": [0, 1]}}, "unknown key 'seed'; a space can vary"),
         ({"variants": {"x": {"loses": {}}}}, "unknown key 'loses'; a space can vary"),
         ({"variants": {"x": {"losses.cycle": 0.0}}}, r"unknown key 'losses\.cycle'; a space can vary"),
@@ -297,7 +297,7 @@ def test_what_decides_is_the_same_after_it_was_written_and_read(name):
     settled = TuneCommand(space=name).settled(load_space(name))
     learns = settled.learns
     assert json.loads(json.dumps(learns)) == learns
-    assert {"model", "losses", "mask", "training", "sampling"} == set(settled.parts) < set(learns)
+    assert {"model", "losses", "mask", "augment", "training", "sampling"} == set(settled.parts) < set(learns)
 
 
 def test_the_command_line_says_all_of_it():
