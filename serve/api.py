@@ -72,7 +72,7 @@ def make(service: "Frontend") -> FastAPI:
             raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"there is {', '.join(FORMATS)}")
         async with service.admitted():
             body, remarks = await Limit(settings.request_timeout_s, "send less, or use /v1/signs/stream").keep(signed(request, kind))
-        more = {REMARKS: "; ".join(remarks)} if remarks else {}
+        more = {REMARKS: in_header("; ".join(remarks))} if remarks else {}
         return Response(body, media_type=kind, headers={"Cache-Control": "no-store"} | more)
 
     async def signed(request: Request, kind: str) -> tuple[bytes, tuple[str, ...]]:
@@ -168,6 +168,11 @@ class Limit:
                 return await awaited
         except TimeoutError:
             raise self.problem from None
+
+
+def in_header(text: str) -> str:
+    """In the characters that a header may have; others are escaped as Python does."""
+    return "".join(letter if " " <= letter <= "~" else ascii(letter)[1:-1] for letter in text)
 
 
 def remarks_on(ask: SignRequest, card: ModelCard) -> tuple[str, ...]:

@@ -144,6 +144,16 @@ def test_a_language_that_the_model_does_not_sign_in_is_remarked_beside_the_recor
         assert detail.startswith("signed_language: 'de' is no signed_language: write an ISO 639-3 code of three lower-case letters")
 
 
+@pytest.mark.parametrize("signer", ["José", "李雷", "a\r\nSet-Cookie: b=c", "\x00", "“"])
+def test_a_remark_on_any_name_can_stand_in_a_header(card, signer):
+    said = {"body": json.dumps({"text": "cab", "signer": signer}).encode(), "content_type": "application/json", "accept": "*/*"}
+    headers = ask(Imitation(card), "/v1/signs", "POST", **said).headers
+    assert headers["remarks"] == f"signer {ascii(signer)[1:-1]} is ignored: the model does not tell signers apart"
+    assert "set-cookie" not in headers
+    whole = f"signer {signer} is ignored: the model does not tell signers apart"
+    assert ask(Imitation(card), "/v1/signs/stream", "POST", **said).lines()[0]["remarks"] == [whole]
+
+
 def test_the_reference_describes_the_language_and_the_remarks(card):
     signs = json.loads(ask(Imitation(card), "/openapi.json").body)["paths"]["/v1/signs"]["post"]
     for kind in ("application/json", "multipart/form-data"):

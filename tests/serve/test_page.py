@@ -283,23 +283,13 @@ def test_downloads_are_of_what_is_shown(visit):
 
 
 def test_who_signs_and_in_which_language_can_be_chosen_where_the_model_knows_several(visit):
-    def knows(page, **choices):
-        page.route("**/v1/model", lambda route: route.fulfill(json=route.fetch().json() | {"choices": choices}))
-
-    page = visit(lambda page: knows(page, signed_language=["ase", "gsg"], signer=["anna", "ben"]))
-    sent = []
-    page.on("request", lambda request: sent.append(request.post_data_json) if request.method == "POST" else 0)
+    several = {"choices": {"signed_language": ["ase", "gsg"], "signer": ["anna"]}}
+    page = visit(lambda page: page.route("**/v1/model", lambda route: route.fulfill(json=route.fetch().json() | several)))
     page.get_by_text("Options", exact=True).click()
     page.get_by_label("Sign language").select_option("German Sign Language")
     page.get_by_label("Sign like").select_option("anna")
-    panel = sign(page, "cab")
-    expect(panel.status).to_have_text(re.compile("Ready"))
-    expect(panel.status).to_contain_text("; signer anna is ignored")  # since the model that is served knows none
-    assert (sent[0]["signed_language"], sent[0]["signer"]) == ("gsg", "anna")
-    page = visit(lambda page: knows(page, signer=["anna", "ben"]))
-    expect(page.get_by_label("Sign language")).to_be_hidden()
-    page = visit()
-    expect(page.get_by_label("Sign like")).to_be_hidden()
+    expect(sign(page, "cab").status).to_contain_text(re.compile("gsg is ignored.*; signer anna is ignored"))  # by the tiny model
+    expect(visit().get_by_label("Sign like")).to_be_hidden()
 
 
 def test_each_download_waits_for_itself_and_keeps_the_focus(visit):
