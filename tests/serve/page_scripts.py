@@ -60,3 +60,6 @@ const media = navigator.mediaDevices, real = media.getUserMedia.bind(media);
 media.getUserMedia = async (wanted) => (window.microphone = await real(wanted));
 window.unplug = () => microphone.getTracks().forEach((track) => { track.stop(); track.dispatchEvent(new Event("ended")); });
 """
+
+# A description of a model that knows several sign languages and signers.
+SEVERAL = {"choices": {"signed_language": ["ase", "gsg"], "signer": ["anna"]}}

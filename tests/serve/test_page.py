@@ -15,11 +15,10 @@ from PIL import Image
 from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.data.speech_synthesis import spell
-from tests.serve.page_scripts import BLOCKED, CLICKED, COUNTED, SLOW, UNPLUGGED
+from tests.serve.page_scripts import BLOCKED, CLICKED, COUNTED, SEVERAL, SLOW, UNPLUGGED
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright: pip install playwright")
-expect = playwright.expect
-expect.set_options(timeout=20_000)
+(expect := playwright.expect).set_options(timeout=20_000)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page is tested in chromium or google-chrome, and neither is installed")
 
@@ -283,8 +282,7 @@ def test_downloads_are_of_what_is_shown(visit):
 
 
 def test_who_signs_and_in_which_language_can_be_chosen_where_the_model_knows_several(visit):
-    several = {"choices": {"signed_language": ["ase", "gsg"], "signer": ["anna"]}}
-    page = visit(lambda page: page.route("**/v1/model", lambda route: route.fulfill(json=route.fetch().json() | several)))
+    page = visit(lambda page: page.route("**/v1/model", lambda route: route.fulfill(json=route.fetch().json() | SEVERAL)))
     page.get_by_text("Options", exact=True).click()
     page.get_by_label("Sign language").select_option("German Sign Language")
     page.get_by_label("Sign like").select_option("anna")
