@@ -107,9 +107,10 @@ class PrepareOptions(Command):
     def deciding(self) -> dict:
         """What decides it beside the clips of the corpus."""
         options = {"corpus", self.corpus, "text", "speech", "poses", "split", "synthesise_speech", "shard_size"}
-        found = find_voices(self.kokoro_voices) if self.kokoro_voices else {}
-        voices = {"kokoro_voices": {name: zlib.crc32(path.read_bytes()) for name, path in found.items()}} if found else {}
-        return self.model_dump(mode="json", include=options, exclude={self.corpus: changeable(type(getattr(self, self.corpus)))}) | voices
+        said = self.model_dump(mode="json", include=options, exclude={self.corpus: changeable(type(getattr(self, self.corpus)))})
+        if self.kokoro_voices:
+            said["kokoro_voices"] = {name: zlib.crc32(path.read_bytes()) for name, path in find_voices(self.kokoro_voices).items()}
+        return said
 
 
 # One group of options for each corpus in the registry.

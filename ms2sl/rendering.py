@@ -103,8 +103,8 @@ def _close_up(poses: Poses, skeleton: Skeleton) -> Poses:
         hand, seen = poses.joints[:, span, :2], poses.confidence[:, span] > 0
         weight = seen[..., None] / np.maximum(seen.sum(axis=1), 1)[:, None, None]
         there = np.flatnonzero(seen.any(axis=1))
-        place_in_there = np.interp(np.arange(len(seen)), there, np.arange(len(there)))
-        nearest = there[place_in_there.round().astype(int)]  # where it is not, the camera waits
+        near = np.interp(np.arange(len(seen)), there, np.arange(len(there)))
+        nearest = there[near.round().astype(int)]  # where it is not, the camera waits
         centre = _smooth((hand * weight).sum(axis=1, keepdims=True)[nearest])
         scale = min(WIDTH / len(shown), HAND_HEIGHT) / HAND_SPAN
         middle = np.array([WIDTH * (place + 0.5) / len(shown), HAND_HEIGHT / 2], np.float32)

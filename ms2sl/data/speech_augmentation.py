@@ -43,8 +43,8 @@ def noisy_speech(share: float) -> FieldSpec:
             if rng.random() < share:
                 heard[i] = augment(_decode(recordings[i]), partial(_decode, recordings[other]), rng)
         if heard:
-            made = same_featurizer(collate.speech)([*heard.values()])
-            features = [dict(zip(heard, made, strict=True)).get(i, row) for i, row in enumerate(features)]
+            for i, changed in zip(heard, same_featurizer(collate.speech)([*heard.values()]), strict=True):
+                features[i] = changed
         return collate.feature_field("speech", features)
 
     return FieldSpec("speech", ("id", "speech", *SPEECH.columns), make)

@@ -30,7 +30,10 @@ def changed(one: TuneCommand, other: TuneCommand) -> dict:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ({"loses": {"cycle": {"uniform": [0, 1]}}}, "unknown key 'loses'; a space can vary: model, losses, mask, augment, training,"),
+        (
+            {"loses": {"cycle": {"uniform": [0, 1]}}},
+            "unknown key 'loses'; a space can vary: model, losses, mask, augment, training, sampling$",
+        ),
         ({"seed": {"choice": [0, 1]}}, "unknown key 'seed'; a space can vary"),
         ({"variants": {"x": {"loses": {}}}}, "unknown key 'loses'; a space can vary"),
         ({"variants": {"x": {"losses.cycle": 0.0}}}, r"unknown key 'losses\.cycle'; a space can vary"),

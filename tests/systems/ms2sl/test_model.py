@@ -333,11 +333,11 @@ def test_an_overfitted_model_signs_its_clips(dataset, tmp_path):
         assert errors[0] < mixed / 2, "what is said decides what is signed"
 
 
-def overfitted(task: MS2SLTask, batch: Batch) -> MS2SL:
+def overfitted(task: MS2SLTask, batch: Batch, steps: int = 150) -> MS2SL:
     """The model of a task after it has learned from one batch alone."""
     model, generator = task.module, torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
-    for _ in range(150):
+    for _ in range(steps):
         optimizer.zero_grad()
         model(batch, LossWeights(), generator)["loss"].backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
