@@ -38,8 +38,8 @@ class ModelCard(Config):
     characters: those of the training texts. fps: frames a second of what it makes. longest: frames of the longest training clip.
     placement: where training clips stand in their pictures, the median. learned: modalities that it met in training; parts: of the body
     that it saw there, by name, () where that is not known. vocabulary: of a back-translator, as its tokenizer is written. glosses: that a
-    recogniser of glosses writes. choices: values of what may be chosen beside what is said, by name; None is not yet decided. description:
-    of the corpus, in a sentence.
+    recogniser of glosses writes, or in the order of which a model puts what is said. choices: values of what may be chosen beside what is
+    said, by name; None is not yet decided. description: of the corpus, in a sentence.
     """
 
     kind: str

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ms2sl.data.collate import Batch
 from ms2sl.data.label_fields import NULL
 from ms2sl.features.base import Features
-from ms2sl.nn.transformer import Pool, Trunk, length_mask
+from ms2sl.nn.transformer import Block, Pool, Trunk, length_mask
 
 ALIGNMENT_SCALES = (0.7, 1.5, 3.0, 6.0)  # frames
 NEAR = 9  # frame tokens
@@ -111,8 +111,8 @@ class GaussianUpsampler(nn.Module):
     """Condition tokens laid out along the frames of the signing.
 
     Each token gets a share of the length in proportion to its duration, in the order of speech, and frames gather
-    the tokens near them through Gaussians of several widths (after Shen et al. 2020, Non-Attentive Tacotron). Where
-    signing does not follow that order, the denoiser's cross-attention is free to look elsewhere.
+    the tokens near them through Gaussians of several widths (after Shen et al. 2020, Non-Attentive Tacotron). ``Reorderer``
+    changes the order.
     """
 
     def __init__(self, width: int):
@@ -140,6 +140,29 @@ class GaussianUpsampler(nn.Module):
         inside = (times < n_frames[:, None])[..., None]
         one, other = self.near((x * inside).transpose(1, 2)).transpose(1, 2).chunk(2, dim=-1)
         return x + one + one * other
+
+
+class Reorderer(nn.Module):
+    """What is said along the frames of signing, from the order of speech to that of signing, which may put the topic first (a reordering
+    module, after Ran et al. 2021, ReorderNAT). Each frame looks at all that is said, and at its neighbours, before there is any noise.
+
+    glosses: where the training clips have some, how many different ones; what is in order must spell those of its clip.
+    """
+
+    def __init__(self, width: int, heads: int, layers: int, glosses: int, dropout: float):
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, heads, cross=True, dropout=dropout) for _ in range(layers))
+        self.gloss = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, glosses + 1)) if layers and glosses else None
+
+    def forward(self, aligned: torch.Tensor, mask: torch.Tensor, context: torch.Tensor, context_mask: torch.Tensor) -> torch.Tensor:
+        """aligned ``(B, T, W)``, mask ``(B, T)``, context ``(B, N, W)``, context_mask ``(B, N)`` → ``(B, T, W)``."""
+        for block in self.blocks:
+            aligned = block(aligned, mask, context=context, context_mask=context_mask)
+        return aligned
+
+    def gloss_logits(self, reordered: torch.Tensor) -> torch.Tensor | None:
+        """``(B, T, glosses + 1)``, the last of which is CTC's blank; None where it knows no glosses."""
+        return None if self.gloss is None else self.gloss(reordered)
 
 
 class CrossModalMapper(nn.Module):

@@ -5,11 +5,13 @@ A term is one ``Loss``: its weight becomes an option of training, and its value 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch.nn import functional as F
 
 from ms2sl.data.collate import Batch
+from ms2sl.data.label_fields import NULL
 from ms2sl.nn.losses import cosine_distance, ctc_loss, in_fp32, info_nce, masked_mean
 from ms2sl.systems.ms2sl.condition_encoders import Condition
 
@@ -22,10 +24,10 @@ class Computed:
 
     x0, predicted, known ``(B, F, D)``: clean and predicted pose features, and which of the clean ones are known. poses ``(B, F, joints,
     dims)``: predicted, normalised. limbs ``(L, 2)``: joints. along_text, along_speech, pseudo_text, pseudo_speech ``(B, T, W)``: conditions
-    along the frames, and what each says of the other; shared ``(B, T)``: where a clip has both and poses. speech_share: of the clips with
-    text or speech, those with speech. signs, returned, target ``(B, E)``: embeddings of the clean and of the predicted pose, and of what it
-    was conditioned on; conditioned ``(B,)``: whether it was. log_scale: of the joint space. ctc_logits: of speech tokens, None where text
-    is no ids.
+    along the frames, and what each says of the other; inside ``(B, T)``: where there are real frames; shared ``(B, T)``: where a clip has
+    both and poses. speech_share: of the clips with text or speech, those with speech. signs, returned, target ``(B, E)``: embeddings of the
+    clean and of the predicted pose, and of what it was conditioned on; conditioned ``(B,)``: whether it was. log_scale: of the joint space.
+    ctc_logits: of speech tokens, None where text is no ids. gloss_logits: of frame tokens, None where no glosses are known.
     """
 
     batch: Batch
@@ -40,6 +42,7 @@ class Computed:
     along_speech: torch.Tensor
     pseudo_text: torch.Tensor
     pseudo_speech: torch.Tensor
+    inside: torch.Tensor
     shared: torch.Tensor
     speech_share: torch.Tensor
     signs: torch.Tensor
@@ -48,6 +51,7 @@ class Computed:
     conditioned: torch.Tensor
     log_scale: torch.Tensor
     ctc_logits: torch.Tensor | None
+    gloss_logits: torch.Tensor | None
 
     @property
     def posed(self) -> torch.Tensor:
@@ -67,14 +71,14 @@ class Computed:
 
 @dataclass(frozen=True)
 class Loss:
-    """A term of the loss. weight: by default; 0 switches it off. term: a scalar, of what was computed. needs_text_ids: whether it exists
-    only where text features are ids. former: names that it had, under which a weight may still be given."""
+    """A term of the loss. weight: by default; 0 switches it off. term: a scalar, of what was computed. needs: that without which there
+    is no such term. former: names that it had, under which a weight may still be given."""
 
     name: str
     weight: float
     description: str
     term: Callable[[Computed], torch.Tensor]
-    needs_text_ids: bool = False
+    needs: Literal["text ids", "glosses"] | None = None
     former: tuple[str, ...] = ()
 
 
@@ -167,6 +171,13 @@ def ctc(c: Computed) -> torch.Tensor:
     return ctc_loss(c.ctc_logits, c.speech.mask.sum(dim=1), c.batch.text, c.batch.n_text, c.has_text & c.has_speech)
 
 
+def gloss_ctc(c: Computed) -> torch.Tensor:
+    gloss = c.batch["gloss"]
+    all_known = (gloss.lengths > 0) & ((gloss.values > NULL).sum(dim=1) == gloss.lengths)
+    classes = (gloss.values - NULL - 1).clamp(min=0)
+    return ctc_loss(c.gloss_logits, c.inside.sum(dim=1), classes, gloss.lengths, c.posed & c.conditioned & all_known)
+
+
 LOSSES = (
     Loss("x0_mse", 1.0, "squared error of the predicted clean pose", x0_mse, former=("denoise",)),
     Loss("frame_delta", 0.5, "squared error of its frame-to-frame differences", frame_delta, former=("velocity",)),
@@ -185,5 +196,6 @@ LOSSES = (
         "frame_contrastive", 0.5, "ECL: text and speech of one clip must agree along the frames", frame_contrastive, former=("agreement",)
     ),
     Loss("cross_modal", 0.5, "ECL: the priors behind pseudo-features; 0 also stops conditioning on them", cross_modal, former=("pseudo",)),
-    Loss("ctc", 0.3, "CTC of the text from speech tokens (text ids only)", ctc, needs_text_ids=True),
+    Loss("ctc", 0.3, "CTC of the text from speech tokens (text ids only)", ctc, needs="text ids"),
+    Loss("gloss_ctc", 0.3, "CTC of the glosses, in the order of signing, from what is said (glosses only)", gloss_ctc, needs="glosses"),
 )

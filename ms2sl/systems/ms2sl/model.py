@@ -28,7 +28,7 @@ from ms2sl.nn.diffusion import (
     smooth_noise,
 )
 from ms2sl.nn.transformer import check_heads, length_mask
-from ms2sl.systems.ms2sl.condition_encoders import Choices, Condition, ConditionEncoder, CrossModalMapper, GaussianUpsampler
+from ms2sl.systems.ms2sl.condition_encoders import Choices, Condition, ConditionEncoder, CrossModalMapper, GaussianUpsampler, Reorderer
 from ms2sl.systems.ms2sl.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
 from ms2sl.systems.ms2sl.loss_weights import ALL_LOSSES, LossWeights
 from ms2sl.systems.ms2sl.losses import Computed, Loss
@@ -52,6 +52,9 @@ class ModelConfig(Config):
     speech_rate: float = Field(12.5, gt=0, description="speech tokens a second")
     overlap: bool = Field(
         True, description="tokens see the frames around their patch, so that motion has no edges", json_schema_extra=before(False)
+    )
+    reordering_layers: int = Field(
+        1, ge=0, description="layers that put what is said into the order of signing; 0 keeps that of speech", json_schema_extra=before(0)
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in all transformers", json_schema_extra=TRAINING_ONLY)
     schedule: ScheduleName = Field(
@@ -129,8 +132,16 @@ class MS2SL(nn.Module):
     Features are those of the poses, and where the model learns visibility, one of each part of the body (``PoseNormalizer.visibility``).
     """
 
-    def __init__(self, config: ModelConfig, skeleton: Skeleton, text: Features, speech: Features, choices: Mapping[str, int] = NO_CHOICE):
-        """choices: how many values there are of what may be chosen (``Choices``)."""
+    def __init__(
+        self,
+        config: ModelConfig,
+        skeleton: Skeleton,
+        text: Features,
+        speech: Features,
+        choices: Mapping[str, int] = NO_CHOICE,
+        glosses: int = 0,
+    ):
+        """choices: how many values there are of what may be chosen (``Choices``). glosses: how many its training clips have."""
         super().__init__()
         self.config, self.skeleton = config, skeleton
         self.schedule = SCHEDULES[config.schedule]
@@ -144,6 +155,7 @@ class MS2SL(nn.Module):
         self.sign = SignEncoder(self.coordinates, patch=config.patch, **encoder)
         self.choices = Choices(choices, config.width)
         self.aligner = GaussianUpsampler(config.width)
+        self.reorderer = Reorderer(layers=config.reordering_layers, glosses=glosses, **shape)
         self.text_to_speech, self.speech_to_text = CrossModalMapper(config.width), CrossModalMapper(config.width)
         self.ctc = nn.Linear(config.width, text.vocabulary + 1) if text.vocabulary else None
         self.log_scale = nn.Parameter(torch.tensor(2.7))
@@ -174,6 +186,9 @@ class MS2SL(nn.Module):
         context = torch.cat(sources, dim=1)
         context_mask = torch.cat([(choice == 0)[:, None], text.mask & from_text[:, None], speech.mask & from_speech[:, None]], dim=1)
 
+        inside = patch_mask(batch.n_frames, frames, self.config.patch)
+        aligned = self.reorderer(aligned, inside, context, context_mask)
+
         t = torch.rand(len(batch), generator=generator).to(x0.device)
         white = torch.randn(len(batch), frames + self.overhang, self.features, generator=generator)
         noise = self.noise(white.to(x0.device))
@@ -194,7 +209,8 @@ class MS2SL(nn.Module):
             along_speech=along_speech,
             pseudo_text=pseudo_text,
             pseudo_speech=pseudo_speech,
-            shared=both[:, None] & posed[:, None] & patch_mask(batch.n_frames, frames, self.config.patch),
+            inside=inside,
+            shared=both[:, None] & posed[:, None] & inside,
             speech_share=has_speech.sum() / (has_text.sum() + has_speech.sum()).clamp(min=1),
             signs=signs,
             returned=self._returned(self._coordinates(predicted * known), batch.n_frames),
@@ -202,6 +218,7 @@ class MS2SL(nn.Module):
             conditioned=choice > 0,
             log_scale=self.log_scale,
             ctc_logits=None if self.ctc is None else self.ctc(speech.tokens),
+            gloss_logits=self.reorderer.gloss_logits(aligned),
         )
         losses = {loss.name: loss.term(computed) for loss in self.losses}
         return losses | {"loss": sum(getattr(weights, name) * value for name, value in losses.items())}
@@ -209,7 +226,8 @@ class MS2SL(nn.Module):
     @property
     def losses(self) -> list[Loss]:
         """The terms of its loss."""
-        return [loss for loss in ALL_LOSSES if self.ctc is not None or not loss.needs_text_ids]
+        there = {"text ids": self.ctc is not None, "glosses": self.reorderer.gloss is not None}
+        return [loss for loss in ALL_LOSSES if loss.needs is None or there[loss.needs]]
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -310,7 +328,10 @@ class MS2SL(nn.Module):
         aligned = torch.stack([self.aligner(condition, whole, times) for condition in conditions]).mean(dim=0)
         context = torch.cat([condition.tokens for condition in conditions], dim=1)
         context_mask = torch.cat([condition.mask for condition in conditions], dim=1)
-        nothing = self.null.expand_as(aligned), self.null.expand(len(noise), 1, -1), torch.ones_like(context_mask[:, :1])
+        inside = patch_mask(n_frames, noise.shape[1], self.config.patch)
+        free = self.null.expand(len(noise), 1, -1), torch.ones_like(context_mask[:, :1])
+        nothing = self.reorderer(self.null.expand_as(aligned), inside, *free), *free
+        aligned = self.reorderer(aligned, inside, context, context_mask)
         chosen = self.choices({}, noise) if chosen is None else chosen
         real = self._real(n_frames, noise.shape[1])
         known = None if part is None else self._encode(part.known, part.seen, n_frames)[0]

@@ -9,7 +9,7 @@ from torch import nn
 from ms2sl.data.batch_sampler import split_batches
 from ms2sl.data.collate import SPEECH, STANDARD, Batch, Collate
 from ms2sl.data.dataset import Dataset, DatasetCard
-from ms2sl.data.label_fields import category
+from ms2sl.data.label_fields import category, gloss_ids
 from ms2sl.data.modality_masking import MaskConfig, MaskingCollate
 from ms2sl.data.signed_language import UNDETERMINED
 from ms2sl.data.speech_augmentation import SpeechAugmentConfig, noisy_speech
@@ -54,13 +54,16 @@ class MS2SLTask:
     ):
         described = dataset.card
         if card.choices is None:
-            card = card.model_copy(update={"choices": choices(described, model)})
+            glosses = described.glosses if model.reordering_layers else ()
+            card = card.model_copy(update={"choices": choices(described, model), "glosses": glosses})
         self.dataset, self.weights, self.card = dataset, weights, card
         fields = [*STANDARD, *(category(name, known) for name, known in card.choices.items())]
+        if card.glosses:
+            fields.append(gloss_ids(card.glosses))
         self.whole = Collate(described.skeleton, described.text, described.speech, fields)
         noisy = [noisy_speech(augment.noise) if field is SPEECH else field for field in fields]
         self.collate = MaskingCollate(Collate(described.skeleton, described.text, described.speech, noisy), mask)
-        self.module = MS2SL(model, described.skeleton, described.text, described.speech, sizes(card))
+        self.module = MS2SL(model, described.skeleton, described.text, described.speech, sizes(card), len(card.glosses))
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()
 
@@ -115,6 +118,6 @@ class MS2SLTask:
 def load(folder: Path) -> tuple[MS2SL, checkpoint.ModelCard]:
     """A trained model, ready to sample. Raises InputError if the folder holds none."""
     card = checkpoint.read_card(folder, KIND)
-    model = MS2SL(checkpoint.model_config(card, ModelConfig, folder), card.skeleton, card.text, card.speech, sizes(card))
+    model = MS2SL(checkpoint.model_config(card, ModelConfig, folder), card.skeleton, card.text, card.speech, sizes(card), len(card.glosses))
     checkpoint.load_weights(model, folder)
     return model.eval(), card
