@@ -36,14 +36,14 @@ def check_heads(width: int, heads: int) -> None:
 def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor) -> torch.Tensor:
     """``softmax(query @ key.T / sqrt(D) + bias) @ value`` over the keys of the mask ``(B, H, N, D)``.
 
-    query ``(B, H, N, D)``, key and value ``(B, H, M, D)``, bias ``(H, N, M)``, mask bool ``(B, M)``. A clip without any key gets finite
-    numbers that mean nothing.
+    query ``(B, H, N, D)``, key and value ``(B, H, M, D)``, bias ``(H, N, M)``, mask bool ``(B, M)``, or ``(B, N, M)`` where each query has
+    keys of its own. A query without any key gets finite numbers that mean nothing.
 
     By torch's kernels, but for bf16 on a CPU, where training with them is slower at usual lengths (benchmarks/results/attention.md). GPUs
     were not measured: there the memory-efficient kernel takes a mask, gives the bias its gradient, and keeps no weights
     ``(B, H, N, M)``. ``flex_attention`` would not write the bias out either, but has no backward pass on a CPU.
     """
-    added = torch.where(mask, 0.0, -1e4)[:, None, None]
+    added = torch.where(mask if mask.ndim == 3 else mask[:, None], 0.0, -1e4)[:, None]
     added = added if bias is None else bias + added
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:
         return attention_by_hand(query, key, value, added)
@@ -70,7 +70,7 @@ class Attention(nn.Module):
             nn.init.zeros_(self.bias.weight)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
-        """x ``(B, N, W)``, mask ``(B, M)`` of the keys, context ``(B, M, W)``."""
+        """x ``(B, N, W)``, mask ``(B, M)`` or ``(B, N, M)`` of the keys, context ``(B, M, W)``."""
         context = x if context is None else context
         query = self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
         key, value = self.key_value(context).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -114,7 +114,7 @@ class Block(nn.Module):
             nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x, mask, vector=None, context=None, context_mask=None) -> torch.Tensor:
-        """x ``(B, N, W)``, mask ``(B, N)``, vector ``(B, W)``, context ``(B, M, W)``, context_mask ``(B, M)``."""
+        """x ``(B, N, W)``, vector ``(B, W)``, context ``(B, M, W)``; masks: of the keys of x and of the context, as of ``attention``."""
         branches = [lambda h: self.attention(h, mask)]
         if self.cross is not None:
             branches.append(lambda h: self.cross(h, context_mask, context))

@@ -123,13 +123,14 @@ def one_after_another(sayings: Sequence[Sequence[Condition]], lengths: Sequence[
         torch.cat([part.log_durations[0].log_softmax(dim=0) + np.log(n) for part, n in zip(parts, frames, strict=True)])
         for parts, frames in zip(sayings, lengths, strict=True)
     ]
+    pieces = [torch.cat([torch.full_like(part.mask[0], i, dtype=torch.long) for i, part in enumerate(parts)]) for parts in sayings]
     n = torch.tensor([len(row) for row in tokens], device=tokens[0].device)
     fill = -int(n.max()) % TEXT_MULTIPLE
     padded = torch.nn.functional.pad(pad_sequence(tokens, batch_first=True), (0, 0, 0, fill))
-    log_durations = torch.nn.functional.pad(pad_sequence(durations, batch_first=True), (0, fill))
+    log_durations, piece = (torch.nn.functional.pad(pad_sequence(each, batch_first=True), (0, fill)) for each in (durations, pieces))
     mask = torch.arange(padded.shape[1], device=n.device) < n[:, None]
     first = sayings[0][0]
-    return Condition(padded, mask, log_durations, torch.cat([parts[0].embedding for parts in sayings]), first.log_deviation)
+    return Condition(padded, mask, log_durations, torch.cat([parts[0].embedding for parts in sayings]), first.log_deviation, piece)
 
 
 def _row(condition: Condition, i: int) -> Condition:

@@ -23,14 +23,16 @@ NEAR = 9  # frame tokens
 
 @dataclass(slots=True)
 class Condition:
-    """tokens ``(B, N, W)``, mask ``(B, N)``; log_durations ``(B, N)``: log of the frames of signing that a token takes;
-    embedding ``(B, E)``, of unit length; log_deviation (): deviation of the log of the length in frames."""
+    """tokens ``(B, N, W)``, mask ``(B, N)``; log_durations ``(B, N)``: log of the frames of signing that a token takes; embedding
+    ``(B, E)``, of unit length; log_deviation (): deviation of the log of the length in frames; piece ``(B, N)``: of several that are said
+    one after another, the one that a token is of, from 0; None where there is one."""
 
     tokens: torch.Tensor
     mask: torch.Tensor
     log_durations: torch.Tensor
     embedding: torch.Tensor
     log_deviation: torch.Tensor
+    piece: torch.Tensor | None = None
 
     @property
     def log_length(self) -> torch.Tensor:
@@ -155,7 +157,8 @@ class Reorderer(nn.Module):
         self.gloss = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, glosses + 1)) if layers and glosses else None
 
     def forward(self, aligned: torch.Tensor, mask: torch.Tensor, context: torch.Tensor, context_mask: torch.Tensor) -> torch.Tensor:
-        """aligned ``(B, T, W)``, mask ``(B, T)``, context ``(B, N, W)``, context_mask ``(B, N)`` → ``(B, T, W)``."""
+        """aligned ``(B, T, W)``, context ``(B, N, W)`` → ``(B, T, W)``; masks: which tokens of both a token looks at, ``(B, T)`` and
+        ``(B, N)``, or of its own ``(B, T, T)`` and ``(B, T, N)``."""
         for block in self.blocks:
             aligned = block(aligned, mask, context=context, context_mask=context_mask)
         return aligned

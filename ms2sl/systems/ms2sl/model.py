@@ -114,13 +114,13 @@ class InpaintingWindow:
     """A window of frames of a longer signing, of which some are made already (diffusion models complete what is given of a sample:
     Lugmayr et al. 2022, RePaint; Tevet et al. 2023, MDM).
 
-    first ``(B,)``: frame of the whole at which the window begins; whole ``(B,)``: frames of the whole.
+    first ``(B,)``: frame of the whole at which the window begins; lengths ``(B, P)``: frames of each piece of the whole, 0 for none.
     known ``(B, F, joints, dims)``: normalised poses; seen ``(B, F, joints)``: which joints of them are; weight ``(B, F)``: how far the
     result is to be them, from 0 to 1.
     """
 
     first: torch.Tensor
-    whole: torch.Tensor
+    lengths: torch.Tensor
     known: torch.Tensor
     seen: torch.Tensor
     weight: torch.Tensor
@@ -323,27 +323,44 @@ class MS2SL(nn.Module):
         conditions: text, speech or both. guidance: 1 follows the condition, more exaggerates it (Ho & Salimans 2022: null + guidance
         (conditional - null)). part: of the signing of the conditions; None is all of it. chosen ``(B, W)``: None is nothing.
         """
-        times = patch_times(noise.shape[1], self.config.patch, noise.device)
-        whole, times = (n_frames, times) if part is None else (part.whole, times + part.first[:, None])
-        aligned = torch.stack([self.aligner(condition, whole, times) for condition in conditions]).mean(dim=0)
-        context = torch.cat([condition.tokens for condition in conditions], dim=1)
-        context_mask = torch.cat([condition.mask for condition in conditions], dim=1)
-        inside = patch_mask(n_frames, noise.shape[1], self.config.patch)
-        free = self.null.expand(len(noise), 1, -1), torch.ones_like(context_mask[:, :1])
-        nothing = self.reorderer(self.null.expand_as(aligned), inside, *free), *free
-        aligned = self.reorderer(aligned, inside, context, context_mask)
+        said, nothing = self._laid_out(conditions, n_frames, noise.shape[1], part)
         chosen = self.choices({}, noise) if chosen is None else chosen
         real = self._real(n_frames, noise.shape[1])
         known = None if part is None else self._encode(part.known, part.seen, n_frames)[0]
 
         def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            predicted = self._denoise(x * real, t, n_frames, chosen, aligned, context, context_mask)
+            predicted = self._denoise(x * real, t, n_frames, chosen, *said)
             if guidance != 1.0:
                 free = self._denoise(x * real, t, n_frames, chosen, *nothing)
                 predicted = free + guidance * (predicted - free)
             return predicted if part is None else torch.lerp(predicted, known, part.weight[..., None])
 
         return sample(denoise, noise, steps, self.schedule, sampler, self.config.sampling_shift)
+
+    def _laid_out(
+        self, conditions: Sequence[Condition], n_frames: torch.Tensor, frames: int, part: InpaintingWindow | None
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """What is said, as the denoiser takes it for ``frames``: along the frame tokens in the order of signing, piece by piece, the tokens
+        themselves and their mask; and the same of nothing."""
+        patch = self.config.patch
+        lengths = n_frames[:, None] if part is None else part.lengths
+        first = torch.zeros_like(n_frames) if part is None else part.first
+        ends = lengths.cumsum(dim=1)
+        whole = ends[:, -1]
+        times = patch_times(-(-int(whole.max()) // patch) * patch, patch, whole.device) + (first % patch)[:, None]
+        aligned = torch.stack([self.aligner(condition, whole, times) for condition in conditions]).mean(dim=0)
+        context, mask = (torch.cat([getattr(condition, name) for condition in conditions], dim=1) for name in ("tokens", "mask"))
+        of_token = torch.cat(
+            [torch.zeros_like(each.mask, dtype=torch.long) if each.piece is None else each.piece for each in conditions], dim=1
+        )
+        of_frame = torch.searchsorted(ends.to(times.dtype), times, right=True).minimum((lengths > 0).sum(dim=1, keepdim=True) - 1)
+        alike = (of_frame[:, None] == of_frame[..., None]) & (times - patch / 2 < whole[:, None])[:, None]
+        about = (of_token[:, None] == of_frame[..., None]) & mask[:, None]
+        aligned = self.reorderer(aligned, alike, context, about)
+        tokens = (first // patch)[:, None] + torch.arange(frames // patch, device=whole.device)
+        aligned = aligned.take_along_dim(tokens.clamp(max=aligned.shape[1] - 1)[..., None], dim=1)
+        free = self.null.expand(len(n_frames), 1, -1), torch.ones_like(mask[:, :1])
+        return (aligned, context, mask), (self.reorderer(self.null.expand_as(aligned), patch_mask(n_frames, frames, patch), *free), *free)
 
     def decode(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised poses ``(B, F, joints, dims)``, and which joints are seen, bool ``(B, F, joints)``."""

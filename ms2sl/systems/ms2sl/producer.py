@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 from ms2sl.config import Config
 from ms2sl.data.collate import FRAME_MULTIPLE
@@ -139,8 +140,8 @@ class MS2SLProducer(Producer):
                 seen[i, :frames] = torch.tensor(window.known.confidence) > 0
                 weight[i, :frames] = torch.tensor(window.weight)
         first = torch.tensor([window.first for window in windows], device=self.device)
-        whole = torch.tensor([sum(window.lengths) for window in windows], device=self.device)
-        return InpaintingWindow(first, whole, *(each.to(self.device) for each in (known, seen, weight)))
+        lengths = pad_sequence([torch.tensor(window.lengths) for window in windows], batch_first=True).to(self.device)
+        return InpaintingWindow(first, lengths, *(each.to(self.device) for each in (known, seen, weight)))
 
     def _noise(self, window: Window, heard: Sequence[EncodedUtterance]) -> torch.Tensor:
         """White noise of its frames and of those before them ``(overhang + frames, features)``: each piece has its own, so that it is the

@@ -176,6 +176,7 @@ def test_parts_are_laid_out_one_after_another_in_frames():
     durations = laid.log_durations.exp() * laid.mask
     assert torch.allclose(durations, torch.tensor([[6.0, 2, 5, 3, 3, 6, 0, 0], [7.0, 0, 0, 0, 0, 0, 0, 0]]))
     assert laid.log_length.exp().tolist() == pytest.approx([25, 7])
+    assert laid.piece.tolist() == [[0, 0, 1, 2, 2, 2, 0, 0], [0] * 8]
     assert laid.embedding.shape == (2, 4)
     assert laid.log_deviation == one.log_deviation
 

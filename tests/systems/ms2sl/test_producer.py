@@ -233,7 +233,7 @@ def test_the_model_is_told_which_part_of_the_whole_each_window_is(producer):
     other = Window(tuple(words("cab", "deaf")), (30, 25), 11, 40, known, weight, 0)
     part = producer._part([one, other], 44)
     assert part.first.tolist() == [0, 11]
-    assert part.whole.tolist() == [20, 55]
+    assert part.lengths.tolist() == [[20, 0], [30, 25]]
     assert part.weight.sum(dim=1).tolist() == [0, 2.5]
     assert (part.known[1, :3] == 1).all()
     assert part.seen.sum(dim=(1, 2)).tolist() == [0, 3 * 49]

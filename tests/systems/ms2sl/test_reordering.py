@@ -6,9 +6,11 @@ import torch
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.shards import read_shard, with_column
 from ms2sl.nn.losses import best_path
+from ms2sl.systems.ms2sl.condition_cache import one_after_another
+from ms2sl.systems.ms2sl.condition_encoders import Condition
 from ms2sl.systems.ms2sl.denoiser import patch_mask, patch_times
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
-from ms2sl.systems.ms2sl.model import MS2SL, ModelConfig
+from ms2sl.systems.ms2sl.model import MS2SL, InpaintingWindow, ModelConfig
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.training.checkpoint import ModelCard
 
@@ -53,6 +55,32 @@ def test_signs_come_in_the_order_of_the_glosses(dataset, order):
         optimizer.step()
     gloss = batch["gloss"]
     assert spelled(task.module, batch) == [(row[:n] - 1).tolist() for row, n in zip(gloss.values, gloss.lengths, strict=True)]
+
+
+def test_each_of_several_pieces_is_put_in_order_by_itself(dataset):
+    """What comes before another piece does not look at it, but for the frames about the border, which gather both."""
+    model = task_of(dataset).module.eval()
+    first, second, third = (one_row(model, text) for text in ([5, 6, 7, 8], [9, 10], [11, 12, 13]))
+    lengths = torch.tensor([[200, 80]])
+
+    def laid_out(*pieces: Condition, apart: bool = True) -> torch.Tensor:
+        said = one_after_another([pieces], lengths.tolist())
+        said.piece = said.piece if apart else None
+        part = InpaintingWindow(torch.tensor([21]), lengths, *[torch.zeros(0)] * 3)
+        with torch.no_grad():
+            return model._laid_out([said], torch.tensor([200]), 200, part)[0][0]
+
+    def moved(apart: bool) -> float:
+        """How much another second piece changes the first."""
+        return (laid_out(first, second, apart=apart) - laid_out(first, third, apart=apart))[:, :60].abs().mean().item()
+
+    assert moved(apart=True) < moved(apart=False) / 5
+    assert not torch.allclose(laid_out(first, second)[:, 92:], laid_out(first, third)[:, 92:], atol=1e-2)
+
+
+def one_row(model: MS2SL, ids: list[int]) -> Condition:
+    with torch.no_grad():
+        return model.text(torch.tensor([ids]), torch.tensor([len(ids)]))
 
 
 def test_clips_without_glosses_and_with_unknown_ones_teach_no_order(dataset):
