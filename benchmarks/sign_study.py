@@ -47,6 +47,8 @@ VARIANTS = {
     "separate patches": {"overlap": False},
     "all always seen": {"visibility": False},
     "signers as one": {"signer_condition": False},
+    "order of speech": {"reordering_layers": 0},
+    "order without glosses": {"gloss_ctc": 0},
     "none of the three": {"visibility": False, "overlap": False, "noise_length": 1},
     "none of the three, regression": {"visibility": False, "overlap": False, "noise_length": 1, "schedule": "none"},
 }
@@ -56,11 +58,20 @@ SAMPLES, GROUPS = 3, 40  # of one text; texts with several recordings
 SCORES = ("gloss error", "of monotone", "of reordered", "Fréchet", "diversity", "jerk", "speed", "length")
 
 
-def trained(dataset: Dataset, shape: dict, steps: int, seed: int, folder: Path) -> Path:
+def recipe(variant: str) -> tuple[ModelConfig, LossWeights]:
+    """Its changes are of options of the model or of weights of the loss."""
+    changes = VARIANTS[variant].items()
+    shape, weights = ({name: value for name, value in changes if name in of.model_fields} for of in (ModelConfig, LossWeights))
+    return ModelConfig(**shape), LossWeights(**weights)
+
+
+def trained(dataset: Dataset, variant: str, steps: int, seed: int, runs: Path) -> Path:
     """The checkpoint of a variant after so many steps."""
     torch.manual_seed(seed)
-    config = ModelConfig(**shape)
-    task = MS2SLTask(dataset, config, LossWeights(), ModelCard.of("ms2sl", config, dataset.card))
+    config, weights = recipe(variant)
+    whole = zlib.crc32(f"{config} {weights} {dataset.card.fingerprint}".encode())
+    folder = runs / f"{variant.replace(' ', '-').replace(',', '')}-{steps}-{seed}-{whole:08x}"
+    task = MS2SLTask(dataset, config, weights, ModelCard.of("ms2sl", config, dataset.card))
     training = TrainingConfig(steps=steps, seed=seed, log_every=50, checkpoint_every=100, validate_every=steps)
     plan, reporter = EpochPlan.of(dataset, training.batch_size, seed, 0, 1), LocalReporter(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,8 +182,7 @@ def main() -> None:
     for name in arguments.variants.split(","):
         found: dict[str, list[list[float]]] = defaultdict(list)
         for seed in map(int, arguments.seeds.split(",")):
-            folder = arguments.runs / dataset.card.fingerprint / f"{name.replace(' ', '-').replace(',', '')}-{arguments.steps}-{seed}"
-            for asked, scores in judged(judge, trained(dataset, VARIANTS[name], arguments.steps, seed, folder), by).items():
+            for asked, scores in judged(judge, trained(dataset, name, arguments.steps, seed, arguments.runs), by).items():
                 found[asked].append(scores)
         for asked, of_seeds in found.items():
             rows.append((name, asked, *(cell(values) for values in zip(*of_seeds, strict=True))))
