@@ -73,7 +73,7 @@ def trained(dataset: Dataset, variant: str, steps: int, seed: int, runs: Path) -
     folder = runs / f"{variant.replace(' ', '-').replace(',', '')}-{steps}-{seed}-{whole:08x}"
     task = MS2SLTask(dataset, config, weights, ModelCard.of("ms2sl", config, dataset.card))
     training = TrainingConfig(steps=steps, seed=seed, log_every=50, checkpoint_every=100, validate_every=steps)
-    plan, reporter = EpochPlan.of(dataset, training.batch_size, seed, 0, 1), LocalReporter(folder)
+    plan, reporter = EpochPlan.of(dataset, training.batch_size, seed), LocalReporter(folder)
     folder.mkdir(parents=True, exist_ok=True)
 
     def batches(step: int):

@@ -1,17 +1,19 @@
 """Batches of one training worker, streamed from shards by Ray Data.
 
-One streaming execution serves the whole training: starting one costs seconds, which an epoch of a small corpus does
-not last. Each worker reads its own plan of shards, in order; that makes the order of the data exact, so that a run
-that was interrupted goes on with the very batch at which it stopped, and no worker waits for another's data.
+One streaming execution serves many epochs of a small corpus: starting one costs seconds, which such an epoch does not last. Each worker
+reads its own plans of shards, in order; that makes the order of the data exact, so that a run that was interrupted goes on with the very
+batch at which it stopped, and no worker waits for another's data.
 """
 
 import queue
 import threading
 import time
-from collections.abc import Iterator
-from itertools import groupby, islice
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice, pairwise, zip_longest
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import ray
 from ray.data._internal.execution.execution_callback import ExecutionCallback
@@ -25,6 +27,7 @@ if TYPE_CHECKING:  # what reads for the workers needs no torch
 
 SHARDS_PER_TASK = 4
 READERS = 2
+LISTED = 4096  # parts of shards
 AHEAD = 512 * 2**20  # bytes of shards read ahead
 READY_BATCHES = 4
 PAUSE = 0.05  # seconds
@@ -41,50 +44,85 @@ class ThrottleExecutorLoop(ExecutionCallback):
 
 
 def read(batch: dict, columns: list[str], skeleton: Skeleton) -> Iterator[pa.Table]:
-    """These columns of the rows of some shards, with poses of the skeleton, each row marked with its epoch."""
-    for shard, clips, start, stop, epoch in zip(*(batch[name] for name in (*Rows._fields, "epoch")), strict=True):
-        yield marked(Rows(StoragePath(shard), clips, start, stop).read(columns, skeleton), epoch)
+    """These columns of the rows of some shards, with poses of the skeleton, each row marked with its epoch and whose it is."""
+    for shard, clips, start, stop, epoch, plan in zip(*(batch[name] for name in (*Rows._fields, "epoch", "plan")), strict=True):
+        table = marked(Rows(StoragePath(shard), clips, start, stop).read(columns, skeleton), epoch)
+        yield table.append_column("plan", pa.array([plan] * len(table), pa.int64()))
 
 
-def stream(plan: EpochPlan, collate: "Collate", start: int, steps: int) -> Iterator["Batch"]:
-    """The batches of steps ``start`` to ``steps`` of this rank."""
-    first, last = start // plan.steps_per_epoch, (steps - 1) // plan.steps_per_epoch
-    items = [rows._asdict() | {"shard": rows.shard.uri, "epoch": epoch} for epoch in range(first, last + 1) for rows in plan.epoch(epoch)]
+def stream(plans: Sequence[EpochPlan], collate: "Collate", start: int, steps: int) -> Iterator["Batch"]:
+    """The batches of steps ``start`` to ``steps``, and perhaps some more, of all of these plans: of each one a step."""
+    first, skip = divmod(start, plans[0].steps_per_epoch)
+    epochs = range(first, (steps - 1) // plans[0].steps_per_epoch + 1)
+    blocks = Routed(executions(reads(plans, epochs, skip), collate))
+
+    def tables() -> Iterator[pa.Table]:
+        for epoch in epochs:
+            left_out = skip if epoch == first else 0
+            of_plans = (length_bucketed_batches(blocks.of(i, epoch), plan, epoch, left_out) for i, plan in enumerate(plans))
+            yield from chain.from_iterable(zip(*of_plans, strict=True))
+
+    return prefetch(map(collate, tables()))
+
+
+def reads(plans: Sequence[EpochPlan], epochs: Sequence[int], skip: int) -> Iterator[dict]:
+    """What is to be read for these epochs, but for the first batches of the first one; the plans take turns."""
+    for epoch in epochs:
+        of_plans = (plan.epoch(epoch, skip if epoch == epochs[0] else 0) for plan in plans)
+        for turn in zip_longest(*of_plans):
+            for i, rows in enumerate(turn):
+                if rows is not None:
+                    yield rows._asdict() | {"shard": rows.shard.uri, "epoch": epoch, "plan": i}
+
+
+def executions(items: Iterator[dict], collate: "Collate") -> Iterator[pa.Table]:
+    """What Ray Data reads, one execution after another, none of which knows more than ``LISTED`` of what is to be read."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    # The whole training is one plan: without a bound Ray would read all of it at once, at the cost of the first steps.
+    # Without a bound Ray would read all that it knows of at once, at the cost of the first steps.
     context.custom_execution_callback_classes = [ThrottleExecutorLoop]
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(object_store_memory=AHEAD)
-    blocks = (
-        ray.data.from_items(items, override_num_blocks=-(-len(items) // SHARDS_PER_TASK))
-        .map_batches(
-            read,
-            fn_kwargs={"columns": collate.columns, "skeleton": collate.skeleton},
-            batch_size=SHARDS_PER_TASK,
-            compute=ray.data.TaskPoolStrategy(size=READERS),
-            num_cpus=0,  # the workers may have taken every CPU of the cluster, and would wait for ever for a part of one
-            label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},  # where the batches are learned from
+    while some := list(islice(items, LISTED)):
+        yield from (
+            ray.data.from_items(some, override_num_blocks=-(-len(some) // SHARDS_PER_TASK))
+            .map_batches(
+                read,
+                fn_kwargs={"columns": collate.columns, "skeleton": collate.skeleton},
+                batch_size=SHARDS_PER_TASK,
+                compute=ray.data.TaskPoolStrategy(size=READERS),
+                num_cpus=0,  # the workers may have taken every CPU of the cluster, and would wait for ever for a part of one
+                label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},  # where the batches are learned from
+            )
+            .iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)
         )
-        .iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)
-    )
-    tables = (
-        table for epoch, group in groupby(blocks_by_epoch(blocks), key=epoch_of) for table in length_bucketed_batches(group, plan, epoch)
-    )
-    return prefetch(collate(table) for table in islice(tables, start % plan.steps_per_epoch, None))
 
 
-def epoch_of(block: pa.Table) -> int:
-    return block["epoch"][0].as_py()
+class Routed:
+    """Blocks of rows for whom they were read; what came early waits."""
+
+    def __init__(self, blocks: Iterator[pa.Table]):
+        self._blocks = parts(blocks)
+        self._waiting: dict[tuple[int, int], deque[pa.Table]] = defaultdict(deque)
+
+    def of(self, plan: int, epoch: int) -> Iterator[pa.Table]:
+        while True:
+            while not self._waiting[plan, epoch]:
+                block = next(self._blocks, None)
+                if block is None:
+                    return
+                self._waiting[block["plan"][0].as_py(), block["epoch"][0].as_py()].append(block)
+            yield self._waiting[plan, epoch].popleft()
 
 
-def blocks_by_epoch(blocks: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Ray may join what tasks yielded; blocks that span epochs are cut apart."""
+def parts(blocks: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Ray may join what tasks yielded: blocks of several epochs or plans are cut apart."""
     for block in blocks:
-        epochs = block["epoch"].to_numpy()
-        for epoch in range(epochs[0], epochs[-1] + 1) if len(block) else ():
-            start, stop = epochs.searchsorted([epoch, epoch + 1])
-            yield block.slice(start, stop - start)
+        whose = np.stack([block[name].to_numpy() for name in ("epoch", "plan")])
+        cuts = np.flatnonzero((np.diff(whose) != 0).any(axis=0)) + 1
+        for start, stop in pairwise([0, *cuts.tolist(), len(block)]):
+            if start < stop:
+                yield block.slice(start, stop - start)
 
 
 def prefetch(batches: Iterator["Batch"]) -> Iterator["Batch"]:

@@ -32,7 +32,8 @@ LONGEST = 40  # characters of a value in a message
 REMARKS = {
     STEPS: "; the learning rate follows the schedule of that many steps from here on",
     "training.max_frames": "; what is learned from here on is not bit for bit what would have been learned before",
-    "workers": "; what is learned from here on is not bit for bit what the former number would have learned",
+    "workers": "; what is learned from here on is the same, but for rounding",
+    "training.virtual_workers": "; what is learned from here on is not bit for bit what would have been learned before",
 }
 
 

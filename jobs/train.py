@@ -20,7 +20,7 @@ from jobs.progress import shown
 from jobs.ray_address import address_known
 from jobs.ray_dataloader import stream
 from jobs.ray_reporter import RayReporter, WriteReports
-from jobs.runs import MODEL, RUN_ID, as_begun, check_run_identity, held, reached, trained_to
+from jobs.runs import MODEL, RUN_ID, as_begun, check_run_identity, held, reached, read_recipe, trained_to
 from jobs.shared import check_shared
 from ms2sl.config import CHANGEABLE, Config
 from ms2sl.data.batch_sampler import EpochPlan
@@ -106,6 +106,13 @@ class TrainCommand(TrainingCommand):
     def options(self) -> dict:
         return stages.command(self, super().options())
 
+    @classmethod
+    def under_current_names(cls, recorded: dict) -> dict:
+        """A run of before there were virtual workers had one of them for each worker."""
+        values = super().under_current_names(recorded)
+        training = values.get("training")
+        return values if training is None else values | {"training": {"virtual_workers": values.get("workers", 1)} | training}
+
     @property
     def learns(self) -> dict:
         """The options to record: a run can be resumed only with the same, but for those in ``changeable``."""
@@ -160,11 +167,27 @@ def train_worker(config: dict) -> dict:
     if judging := config["judging"]:
         quality = judging.quality(dataset, str(reporter.device)) if reporter.rank == 0 else None
         task = TaskWithSampleMetrics(task, quality, judging.sampling)
-    plan = EpochPlan.of(dataset, options.training.batch_size, options.training.seed, reporter.rank, reporter.world_size)
+    plans = plans_of(options, dataset, reporter.rank, reporter.world_size)
     try:
-        return train(task, lambda step: stream(plan, task.collate, step, options.training.steps), options.training, reporter)
+        return train(task, lambda step: stream(plans, task.collate, step, options.training.steps), options.training, reporter)
     except Diverged as error:
         return {"diverged": str(error)}
+
+
+def plans_of(options: TrainCommand, dataset: Dataset, rank: int, world_size: int) -> list[EpochPlan]:
+    """What a worker learns from. Raises InputError if there is nothing for some."""
+    training = options.training
+    return EpochPlan.of_worker(dataset, training.batch_size, training.seed, rank, world_size, training.virtual_workers)
+
+
+def dealt(options: TrainCommand) -> TrainCommand:
+    """With as many virtual workers as the run was begun with, or more where there are more workers by now."""
+    if options.training.virtual_workers:
+        return options
+    recorded = None if options.overwrite else read_recipe(options.folder)
+    begun = options.under_current_names(recorded)["training"]["virtual_workers"] if recorded else 1
+    virtual = {"virtual_workers": max(begun, options.workers)}
+    return options.model_copy(update={"training": options.training.model_copy(update=virtual)})
 
 
 def run(options: TrainCommand) -> Path:
@@ -172,7 +195,7 @@ def run(options: TrainCommand) -> Path:
     options = options.model_copy(update={"data": absolute(options.data)})
     options = with_folders(options, "from", "earlier", within=options.runs, runs=options.runs.absolute())
     options = as_begun(options)
-    todo, dataset = stages.to_train(options), options.open_data()
+    todo, dataset = [dealt(each) for each in stages.to_train(options)], options.open_data()
     if options.overwrite:
         check_kept(options.folder / (options.stage or ""), options.initial, *options.built_on.values())
     stages.check_earlier(todo[0], dataset)
@@ -182,7 +205,7 @@ def run(options: TrainCommand) -> Path:
         print("there is no dev split: dev_… are figures of the training clips")
     with held(options):
         if not options.system.stages:
-            return run_in_turn(options, dataset)
+            return run_in_turn(todo[0], dataset)
         stages.check_whole(options, todo)
         models = [run_in_turn(each, dataset) for each in todo]
         return stages.publish_whole(options, models[-1]) if todo[-1].kind == options.task else models[-1]
@@ -192,7 +215,7 @@ def check(options: TrainCommand, dataset: Dataset) -> None:
     """Raises InputError for what would fail later."""
     if before := options.initial_card(dataset):
         tell_fps(before.fps, dataset.card.fps)
-    EpochPlan.of(dataset, options.training.batch_size, options.training.seed, 0, options.workers)
+    plans_of(options, dataset, 0, options.workers)
     dataset.shards(dataset.validation)
 
 

@@ -108,7 +108,8 @@ def check(options: TuneCommand, space: Space, dataset: Dataset) -> None:
     else:
         for recipe in [{}, *space.extremes()] if options.initial else []:
             options.with_recipe(recipe).training_command().initial_card(dataset)
-        EpochPlan.of(dataset, options.training.batch_size, options.training.seed, 0, options.workers_per_trial)
+        training = options.training
+        EpochPlan.of_worker(dataset, training.batch_size, training.seed, 0, options.workers_per_trial, training.virtual_workers)
     dataset.shards(dataset.validation)
     if dataset.validation == "train":
         print("there is no dev split: trials are judged on training clips")

@@ -23,7 +23,7 @@ from ms2sl.evaluation.objective import Quality
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig, TaskWithSampleMetrics
 from ms2sl.tracking.tracker import git_commit
 from ms2sl.training.divergence import Diverged
-from ms2sl.training.local import local_batches
+from ms2sl.training.local import worker_batches
 from ms2sl.training.loop import Reporter, train
 from ms2sl.training.state import forget_losses
 
@@ -84,8 +84,9 @@ def train_judged(options: TuneCommand, recipe: Mapping, reporter: Reporter) -> N
     chosen, dataset = options.with_recipe(recipe), Dataset(options.data)
     command = chosen.training_command()
     task = TaskWithSampleMetrics(command.make_task(dataset, git_commit()), quality(options), chosen.call_options)
-    plan = EpochPlan.of(dataset, command.training.batch_size, command.training.seed)
-    train(task, lambda step: local_batches(plan, task.collate, step), command.training, reporter)
+    training = command.training
+    plans = EpochPlan.of_worker(dataset, training.batch_size, training.seed, virtual_workers=training.virtual_workers)
+    train(task, lambda step: worker_batches(plans, task.collate, step), training, reporter)
 
 
 def train_together(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:

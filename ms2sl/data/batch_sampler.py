@@ -1,20 +1,20 @@
 """From shards to padded batches: the same order for the same seed, wherever it is read and however it is resumed.
 
-An epoch shuffles the shards. Their rows, one shard after another, are dealt to the ranks in equal parts, so a rank reads whole
-shards and slices of the two at its borders. Of a mixture, an epoch takes as many rows of each dataset as its weight says. A rank joins
-rows into pools, sorts each pool by length and cuts batches from it, which are then shuffled. No row is copied on the
-way: a batch is made of slices of the Arrow tables that were read.
+An epoch shuffles the shards. Their rows, one shard after another, are dealt to the virtual workers in equal parts, so each reads whole
+shards and slices of the two at its borders. Of a mixture, an epoch takes as many rows of each dataset as its weight says. Rows are joined
+into pools; each pool is sorted by length and cut into batches, which are then shuffled. No row is copied on the way: a batch is made of
+slices of the Arrow tables that were read. All of it follows from the description of the dataset, so that a run that goes on in the middle
+of an epoch reads nothing of what came before.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.skeleton import Skeleton
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # who only reads shards needs no torch
     from ms2sl.data.collate import Batch, Collate
 
 POOL_BATCHES = 32
-POOL_BYTES = 512 * 2**20  # a pool is held in memory
+POOL_BYTES = 256 * 2**20  # of shards; a pool is held in memory, where it takes up to some times as many
 
 
 class Rows(NamedTuple):
@@ -51,6 +51,8 @@ class Rows(NamedTuple):
 class EpochPlan:
     """Who reads what in which epoch: every clip of the epoch is in exactly one batch of one rank. ``shards`` are ``(place, clips)``.
 
+    rank, world_size: of virtual workers, to which the data is dealt; a worker does the work of one or several (``of_worker``). sizes: bytes
+    of each shard, where they are known. A pool ends with the batch that brings it to ``pool_batches``, or to ``pool_bytes`` of shards.
     weights: ``(shards, weight)`` of each dataset, whose shards follow each other; one dataset of weight 1 without. An epoch has each
     clip of a dataset ``weight`` times; of a broken weight it has that share of the clips once more, others in each epoch in turn.
     All ranks make the same number of steps in every epoch, and their batches of one step differ by at most one clip.
@@ -64,11 +66,34 @@ class EpochPlan:
     rank: int = 0
     world_size: int = 1
     weights: Sequence[tuple[int, float]] = ()
+    sizes: Sequence[int] = ()
+    pool_batches: int = POOL_BATCHES
+    pool_bytes: int = POOL_BYTES
 
     @classmethod
-    def of(cls, dataset: Dataset, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> "EpochPlan":
-        """The plan of the training split."""
-        return cls(dataset.shards("train"), batch_size, seed, rank, world_size, dataset.weights)
+    def of(cls, dataset: Dataset, batch_size: int, seed: int) -> "EpochPlan":
+        """The plan of the training split for a worker alone."""
+        return cls.of_worker(dataset, batch_size, seed)[0]
+
+    @classmethod
+    def of_worker(
+        cls, dataset: Dataset, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, virtual_workers: int | None = None
+    ) -> list["EpochPlan"]:
+        """Of the training split, the plans of the virtual workers whose work this worker does: those of its rank, rank + world_size, ….
+
+        virtual_workers: as many as there are workers, if None. Raises InputError if there are fewer of them.
+        """
+        virtual_workers = virtual_workers or world_size
+        if virtual_workers < world_size:
+            raise InputError(
+                f"the data is dealt to {virtual_workers} virtual workers (training.virtual_workers), so there is no work for {world_size} "
+                f"workers: use at most {virtual_workers}"
+            )
+        shards, sizes = dataset.shards("train"), dataset.shard_sizes("train")
+        return [
+            cls(shards, batch_size, seed, each, virtual_workers, dataset.weights, sizes)
+            for each in range(rank, virtual_workers, world_size)
+        ]
 
     def __post_init__(self):
         if self.clips < self.world_size:
@@ -106,18 +131,45 @@ class EpochPlan:
         ends = [step * len(self.share) // self.steps_per_epoch for step in range(self.steps_per_epoch + 1)]
         return [stop - start for start, stop in pairwise(ends)]
 
-    def epoch(self, epoch: int) -> list[Rows]:
-        """What this rank reads, in the order of this epoch."""
+    def epoch(self, epoch: int, skip: int = 0) -> list[Rows]:
+        """What this rank reads, in the order of this epoch, for the batches from ``skip`` on."""
+        first = sum(self.batch_sizes[: self._pool_of(skip, epoch)])
+        return _between(self._mine(epoch), first, len(self.share))
+
+    def pools(self, epoch: int) -> list[int]:
+        """How many batches each pool of this rank has in this epoch."""
+        size_of, read = dict(zip((place for place, _ in self.shards), self.sizes, strict=False)), self._mine(epoch)
+        rows = np.cumsum([0, *(each.stop - each.start for each in read)])
+        size = np.cumsum([0.0, *((each.stop - each.start) * size_of.get(each.shard, 0) / max(each.clips, 1) for each in read)])
+        held = np.interp(np.cumsum([0, *self.batch_sizes]), rows, size)
+        pools, begin = [], 0
+        for end in range(1, len(held)):
+            if end - begin == self.pool_batches or held[end] - held[begin] >= self.pool_bytes or end == len(held) - 1:
+                pools.append(end - begin)
+                begin = end
+        return pools
+
+    def _pool_of(self, batch: int, epoch: int) -> int:
+        """The first batch of the pool that has this one."""
+        ends = np.cumsum([0, *self.pools(epoch)])
+        return int(ends[np.searchsorted(ends, batch, side="right") - 1])
+
+    def _mine(self, epoch: int) -> list[Rows]:
         every = [rows for shards, weight in self._datasets for rows in _rows(shards, weight, epoch)]
-        mine, offset, share = [], 0, self.share
-        for i in np.random.default_rng((self.seed, epoch)).permutation(len(every)):
-            rows = every[i]
-            drawn = rows.stop - rows.start
-            start, stop = (min(max(row - offset, 0), drawn) for row in (share.start, share.stop))
-            if start < stop:
-                mine.append(rows._replace(start=rows.start + start, stop=rows.start + stop))
-            offset += drawn
-        return mine
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(every))
+        return _between([every[i] for i in order], self.share.start, self.share.stop)
+
+
+def _between(rows: Iterable[Rows], first: int, last: int) -> list[Rows]:
+    """The rows from one to another, counted over all of these."""
+    found, offset = [], 0
+    for each in rows:
+        n = each.stop - each.start
+        start, stop = (min(max(row - offset, 0), n) for row in (first, last))
+        if start < stop:
+            found.append(each._replace(start=each.start + start, stop=each.start + stop))
+        offset += n
+    return found
 
 
 def _drawn(shards: Sequence[tuple[StoragePath, int]], weight: float) -> int:
@@ -146,25 +198,19 @@ def marked(table: pa.Table, epoch: int) -> pa.Table:
     return table.append_column("epoch", pa.array([epoch] * len(table), pa.int64()))
 
 
-def length_bucketed_batches(
-    blocks: Iterable[pa.Table], plan: EpochPlan, epoch: int, pool_batches: int = POOL_BATCHES, pool_bytes: int = POOL_BYTES
-) -> Iterator[pa.Table]:
-    """Batches of similar length from the Arrow blocks of one epoch, ``plan.steps_per_epoch`` of them.
+def length_bucketed_batches(blocks: Iterable[pa.Table], plan: EpochPlan, epoch: int, skip: int = 0) -> Iterator[pa.Table]:
+    """Batches of similar length of one epoch, from ``skip`` on, of the Arrow blocks of ``plan.epoch(epoch, skip)``.
 
-    Only the order of rows matters, not where one block ends and the next begins. A pool ends with the batch that brings it to
-    ``pool_batches``, or to ``pool_bytes`` of what its rows hold.
+    Only the order of rows matters, not where one block ends and the next begins.
     """
-    rng = np.random.default_rng((plan.seed, epoch, plan.rank))
-    pool: list[pa.Table] = []
-    held = 0
-    for part in _split(blocks, plan.batch_sizes):
-        pool.append(part)
-        held += _bytes(part)
-        if len(pool) == pool_batches or held >= pool_bytes:
-            yield from _sorted_batches(pool, rng)
-            pool, held = [], 0
-    if pool:
-        yield from _sorted_batches(pool, rng)
+    rng, sizes, begin = np.random.default_rng((plan.seed, epoch, plan.rank)), plan.batch_sizes, 0
+    tables = _split(blocks, sizes[plan._pool_of(skip, epoch) :])
+    for batches in plan.pools(epoch):
+        order, turns = rng.permutation(sum(sizes[begin : begin + batches])), rng.permutation(batches)
+        if begin + batches > skip:
+            pool = list(islice(tables, batches))
+            yield from _sorted_batches(pool, order, turns[max(0, skip - begin) :])
+        begin += batches
 
 
 def _split(blocks: Iterable[pa.Table], sizes: list[int]) -> Iterator[pa.Table]:
@@ -179,23 +225,18 @@ def _split(blocks: Iterable[pa.Table], sizes: list[int]) -> Iterator[pa.Table]:
         rest = table.slice(size)
 
 
-def _bytes(table: pa.Table) -> int:
-    """What the rows hold in binary columns, which are all that is large; the same however the table is divided into chunks."""
-    return sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in table.columns if pa.types.is_large_binary(column.type))
-
-
-def _sorted_batches(pool: list[pa.Table], rng: np.random.Generator) -> Iterator[pa.Table]:
-    """The rows of a pool by length, in batches of the same sizes as its tables, in no order.
+def _sorted_batches(pool: list[pa.Table], order: np.ndarray, turns: Iterable[int]) -> Iterator[pa.Table]:
+    """The rows of a pool by length, in batches of the same sizes as its tables. order: of rows of the same length; turns: of the batches
+    to make.
 
     A clip that is in the pool twice comes a second time after all first ones: beside itself in a batch it would be its own contrast.
     """
     rows = [table.slice(i, 1) for table in pool for i in range(len(table))]
-    order = rng.permutation(len(rows))
     whole = pa.concat_tables(pool)
     lengths = whole["n_frames"].to_numpy()[order]
     order = order[np.lexsort((lengths, _repetition(whole["id"].to_pylist())[order]))]
     ends = np.cumsum([0, *map(len, pool)])
-    for i in rng.permutation(len(pool)):
+    for i in turns:
         yield pa.concat_tables(rows[row] for row in order[ends[i] : ends[i + 1]])
 
 

@@ -115,6 +115,10 @@ class Dataset:
                 self._check(path, shard)
         return shards
 
+    def shard_sizes(self, split: str) -> list[int]:
+        """Bytes of each shard of the split, 0 where the card does not note them."""
+        return [shard.size for shard in self.card.splits[self._known(split)].shards]
+
     def __str__(self) -> str:
         return str(self.folder)
 

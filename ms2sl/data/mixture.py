@@ -112,6 +112,10 @@ class Mixture(Dataset):
         split = self._known(split)
         return [shard for member in self.members if split in member.card.splits for shard in member.shards(split)]
 
+    def shard_sizes(self, split: str) -> list[int]:
+        split = self._known(split)
+        return [size for member in self.members if split in member.card.splits for size in member.shard_sizes(split)]
+
     @property
     def weights(self) -> tuple[tuple[int, float], ...]:
         return tuple((len(member.card.splits["train"].shards), weight) for member, weight in zip(self.members, self._weights, strict=True))

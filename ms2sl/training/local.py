@@ -1,8 +1,8 @@
 """Training in this process alone, without Ray: for tests, notebooks and comparisons."""
 
 import shutil
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -43,6 +43,11 @@ def local_batches(plan: EpochPlan, collate: Collate, start: int) -> Iterator[Bat
     """The batches of this rank from step ``start`` on, for ever; the same as those that Ray streams."""
     epoch, skip = divmod(start, plan.steps_per_epoch)
     while True:
-        blocks = (marked(rows.read(collate.columns, collate.skeleton), epoch) for rows in plan.epoch(epoch))
-        yield from map(collate, islice(length_bucketed_batches(blocks, plan, epoch), skip, None))
+        blocks = (marked(rows.read(collate.columns, collate.skeleton), epoch) for rows in plan.epoch(epoch, skip))
+        yield from map(collate, length_bucketed_batches(blocks, plan, epoch, skip))
         epoch, skip = epoch + 1, 0
+
+
+def worker_batches(plans: Sequence[EpochPlan], collate: Collate, start: int) -> Iterator[Batch]:
+    """Those of several virtual workers, of each one a step."""
+    return chain.from_iterable(zip(*(local_batches(plan, collate, start) for plan in plans), strict=True))

@@ -4,7 +4,7 @@ import math
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
@@ -28,7 +28,14 @@ class TrainingConfig(Config):
     """How long and how fast to learn."""
 
     steps: int = Field(1500, gt=0, description="optimizer steps", json_schema_extra=CHANGEABLE)
-    batch_size: int = Field(64, gt=0, description="clips a step and worker, at most")
+    batch_size: int = Field(64, gt=0, description="clips a step and virtual worker, at most")
+    virtual_workers: int | None = Field(
+        None,
+        gt=0,
+        description="workers that each step's data is dealt to, of which each worker does the work of one or several, so that what is "
+        "learned does not depend on how many there are; by default as many as the run begins with",
+        json_schema_extra=CHANGEABLE,
+    )
     max_frames: int = Field(
         32_768,
         gt=0,
@@ -108,9 +115,12 @@ def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Opt
 def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Reporter) -> dict[str, float]:
     """Trains from the reporter's last checkpoint, or afresh, to ``config.steps``; returns the last validation's metrics.
 
-    batches: ``batches(step)`` gives this rank's batches from that step on.
+    batches: ``batches(step)`` gives this rank's batches from that step on: one a step of each virtual worker whose work it does, which are
+    those of its rank, rank + world_size, ….
     Raises Diverged.
     """
+    virtual_workers = config.virtual_workers or reporter.world_size
+    own = range(reporter.rank, virtual_workers, reporter.world_size)
     device = reporter.device
     module = reporter.wrap(task.module)
     state = TrainState(task.module, make_optimizer(task.module, config))
@@ -122,17 +132,22 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
     stream = batches(state.step) if state.step < config.steps else iter(())
     while state.step < config.steps:
         with meter.waiting():
-            batch = next(stream)
-        generator = seed_step(config.seed, state.step, reporter.rank)
+            dealt = {worker: next(stream) for worker in own}
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(state.step, config)
-        losses = accumulate(task, module, batch.split(config.max_frames), device, state.bf16, generator)
+        share = reporter.world_size / virtual_workers  # of a virtual worker in the mean over its rank, of which there is a mean over ranks
+        losses = defaultdict(float)
+        for worker, batch in dealt.items():
+            generator = seed_step(config.seed, state.step, worker)
+            parts, last = batch.split(config.max_frames), worker == own[-1]
+            for name, value in accumulate(task, module, parts, device, state.bf16, generator, share, last).items():
+                losses[name] += value / len(own)
         losses["gradient_norm"] = torch.nn.utils.clip_grad_norm_(state.parameters, config.clip_norm)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         state.step += 1
         state.update_average(config.ema_decay)
-        meter.add(losses, int(batch.n_frames.sum()))
+        meter.add(losses, sum(int(batch.n_frames.sum()) for batch in dealt.values()), len(own))
 
         last = state.step == config.steps
         if not (last or any(state.step % n == 0 for n in (config.log_every, config.checkpoint_every, config.validate_every))):
@@ -154,27 +169,35 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
 
 
 def accumulate(
-    task: Task, module: nn.Module, parts: Sequence[Batch], device: torch.device, bf16: bool, generator: torch.Generator
+    task: Task,
+    module: nn.Module,
+    parts: Sequence[Batch],
+    device: torch.device,
+    bf16: bool,
+    generator: torch.Generator,
+    weight: float = 1.0,
+    last: bool = True,
 ) -> dict[str, torch.Tensor]:
     """Backward passes over the parts of a batch; returns the means of the loss terms, each part weighted by its clips.
 
-    Gradients are averaged over ranks once, with the last part, so ranks may have different numbers of them.
+    weight: of the gradients. last: whether no other batch of this step follows. Gradients are averaged over ranks once, with the last part
+    of the last batch, so ranks may have different numbers of them.
     """
     clips, terms = sum(map(len, parts)), {}
     for part in parts:
-        alone = part is not parts[-1] and isinstance(module, DistributedDataParallel)
+        alone = not (last and part is parts[-1]) and isinstance(module, DistributedDataParallel)
         with module.no_sync() if alone else nullcontext():
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 losses = task.loss(module, part.to(device), generator)
             share = len(part) / clips
-            (share * losses["loss"]).backward()
+            (weight * share * losses["loss"]).backward()
         for name, value in losses.items():
             terms[name] = terms.get(name, 0) + share * value.detach()
     return terms
 
 
 def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
-    """The random numbers of one step: a generator on the CPU for noise, and the global one for dropout."""
+    """The random numbers of one step of a virtual worker: a generator on the CPU for noise, and the global one for dropout."""
     mixed = ((seed * 1_000_003 + step) * 4_099 + rank) % 2**63
     torch.manual_seed(mixed)
     return torch.Generator().manual_seed(mixed)
@@ -187,7 +210,7 @@ class Meter:
         self._reset()
 
     def _reset(self) -> None:
-        self.started, self.waited, self.frames, self.steps = time.perf_counter(), 0.0, 0, 0
+        self.started, self.waited, self.frames, self.batches = time.perf_counter(), 0.0, 0, 0
         self.sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
 
     def waiting(self) -> "Meter":
@@ -199,11 +222,12 @@ class Meter:
     def __exit__(self, *_) -> None:
         self.waited += time.perf_counter() - self._entered
 
-    def add(self, losses: dict[str, torch.Tensor], frames: int) -> None:
+    def add(self, losses: Mapping[str, torch.Tensor], frames: int, batches: int) -> None:
+        """Means over so many batches of a step."""
         for name, value in losses.items():
-            self.sums[name] = self.sums[name].to(value.device) + value.detach()
+            self.sums[name] = self.sums[name].to(value.device) + batches * value.detach()
         self.frames += frames
-        self.steps += 1
+        self.batches += batches
 
     def skip_time(self) -> None:
         """What happened since the last reading is not training."""
@@ -212,15 +236,15 @@ class Meter:
     def read(self, device: torch.device) -> dict[str, float]:
         """The same on every rank, all of which must call it; so whatever is decided by it, all ranks decide alike."""
         times = {
-            "steps": self.steps,
+            "batches": self.batches,
             "ranks": 1,
             "frames": self.frames,
             "elapsed": time.perf_counter() - self.started,
             "waited": self.waited,
         }
         total = all_sum({name: float(value) for name, value in (self.sums | times).items()}, device)
-        steps, ranks, frames, elapsed, waited = (total.pop(name) for name in times)
-        metrics = {name: value / steps for name, value in total.items()}
+        batches, ranks, frames, elapsed, waited = (total.pop(name) for name in times)
+        metrics = {name: value / batches for name, value in total.items()}
         metrics |= {"frames_per_second": frames * ranks / elapsed, "data_wait_share": waited / elapsed}
         self._reset()
         return metrics

@@ -1,5 +1,5 @@
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -30,9 +30,12 @@ def dealt(sizes: list[int], batch: int, world_size: int, epoch: int, seed: int =
     """Of each rank, the ids of each of its batches of one epoch of shards of these sizes."""
     shards = [(f"shard-{i}", clips) for i, clips in enumerate(sizes)]
     tables = {name: rows(clips, seed=i) for i, (name, clips) in enumerate(shards)}
-    plans = [EpochPlan(shards, batch, seed, rank, world_size) for rank in range(world_size)]
-    read = [[tables[part.shard].slice(part.start, part.stop - part.start) for part in each.epoch(epoch)] for each in plans]
-    return [ids(length_bucketed_batches(blocks, each, epoch, pool_batches=3)) for each, blocks in zip(plans, read, strict=True)]
+    plans = [EpochPlan(shards, batch, seed, rank, world_size, pool_batches=3) for rank in range(world_size)]
+    return [ids(length_bucketed_batches(read(each, tables, epoch), each, epoch)) for each in plans]
+
+
+def read(plan: EpochPlan, tables: dict[str, pa.Table], epoch: int, skip: int = 0) -> list[pa.Table]:
+    return [tables[part.shard].slice(part.start, part.stop - part.start) for part in plan.epoch(epoch, skip)]
 
 
 def ids(batches) -> list[list[str]]:
@@ -144,7 +147,7 @@ def test_neither_blocks_nor_empty_blocks_matter_over_many_pools():
     table = rows(1000)
     pieces = [table.slice(start, 77) for start in range(0, 1000, 77)]
     pieces.insert(3, table.slice(0, 0))
-    one, other = (ids(length_bucketed_batches(blocks, plan(1000, batch=16), 0, pool_batches=4)) for blocks in ([table], pieces))
+    one, other = (ids(length_bucketed_batches(blocks, plan(1000, batch=16, pool_batches=4), 0)) for blocks in ([table], pieces))
     assert one == other
     assert sorted(name for batch in one for name in batch) == sorted(table["id"].to_pylist())
 
@@ -162,23 +165,54 @@ def test_a_pool_may_hold_more_than_2_gib_and_its_rows_are_not_copied(kind):
     table = features(2000, 2**31 // 1900, kind)
     assert table["speech_features"].nbytes > 2**31
     before = pa.total_allocated_bytes()
-    batches = list(length_bucketed_batches([table], plan(2000, batch=64), 0, pool_bytes=2**40))
+    batches = list(length_bucketed_batches([table], plan(2000, batch=64), 0))
     assert sorted(name for batch in ids(batches) for name in batch) == sorted(table["id"].to_pylist())
     assert pa.total_allocated_bytes() - before < 2**24
 
 
-def test_a_pool_is_bounded_by_bytes_wherever_blocks_begin():
-    table = features(1000, 1000, pa.large_binary())
-    pieces = [table.slice(start, 77) for start in range(0, 1000, 77)]
+@pytest.mark.parametrize(("sizes", "pools"), [((), [32, 32, 32, 4]), ((100,) * 10, [32, 32, 32, 4]), ((31_000,) * 10, [4] * 25)])
+def test_a_pool_is_bounded_by_bytes_of_shards(sizes, pools):
+    """Of 10 shards of 100 clips each, in batches of 10: at 31,000 bytes a shard, four batches reach 12,000."""
+    own = plan(1000, batch=10, shards=10, sizes=sizes, pool_bytes=12_000)
+    assert own.pools(0) == pools
+    table = rows(1000)
+    batches = ids(length_bucketed_batches([table], own, 0))
+    ends = np.cumsum([0, *pools])
+    for begin, end in pairwise(ends):
+        assert {name for batch in batches[begin:end] for name in batch} == {f"0-{i}" for i in range(10 * begin, 10 * end)}
 
-    def pools(blocks, **bounds):
-        batches = ids(length_bucketed_batches(blocks, plan(1000, batch=10), 0, **bounds))
-        return [{name for batch in batches[start : start + 4] for name in batch} for start in range(0, 100, 4)]
 
-    by_bytes = pools([table], pool_bytes=31_000)  # a batch has 10,000
-    assert by_bytes == pools(pieces, pool_bytes=31_000)
-    assert by_bytes == [{f"0-{i}" for i in range(start, start + 40)} for start in range(0, 1000, 40)]
-    assert by_bytes != pools([table])
+def test_large_shards_make_short_pools_and_small_ones_long_ones():
+    shards = [("large", 40), ("small", 400)]
+    own = EpochPlan(shards, 10, seed=0, sizes=(40_000, 4_000), pool_bytes=20_000, pool_batches=10)
+    large_first = own.epoch(0)[0].shard == "large"
+    assert own.pools(0) == ([2, 2, 10, 10, 10, 10] if large_first else [10] * 4 + [2, 2])
+
+
+@pytest.mark.parametrize("sizes", [(), (9_000, 1_000, 30_000, 4_000)])
+def test_an_epoch_goes_on_in_the_middle_and_reads_no_pool_of_before(sizes):
+    tables = {f"shard-{i}": rows(250, seed=i) for i in range(4)}
+    own = plan(1000, batch=10, sizes=sizes, pool_bytes=5_000, pool_batches=7, rank=1, world_size=2)
+    whole = ids(length_bucketed_batches(read(own, tables, 3), own, 3))
+    ends = np.cumsum([0, *own.pools(3)])
+    for skip in range(own.steps_per_epoch):
+        rest = read(own, tables, 3, skip)
+        assert ids(length_bucketed_batches(rest, own, 3, skip)) == whole[skip:]
+        begin = max(end for end in ends if end <= skip)
+        assert sum(map(len, rest)) == sum(own.batch_sizes[begin:])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+def test_the_work_of_virtual_workers_is_dealt_to_however_many_workers_there_are(tiny_dataset, workers):
+    dataset = Dataset(tiny_dataset)
+    plans = [EpochPlan.of_worker(dataset, 4, 0, rank, workers, 5) for rank in range(workers)]
+    assert sorted((each.rank, each.world_size) for of_worker in plans for each in of_worker) == [(i, 5) for i in range(5)]
+    assert max(map(len, plans)) - min(map(len, plans)) <= 1
+
+
+def test_more_workers_than_virtual_ones_are_refused(tiny_dataset):
+    with pytest.raises(InputError, match=r"dealt to 2 virtual workers \(training\.virtual_workers\), .* for 3 workers: use at most 2"):
+        EpochPlan.of_worker(Dataset(tiny_dataset), 4, 0, 0, 3, 2)
 
 
 def test_training_that_starts_in_the_middle_goes_on_with_the_next_batch(tiny_dataset):

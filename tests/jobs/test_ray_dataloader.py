@@ -11,7 +11,7 @@ from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.collate import Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.io.storage import StoragePath
-from ms2sl.training.local import local_batches
+from ms2sl.training.local import local_batches, worker_batches
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -30,7 +30,7 @@ def collate(dataset) -> Collate:
 @pytest.mark.parametrize("start", [0, 5])
 def test_ray_streams_the_very_batches_that_are_read_without_it(dataset, collate, rank, start):
     plan = EpochPlan(dataset.shards("train"), 4, seed=3, rank=rank, world_size=2)
-    streamed = list(stream(plan, collate, start, 12))
+    streamed = list(stream([plan], collate, start, 12))
     local = local_batches(plan, collate, start)
     assert len(streamed) >= 12 - start
     for batch in streamed:
@@ -40,10 +40,21 @@ def test_ray_streams_the_very_batches_that_are_read_without_it(dataset, collate,
         assert torch.equal(batch.speech, expected.speech)
 
 
+@pytest.mark.parametrize("start", [0, 5])
+def test_several_virtual_workers_take_turns(dataset, collate, start, monkeypatch):
+    monkeypatch.setattr("jobs.ray_dataloader.LISTED", 7)  # several executions
+    plans = EpochPlan.of_worker(dataset, 4, 3, rank=1, world_size=2, virtual_workers=5)
+    assert [plan.rank for plan in plans] == [1, 3]
+    streamed, local = list(stream(plans, collate, start, 12)), worker_batches(plans, collate, start)
+    assert len(streamed) >= 2 * (12 - start)
+    for batch in streamed:
+        assert torch.equal(batch.poses, next(local).poses)
+
+
 def test_a_broken_shard_stops_the_stream_with_its_name(dataset, collate, tmp_path):
     plan = EpochPlan([(StoragePath(tmp_path / "train-00000.parquet"), 8)], 4, seed=0)
     with pytest.raises(Exception, match=r"train-00000\.parquet is missing"):
-        next(stream(plan, collate, 0, 2))
+        next(stream([plan], collate, 0, 2))
 
 
 @pytest.fixture
@@ -58,5 +69,5 @@ def no_cpu_left():
 @pytest.mark.usefixtures("no_cpu_left")
 def test_reading_needs_no_cpu_that_training_took(dataset, collate):
     plan, read = EpochPlan(dataset.shards("train"), 4, seed=3), queue.Queue()
-    threading.Thread(target=lambda: read.put(list(stream(plan, collate, 0, 12))), daemon=True).start()
+    threading.Thread(target=lambda: read.put(list(stream([plan], collate, 0, 12))), daemon=True).start()
     assert len(read.get(timeout=120)) >= 12

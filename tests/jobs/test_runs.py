@@ -11,7 +11,7 @@ import pytest
 from jobs import runs, train
 from jobs.runs import as_begun, check_run_identity, held, read_recipe
 from jobs.sweep.command import TuneCommand
-from jobs.train import TrainCommand
+from jobs.train import TrainCommand, dealt
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
 from tune_spaces import load_space
@@ -76,7 +76,7 @@ def begun(dataset, tmp_path):
 
     def command(**options) -> TrainCommand:
         training = {"batch_size": 4} | options.pop("training", {})
-        return as_begun(TrainCommand(data=str(dataset.folder), runs=tmp_path, name="old", training=training, **options))
+        return dealt(as_begun(TrainCommand(data=str(dataset.folder), runs=tmp_path, name="old", training=training, **options)))
 
     return command
 
@@ -117,7 +117,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_same_command(begun, datase
         ({"training": {"validate_every": 100}}, "training.validate_every", 500, ""),
         ({"training": {"checkpoint_every": 10}}, "training.checkpoint_every", 250, ""),
         ({"training": {"max_frames": 1000}}, "training.max_frames", 32_768, "not bit for bit"),
-        ({"workers": 4}, "workers", 1, "not bit for bit"),
+        ({"training": {"virtual_workers": 4}}, "training.virtual_workers", 1, "not bit for bit"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -135,6 +135,20 @@ def test_what_does_not_decide_what_is_learned_may_change_and_is_recorded(begun, 
     check_run_identity(begun(**change), dataset)
     assert capsys.readouterr().out == ""
     assert read_recipe(begun().folder) == recipe
+
+
+def test_workers_may_change_and_those_of_the_data_only_where_there_are_more(begun, dataset, capsys):
+    check_run_identity(begun(workers=4), dataset)
+    said = capsys.readouterr().out
+    assert "old goes on with workers 4 (1 before); what is learned from here on is the same, but for rounding" in said
+    assert "old goes on with training.virtual_workers 4 (1 before); what is learned from here on is not bit for bit" in said
+    assert begun(workers=2).training.virtual_workers == 4
+    check_run_identity(begun(workers=2), dataset)
+    assert "virtual" not in capsys.readouterr().out
+    assert [change["from"] for change in read_recipe(begun().folder)["changes"]] == [
+        {"training.virtual_workers": 1, "workers": 1},
+        {"workers": 4},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +177,7 @@ def test_an_option_that_is_gone_counts_where_it_was_not_at_its_default(begun, da
     recipe = read_recipe(begun().runs / "new")
     earlier = ["language_condition", "noise_length", "overlap", "reordering_layers", "sampling_shift", "signer_condition", "visibility"]
     earlier = [f"model.{name}" for name in earlier]  # which are as an older run had them
-    assert recipe["chosen"] == ["dataset", "losses.cycle", *earlier, "training.batch_size", "workers"]
+    assert recipe["chosen"] == ["dataset", "losses.cycle", *earlier, "training.batch_size", "training.virtual_workers", "workers"]
     recipe["losses"]["flow"] = 3.0  # an option of a version that had it at this default
     path.write_text(json.dumps(recipe))
     check_run_identity(begun(losses={"cycle": 0.7}, workers=2), dataset)

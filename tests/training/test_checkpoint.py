@@ -48,10 +48,11 @@ def test_a_model_of_before_there_was_visibility_has_none(folder, tiny_dataset):
     dataset = Dataset(tiny_dataset)
     config = folder / "config.json"
     card = json.loads(config.read_text())
-    later = {name: card["model"].pop(name) for name in ("visibility", "overlap", "noise_length")}
-    assert later == {"visibility": True, "overlap": True, "noise_length": 5}
+    later = {name: card["model"].pop(name) for name in ("visibility", "overlap", "noise_length", "reordering_layers")}
+    assert later == {"visibility": True, "overlap": True, "noise_length": 5, "reordering_layers": 1}
+    card["glosses"] = []
     config.write_text(json.dumps(card))
-    shape = ModelConfig.model_validate(card["model"] | {"visibility": False, "overlap": False, "noise_length": 1})
+    shape = ModelConfig.model_validate(card["model"] | {"visibility": False, "overlap": False, "noise_length": 1, "reordering_layers": 0})
     earlier = MS2SL(shape, dataset.skeleton, dataset.card.text, dataset.card.speech)
     save_file(earlier.state_dict(), folder / "model.safetensors")
     model, _ = task.load(folder)

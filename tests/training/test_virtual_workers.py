@@ -1,0 +1,114 @@
+"""What is learned does not depend on how many workers share the work of the virtual ones."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from ms2sl.data.batch_sampler import EpochPlan
+from ms2sl.data.dataset import Dataset
+from ms2sl.systems.ms2sl.loss_weights import LossWeights
+from ms2sl.systems.ms2sl.model import ModelConfig
+from ms2sl.systems.ms2sl.task import MS2SLTask
+from ms2sl.training.checkpoint import ModelCard
+from ms2sl.training.local import LocalReporter, worker_batches
+from ms2sl.training.loop import TrainingConfig, train
+
+VIRTUAL = 8
+
+
+class GroupReporter(LocalReporter):
+    """A rank of a process group; the first one keeps reports and checkpoints."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+
+    def wrap(self, module):
+        return DistributedDataParallel(module, find_unused_parameters=False) if self.world_size > 1 else module
+
+    def report(self, step, metrics, checkpoint):
+        if self.rank == 0:
+            super().report(step, metrics, checkpoint)
+        dist.barrier()
+
+
+def worker(rank: int, workers: int, data: str, shape: str, folder: str, steps: int) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting-{workers}-{steps}", rank=rank, world_size=workers)
+    dataset, model = Dataset(data), ModelConfig.model_validate_json(shape)
+    config = TrainingConfig(
+        steps=6, batch_size=2, warmup=0, validate_every=6, checkpoint_every=3, log_every=1, precision="fp32", virtual_workers=VIRTUAL
+    )
+    torch.manual_seed(0)
+    task = MS2SLTask(dataset, model, LossWeights(), ModelCard.of("ms2sl", model, dataset.card))
+    reporter, read = GroupReporter(Path(folder)), []
+    plans = EpochPlan.of_worker(dataset, config.batch_size, config.seed, rank, workers, VIRTUAL)
+
+    def batches(step: int):
+        for i, batch in enumerate(worker_batches(plans, task.collate, step)):
+            at, turn = divmod(i, len(plans))
+            if step + at == steps:
+                raise KeyboardInterrupt
+            read.append((step + at, plans[turn].rank, batch.n_frames.tolist(), float(batch.poses.double().sum())))
+            yield batch
+
+    with contextlib.suppress(KeyboardInterrupt):
+        train(task, batches, config, reporter)
+    (Path(folder) / f"read-{steps}-{rank}.json").write_text(json.dumps(read))
+    if rank == 0:
+        (Path(folder) / f"history-{steps}.json").write_text(json.dumps(reporter.history))
+    dist.destroy_process_group()
+
+
+def learned(workers: int, *given, steps: int = 6) -> None:
+    """Learns to so many steps, and is stopped there."""
+    torch.multiprocessing.spawn(worker, (workers, *given, steps), nprocs=workers)
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_dataset, tiny_model, tmp_path_factory):
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("alone", "eight", "three then two")}
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    given = {name: (str(tiny_dataset), tiny_model.model_dump_json(), str(folder)) for name, folder in folders.items()}
+    learned(1, *given["alone"])
+    learned(8, *given["eight"])
+    learned(3, *given["three then two"], steps=4)  # the last checkpoint is of step 3
+    learned(2, *given["three then two"])
+    return folders
+
+
+def read(folder: Path) -> dict[tuple[int, int], list]:
+    """What each virtual worker was given at each step; what was done twice must have been the same."""
+    found: dict[tuple[int, int], list] = {}
+    for file in folder.glob("read-*.json"):
+        for step, virtual, *content in json.loads(file.read_text()):
+            assert found.setdefault((step, virtual), content) == content
+    return found
+
+
+def losses(folder: Path) -> dict[int, dict[str, float]]:
+    rows = [row for file in sorted(folder.glob("history-*.json")) for row in json.loads(file.read_text())]
+    kept = ("step", "frames_per_second", "data_wait_share")
+    return {row["step"]: {name: value for name, value in row.items() if name not in kept} for row in rows}
+
+
+@pytest.mark.parametrize("other", ["eight", "three then two"])
+def test_the_same_clips_come_in_the_same_order(runs, other):
+    alone = read(runs["alone"])
+    assert sorted(alone) == [(step, virtual) for step in range(6) for virtual in range(VIRTUAL)]
+    assert read(runs[other]) == alone
+
+
+@pytest.mark.parametrize("other", ["eight", "three then two"])
+def test_losses_are_equal_but_for_rounding(runs, other):
+    alone, together = losses(runs["alone"]), losses(runs[other])
+    assert alone.keys() == together.keys() == set(range(1, 7))
+    for step, values in alone.items():
+        assert together[step] == pytest.approx(values, rel=2e-3, abs=2e-4), step
+    assert alone[1]["loss"] != pytest.approx(alone[6]["loss"], rel=0.02)
