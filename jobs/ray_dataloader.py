@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ms2sl.data.batch_sampler import EpochPlan, Rows, length_bucketed_batches, marked
 from ms2sl.data.skeleton import Skeleton
@@ -83,6 +84,8 @@ def executions(items: Iterator[dict], collate: "Collate") -> Iterator[pa.Table]:
     # Without a bound Ray would read all that it knows of at once, at the cost of the first steps.
     context.custom_execution_callback_classes = [ThrottleExecutorLoop]
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(object_store_memory=AHEAD)
+    # Where the batches are learned from, but for a machine that is about to be taken away: it takes no more tasks.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     while some := list(islice(items, LISTED)):
         yield from (
             ray.data.from_items(some, override_num_blocks=-(-len(some) // SHARDS_PER_TASK))
@@ -92,7 +95,7 @@ def executions(items: Iterator[dict], collate: "Collate") -> Iterator[pa.Table]:
                 batch_size=SHARDS_PER_TASK,
                 compute=ray.data.TaskPoolStrategy(size=READERS),
                 num_cpus=0,  # the workers may have taken every CPU of the cluster, and would wait for ever for a part of one
-                label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},  # where the batches are learned from
+                scheduling_strategy=here,
             )
             .iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)
         )

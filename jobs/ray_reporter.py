@@ -23,7 +23,7 @@ class RayReporter:
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
-        self.start = start
+        self.start, self._noticed = start, None
 
     def wrap(self, module: nn.Module) -> nn.Module:
         return ray.train.torch.prepare_model(module)
@@ -34,6 +34,10 @@ class RayReporter:
             return self.start
         self._copy = tempfile.TemporaryDirectory()  # lives as long as the reporter
         return Path(checkpoint.to_directory(self._copy.name))
+
+    def preempted(self) -> bool:
+        before, self._noticed = self._noticed, ray.train.get_preemption_info()
+        return self._noticed not in (None, before)
 
     def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
         saved = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint else None

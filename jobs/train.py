@@ -22,6 +22,7 @@ from jobs.ray_dataloader import stream
 from jobs.ray_reporter import RayReporter, WriteReports
 from jobs.runs import MODEL, RUN_ID, as_begun, check_run_identity, held, reached, read_recipe, trained_to
 from jobs.shared import check_shared
+from jobs.worker_range import WorkerRange, fewest, for_ray, most
 from ms2sl.config import CHANGEABLE, Config
 from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
@@ -60,7 +61,9 @@ class TrainCommand(TrainingCommand):
     runs: LocalPath = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
     overwrite: bool = Field(False, description="forget an earlier run of this name", json_schema_extra=formerly("fresh"))
     training: TrainingConfig = TrainingConfig()
-    workers: int = Field(1, gt=0, description="DDP workers", json_schema_extra=CHANGEABLE)
+    workers: WorkerRange = Field(
+        1, description="DDP workers, or the fewest and the most of them, such as 2:8, as machines come and go", json_schema_extra=CHANGEABLE
+    )
     gpu: bool = Field(False, description="one GPU a worker")
     max_failures: int = Field(3, ge=0, description="how often to go on after a worker died")
     tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
@@ -111,7 +114,7 @@ class TrainCommand(TrainingCommand):
         """A run of before there were virtual workers had one of them for each worker."""
         values = super().under_current_names(recorded)
         training = values.get("training")
-        return values if training is None else values | {"training": {"virtual_workers": values.get("workers", 1)} | training}
+        return values if training is None else values | {"training": {"virtual_workers": most(values.get("workers", 1))} | training}
 
     @property
     def learns(self) -> dict:
@@ -160,7 +163,8 @@ class TrainCommand(TrainingCommand):
 def train_worker(config: dict) -> dict:
     """What each worker runs. Divergence is a result, not a failure: to try it again would diverge again."""
     options: TrainCommand = config["options"]
-    torch.set_num_threads(config["threads"])
+    beside = ray.train.get_context().get_local_world_size()
+    torch.set_num_threads(config["threads"] or max(1, len(os.sched_getaffinity(0)) // beside))
     dataset = options.open_data()
     reporter = RayReporter(config["start"])
     task = options.make_task(dataset, config["commit"])
@@ -186,7 +190,7 @@ def dealt(options: TrainCommand) -> TrainCommand:
         return options
     recorded = None if options.overwrite else read_recipe(options.folder)
     begun = options.under_current_names(recorded)["training"]["virtual_workers"] if recorded else 1
-    virtual = {"virtual_workers": max(begun, options.workers)}
+    virtual = {"virtual_workers": max(begun, most(options.workers))}
     return options.model_copy(update={"training": options.training.model_copy(update=virtual)})
 
 
@@ -215,7 +219,7 @@ def check(options: TrainCommand, dataset: Dataset) -> None:
     """Raises InputError for what would fail later."""
     if before := options.initial_card(dataset):
         tell_fps(before.fps, dataset.card.fps)
-    plans_of(options, dataset, 0, options.workers)
+    plans_of(options, dataset, 0, most(options.workers))
     dataset.shards(dataset.validation)
 
 
@@ -238,7 +242,7 @@ def run_in_turn(options: TrainCommand, dataset: Dataset) -> Path:
 def run_alone(options: TrainCommand, dataset: Dataset, finished: Path) -> Path:
     """Trains from the last checkpoint to the end, and publishes the model."""
     start_ray()
-    check_resources(options.workers, gpus=1 if options.gpu else 0)
+    check_resources(fewest(options.workers), gpus=1 if options.gpu else 0)
     read = named_folders("--data", options.data) | {"--from": options.initial}
     read |= {f"--earlier {name}": folder for name, folder in options.earlier.items()}
     check_shared(read=read, written={"--runs": options.folder}, gpus=1 if options.gpu else 0)
@@ -268,14 +272,13 @@ def fit(
     """Ray Train resumes a run by its name, from its last checkpoint.
 
     judging: how its samples are judged at each validation. start: a checkpoint to go on from. cpus: those that each worker takes; by
-    default they share the machine.
+    default those of a machine share it.
     """
-    threads = cpus or max(1, (os.cpu_count() or 1) // options.workers)
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"options": options, "threads": threads, "commit": git_commit(), "judging": judging, "start": start},
+        train_loop_config={"options": options, "threads": cpus, "commit": git_commit(), "judging": judging, "start": start},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=options.workers, use_gpu=options.gpu, resources_per_worker={"CPU": cpus} if cpus else None
+            num_workers=for_ray(options.workers), use_gpu=options.gpu, resources_per_worker={"CPU": cpus} if cpus else None
         ),
         run_config=ray.train.RunConfig(
             name="train",

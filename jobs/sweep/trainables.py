@@ -55,6 +55,9 @@ class TuneReporter:
             forget_losses(folder)
         return folder
 
+    def preempted(self) -> bool:
+        return False
+
     def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
         saved = tune.Checkpoint.from_directory(checkpoint) if checkpoint else None
         tune.report(metrics | {"step": step}, checkpoint=saved)

@@ -28,6 +28,9 @@ class LocalReporter:
         found = sorted(self.folder.glob("step-*")) if self.folder else []
         return found[-1] if found else None
 
+    def preempted(self) -> bool:
+        return False
+
     def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
         self.history.append({"step": step} | metrics)
         if checkpoint and self.folder:

@@ -48,7 +48,12 @@ class TrainingConfig(Config):
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema_decay: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights", json_schema_extra=formerly("ema"))
     precision: Precision = Field("auto", description="auto is bf16 autocast where the run begins on processors that all have it")
-    log_every: int = Field(20, gt=0, description="steps between reports", json_schema_extra=CHANGEABLE)
+    log_every: int = Field(
+        20,
+        gt=0,
+        description="steps between reports, and between looks whether a machine is about to be taken away, for a checkpoint before",
+        json_schema_extra=CHANGEABLE,
+    )
     validate_every: int = Field(500, gt=0, description="steps between validations on the whole dev split", json_schema_extra=CHANGEABLE)
     checkpoint_every: int = Field(250, gt=0, description="steps between checkpoints", json_schema_extra=CHANGEABLE)
     seed: int = Field(0, ge=0, description="seed of weights, order and noise")
@@ -88,6 +93,10 @@ class Reporter(Protocol):
 
     def latest(self) -> Path | None:
         """The last checkpoint of this run, if there is one."""
+        ...
+
+    def preempted(self) -> bool:
+        """Whether a machine is about to be taken away, asked for the first time since that is known; the same on all ranks."""
         ...
 
     def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
@@ -158,9 +167,10 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
             validation = task.validate(state.averaged(), reporter.rank, reporter.world_size, device)
             metrics |= validation
             meter.skip_time()
+        due = reporter.preempted() or last or state.step % config.checkpoint_every == 0
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = None
-            if reporter.rank == 0 and (last or state.step % config.checkpoint_every == 0):
+            if reporter.rank == 0 and due:
                 checkpoint = Path(folder)
                 task.save(checkpoint, state.averaged())
                 state.save(checkpoint)

@@ -69,11 +69,14 @@ def lose():
     assert at_work == {machine.node_id for machine in machines}, "not every CPU of every machine was taken"
     cluster.add_node(num_cpus=1)
     cluster.remove_node(machines[0], allow_graceful=False)
+    gone.set()
+    time.sleep(1000)  # the machine that was added ends with the thread that added it
 
-losing = threading.Thread(target=lose, daemon=True)
-losing.start()
+gone = threading.Event()
+ray._private.utils.set_sigterm_handler = lambda handler: None  # which a thread that adds a machine may not set
+threading.Thread(target=lose, daemon=True).start()
 run(lost)
-assert not losing.is_alive(), "no machine was lost"
+assert gone.is_set(), "no machine was lost"
 ray.shutdown()  # before its machines: a driver whose machine is gone ends with 1
 cluster.shutdown()
 """
@@ -87,6 +90,72 @@ def test_workers_take_every_cpu_of_every_machine_and_one_that_is_lost_costs_no_m
     assert task.load(runs / "lost" / "model")[1].recipe["workers"] == 2
     assert_same_weights(whole, runs / "lost" / "model")
     assert tracking(runs).get_run((runs / "lost" / "mlflow_run_id").read_text()).info.status == "FINISHED"
+
+
+def test_with_a_range_of_workers_those_that_are_left_go_on_and_learn_the_same(whole, tiny_dataset, runs):
+    recipe = runs / "fewer.yaml"
+    options = command(tiny_dataset, runs, "fewer", workers="1:2", candidate=False)
+    recipe.write_text(options.model_dump_json(exclude={"recipe"}), encoding="utf-8")
+    script = MACHINES.replace("    cluster.add_node(num_cpus=1)\n", "")
+    assert script != MACHINES
+    subprocess.run([sys.executable, "-c", script, str(recipe)], timeout=400, check=True)
+    recipe = task.load(runs / "fewer" / "model")[1].recipe
+    assert (recipe["workers"], recipe["training"]["virtual_workers"]) == ("1:2", 2)
+    one, other = (load_file(folder / "model.safetensors") for folder in (whole, runs / "fewer" / "model"))
+    assert max((one[name] - other[name]).abs().max().item() for name in one) < 1e-3
+
+
+# A machine is taken away, and that is known some seconds before; no checkpoint is due in all of the training.
+NOTICE = """
+import os, sys, threading, time
+import ray
+from ray.cluster_utils import Cluster
+os.environ |= {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+machines = [cluster.add_node(num_cpus=1) for _ in range(2)]
+os.environ["RAY_ADDRESS"] = cluster.address
+from ray._raylet import GcsClient
+from ray.core.generated import autoscaler_pb2
+from jobs.train import TrainCommand, run
+taken = TrainCommand.parse(["--recipe", sys.argv[1]])
+saved = []
+
+def take_away():
+    outbox = taken.folder / "mlflow.jsonl"
+    while not outbox.exists() or '{"operation": "metrics"' not in outbox.read_text():
+        time.sleep(0.05)
+    reason, deadline = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"), int((time.time() + 60) * 1000)
+    GcsClient(address=cluster.address).drain_node(machines[0].node_id, reason, "taken away", deadline)
+    while not list(taken.folder.glob("train/step-*/model.safetensors")):
+        time.sleep(0.05)
+    saved.extend(path.name for path in taken.folder.glob("train/step-*"))
+    cluster.add_node(num_cpus=1)
+    cluster.remove_node(machines[0], allow_graceful=False)
+    gone.set()
+    time.sleep(1000)  # the machine that was added ends with the thread that added it
+
+gone = threading.Event()
+ray._private.utils.set_sigterm_handler = lambda handler: None  # which a thread that adds a machine may not set
+threading.Thread(target=take_away, daemon=True).start()
+run(taken)
+assert gone.is_set(), "no machine was taken away"
+print("saved", *saved)
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+def test_a_machine_that_is_about_to_be_taken_away_costs_nothing(tiny_dataset, runs):
+    training = {"steps": 120, "log_every": 2, "checkpoint_every": 1000, "validate_every": 1000}
+    recipe = runs / "taken.yaml"
+    options = command(tiny_dataset, runs, "taken", training=training, workers=2, candidate=False, max_failures=0)
+    recipe.write_text(options.model_dump_json(exclude={"recipe"}), encoding="utf-8")
+    done = subprocess.run([sys.executable, "-c", NOTICE, str(recipe)], timeout=400, check=True, stdout=subprocess.PIPE, text=True)
+    saved = done.stdout.split("saved ")[1].split()
+    assert saved, "no checkpoint was made when the notice came"
+    assert int(saved[0].removeprefix("step-")) < 120
+    history = tracking(runs).get_metric_history((runs / "taken" / "mlflow_run_id").read_text(), "loss")
+    assert len({metric.step for metric in history}) == len(history) == 60, "it began again"
 
 
 def test_the_run_is_in_mlflow_with_metrics_recipe_dataset_and_a_registered_model(whole, runs):
