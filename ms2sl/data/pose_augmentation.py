@@ -8,6 +8,7 @@ from pydantic import Field
 from ms2sl.config import TRAINING_ONLY, Config
 from ms2sl.data.collate import FRAME_MULTIPLE, BatchField, padded_length
 from ms2sl.data.skeleton import Skeleton
+from ms2sl.random_numbers import uniform
 
 
 class AugmentConfig(Config):
@@ -27,13 +28,13 @@ class AugmentConfig(Config):
 
 
 def augmented(poses: BatchField, skeleton: Skeleton, config: AugmentConfig, generator: torch.Generator) -> BatchField:
-    """The field ``poses`` of a batch, each clip changed; a faster clip has fewer frames. The generator is one of the CPU."""
+    """The field ``poses`` of a batch, each clip changed; a faster clip has fewer frames."""
     joints, seen, lengths = poses.values, poses.mask, poses.lengths
     assert seen is not None
     n, device = len(joints), joints.device
 
     def draw(*shape: int) -> torch.Tensor:
-        return torch.rand(n, *shape, generator=generator).to(device)
+        return uniform(n, *shape, generator=generator, device=device)
 
     if config.speed:
         joints, seen, lengths = _at_speed(joints, seen, lengths, 1 + config.speed * (2 * draw() - 1))

@@ -28,6 +28,7 @@ from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
 from ms2sl.nn.losses import best_path, ctc_loss
 from ms2sl.nn.transformer import Trunk, check_heads, length_mask
+from ms2sl.random_numbers import normal
 from ms2sl.systems.registry import System
 from ms2sl.training import checkpoint
 from ms2sl.training.distributed import all_sum
@@ -81,7 +82,7 @@ class Recogniser(nn.Module):
         """``(B, F, W)``"""
         features, known = self.space.encode(batch.poses, batch.seen)
         if generator is not None:
-            features = features + known * self.config.noise * torch.randn(features.shape, generator=generator).to(features.device)
+            features = features + known * self.config.noise * normal(*features.shape, generator=generator, device=features.device)
         mask = length_mask(batch.n_frames, features.shape[1])
         x = self.embed(features) * mask[..., None]
         x = x + self.near(x.transpose(1, 2)).transpose(1, 2)

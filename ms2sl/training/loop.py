@@ -147,7 +147,7 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
         share = reporter.world_size / virtual_workers  # of a virtual worker in the mean over its rank, of which there is a mean over ranks
         losses = defaultdict(float)
         for worker, batch in dealt.items():
-            generator = seed_step(config.seed, state.step, worker)
+            generator = seed_step(config.seed, state.step, worker, device)
             parts, last = batch.split(config.max_frames), worker == own[-1]
             for name, value in accumulate(task, module, parts, device, state.bf16, generator, share, last).items():
                 losses[name] += value / len(own)
@@ -206,11 +206,15 @@ def accumulate(
     return terms
 
 
-def seed_step(seed: int, step: int, rank: int) -> torch.Generator:
-    """The random numbers of one step of a virtual worker: a generator on the CPU for noise, and the global one for dropout."""
+CPU = torch.device("cpu")
+
+
+def seed_step(seed: int, step: int, rank: int, device: torch.device = CPU) -> torch.Generator:
+    """The random numbers of one step of a virtual worker: a generator for noise, and the global one for dropout. Those of a GPU are others
+    than those of the CPU, and each repeats its own."""
     mixed = ((seed * 1_000_003 + step) * 4_099 + rank) % 2**63
     torch.manual_seed(mixed)
-    return torch.Generator().manual_seed(mixed)
+    return torch.Generator(device).manual_seed(mixed)
 
 
 class Meter:

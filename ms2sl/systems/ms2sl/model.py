@@ -28,6 +28,7 @@ from ms2sl.nn.diffusion import (
     smooth_noise,
 )
 from ms2sl.nn.transformer import check_heads, length_mask
+from ms2sl.random_numbers import normal, uniform
 from ms2sl.systems.ms2sl.condition_encoders import Choices, Condition, ConditionEncoder, CrossModalMapper, GaussianUpsampler, Reorderer
 from ms2sl.systems.ms2sl.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
 from ms2sl.systems.ms2sl.loss_weights import ALL_LOSSES, LossWeights
@@ -166,7 +167,7 @@ class MS2SL(nn.Module):
     def forward(self, batch: Batch, weights: LossWeights, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """The terms of the loss, unweighted, and their weighted sum as ``loss``.
 
-        generator: on the CPU; it decides conditions, times and noise.
+        generator: it decides conditions, times and noise.
         """
         posed, has_text, has_speech = batch.n_frames > 0, batch.n_text > 0, batch.n_speech > 0
         x0, known = self._encode(batch.poses, batch.seen, batch.n_frames)
@@ -189,9 +190,8 @@ class MS2SL(nn.Module):
         inside = patch_mask(batch.n_frames, frames, self.config.patch)
         aligned = self.reorderer(aligned, inside, context, context_mask)
 
-        t = torch.rand(len(batch), generator=generator).to(x0.device)
-        white = torch.randn(len(batch), frames + self.overhang, self.features, generator=generator)
-        noise = self.noise(white.to(x0.device))
+        t = uniform(len(batch), generator=generator, device=x0.device)
+        noise = self.noise(normal(len(batch), frames + self.overhang, self.features, generator=generator, device=x0.device))
         noisy = diffuse(x0, noise, t, self.schedule) * self._real(batch.n_frames, frames)
         predicted = self._denoise(noisy, t, batch.n_frames, chosen, aligned, context, context_mask)
 
@@ -240,7 +240,7 @@ class MS2SL(nn.Module):
 
         Both modalities get the same share where pseudo-features stand in for the missing one.
         """
-        draw = torch.rand(2, len(has_text), generator=generator).to(has_text.device)
+        draw = uniform(2, len(has_text), generator=generator, device=has_text.device)
         wants_speech = draw[0] < 0.5
         either = torch.where((draw[0] - 0.5).abs() < BOTH / 2, 5, torch.where(wants_speech, 2, 1))
         without_speech = torch.where(wants_speech & pseudo, 4, 1)
@@ -251,7 +251,7 @@ class MS2SL(nn.Module):
     def _dropped(self, ids: Mapping[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
         """With some of them unknown, as they are of who asks for nothing."""
         return {
-            name: torch.where(torch.rand(len(of_clips), generator=generator).to(of_clips.device) < UNCHOSEN[name], NULL, of_clips)
+            name: torch.where(uniform(len(of_clips), generator=generator, device=of_clips.device) < UNCHOSEN[name], NULL, of_clips)
             for name, of_clips in ids.items()
         }
 

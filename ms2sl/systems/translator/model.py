@@ -17,6 +17,7 @@ from ms2sl.data.normalization import PoseNormalizer
 from ms2sl.data.types import Poses
 from ms2sl.nn.transformer import check_heads, length_mask
 from ms2sl.nn.vocabulary import END, PAD, Vocabulary, VocabularyKind
+from ms2sl.random_numbers import normal
 
 KIND = "translator"
 BATCH = 32
@@ -83,7 +84,7 @@ class Translator(nn.Module):
         """States ``(B, T, W)`` of the encoder and their mask ``(B, T)``; a generator adds the noise of training."""
         features, known = self.space.encode(batch.poses, batch.seen)
         if generator is not None:
-            features = features + known * self.config.noise * torch.randn(features.shape, generator=generator).to(features.device)
+            features = features + known * self.config.noise * normal(*features.shape, generator=generator, device=features.device)
         embedded = self.embed(features.transpose(1, 2)).transpose(1, 2)
         lengths = -(-batch.n_frames // self.config.stride)
         mask = length_mask(lengths.clamp(min=1), embedded.shape[1])
