@@ -175,7 +175,16 @@ def test_an_option_that_is_gone_counts_where_it_was_not_at_its_default(begun, da
     path = begun().folder / "recipe.json"
     check_run_identity(begun(losses={"cycle": 0.7}, workers=2).model_copy(update={"name": "new"}), dataset)
     recipe = read_recipe(begun().runs / "new")
-    earlier = ["language_condition", "noise_length", "overlap", "reordering_layers", "sampling_shift", "signer_condition", "visibility"]
+    earlier = [
+        "guidance_from",
+        "language_condition",
+        "noise_length",
+        "overlap",
+        "reordering_layers",
+        "sampling_shift",
+        "signer_condition",
+        "visibility",
+    ]
     earlier = [f"model.{name}" for name in earlier]  # which are as an older run had them
     assert recipe["chosen"] == ["dataset", "losses.cycle", *earlier, "training.batch_size", "training.virtual_workers", "workers"]
     recipe["losses"]["flow"] = 3.0  # an option of a version that had it at this default

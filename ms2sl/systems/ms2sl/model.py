@@ -25,6 +25,7 @@ from ms2sl.nn.diffusion import (
     diffuse,
     overhang,
     sample,
+    sampling_times,
     smooth_noise,
 )
 from ms2sl.nn.transformer import check_heads, length_mask
@@ -74,6 +75,13 @@ class ModelConfig(Config):
         gt=0,
         description="how much nearer to pure noise sampling steps lie; 1 lays them evenly",
         json_schema_extra=TRAINING_ONLY | before(1.0),
+    )
+    guidance_from: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="diffusion time from which on, towards pure noise, guidance acts; 0 is always",
+        json_schema_extra=TRAINING_ONLY | before(0.0),
     )
     visibility: bool = Field(
         True,
@@ -321,16 +329,21 @@ class MS2SL(nn.Module):
         """Features ``(B, F, D)``, for ``decode``, from ``noise`` of this shape; F is a multiple of 4, rows end at ``n_frames``.
 
         conditions: text, speech or both. guidance: 1 follows the condition, more exaggerates it (Ho & Salimans 2022: null + guidance
-        (conditional - null)). part: of the signing of the conditions; None is all of it. chosen ``(B, W)``: None is nothing.
+        (conditional - null)), while there is much noise (``guidance_from``; Kynkäänniemi et al. 2024). part: of the signing of the
+        conditions; None is all of it. chosen ``(B, W)``: None is nothing.
         """
         said, nothing = self._laid_out(conditions, n_frames, noise.shape[1], part)
         chosen = self.choices({}, noise) if chosen is None else chosen
         real = self._real(n_frames, noise.shape[1])
         known = None if part is None else self._encode(part.known, part.seen, n_frames)[0]
 
+        guided = iter(
+            [guidance != 1.0 and t >= self.config.guidance_from for t in sampling_times(steps, self.config.sampling_shift).tolist()]
+        )
+
         def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             predicted = self._denoise(x * real, t, n_frames, chosen, *said)
-            if guidance != 1.0:
+            if next(guided):
                 free = self._denoise(x * real, t, n_frames, chosen, *nothing)
                 predicted = free + guidance * (predicted - free)
             return predicted if part is None else torch.lerp(predicted, known, part.weight[..., None])

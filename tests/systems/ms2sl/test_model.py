@@ -185,6 +185,16 @@ def test_guidance_of_one_is_plain_and_more_goes_farther_from_the_unconditional(m
     assert not torch.allclose(plain, free, atol=1e-3)
 
 
+@pytest.mark.parametrize(("begins", "times"), [(0.0, 4), (0.8, 2), (0.95, 1)])
+def test_guidance_acts_near_noise_alone(model, batch, monkeypatch, begins, times):
+    """4 steps at a shift of 3 are of the times 1, 0.9, 0.75 and 0.5."""
+    model.config, calls, denoise = model.config.model_copy(update={"guidance_from": begins, "sampling_shift": 3.0}), [], model._denoise
+    monkeypatch.setattr(model, "_denoise", lambda x, t, *given: (calls.append(round(t[0].item(), 4)), denoise(x, t, *given))[1])
+    condition, n_frames, noise = model.conditions(batch)["text"], torch.full((len(batch),), 20), noise_for(batch, model, 20)
+    generate(model, [condition], n_frames, noise, 4, 1.5)
+    assert calls == sorted([1.0, 0.9, 0.75, 0.5, *[1.0, 0.9, 0.75, 0.5][:times]], reverse=True)
+
+
 def part_of(batch, frames: int, weight: torch.Tensor | float = 0.0, whole: int | None = None, first: int = 0) -> InpaintingWindow:
     """Of it, real poses are known, as far as ``weight`` says, frame by frame."""
     firsts = torch.full((len(batch),), first)
