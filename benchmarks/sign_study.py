@@ -38,19 +38,20 @@ from ms2sl.training.checkpoint import ModelCard, fingerprint
 from ms2sl.training.local import LocalReporter, local_batches
 from ms2sl.training.loop import TrainingConfig, train
 
+EARLIER = {"reordering_layers": 0, "guidance_from": 0}
 VARIANTS = {
     "flow": {},
     "regression": {"schedule": "none"},
     "cosine": {"schedule": "cosine"},
     "velocity": {"prediction_type": "v_prediction"},
-    "white noise": {"noise_length": 1},
-    "separate patches": {"overlap": False},
-    "all always seen": {"visibility": False},
+    "white noise": {"noise_length": 1} | EARLIER,
+    "separate patches": {"overlap": False} | EARLIER,
+    "all always seen": {"visibility": False} | EARLIER,
     "signers as one": {"signer_condition": False},
-    "order of speech": {"reordering_layers": 0},
+    "order of speech": EARLIER,
     "order without glosses": {"gloss_ctc": 0},
-    "none of the three": {"visibility": False, "overlap": False, "noise_length": 1},
-    "none of the three, regression": {"visibility": False, "overlap": False, "noise_length": 1, "schedule": "none"},
+    "none of the three": {"visibility": False, "overlap": False, "noise_length": 1} | EARLIER,
+    "none of the three, regression": {"visibility": False, "overlap": False, "noise_length": 1, "schedule": "none"} | EARLIER,
 }
 SAMPLINGS = [Sampling(steps=steps, guidance=guidance) for guidance in (1, 1.5) for steps in (1, 4, 8, 20, 50)]
 AS_SIGNED = Sampling(steps=8, guidance=1.5)  # also with the signer of each clip asked for

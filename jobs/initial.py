@@ -1,5 +1,6 @@
 """``--from``: the model with whose weights a training begins, instead of random ones."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,6 +55,13 @@ def check_kept(forgotten: Path, *models: Path | None) -> None:
     for model in filter(None, models):
         if model.resolve().is_relative_to(forgotten.resolve()):
             raise InputError(f"{model} is in the run that --overwrite would forget: choose another --name")
+
+
+def tell_glosses(before: Sequence[str], now: Sequence[str]) -> None:
+    """Says which glosses of the data the model cannot learn the order of."""
+    if others := [gloss for gloss in now if gloss not in before]:
+        some = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+        print(f"the model does not know {len(others)} of {len(now)} glosses ({some}): clips with one do not teach it the order of signing")
 
 
 def tell_fps(before: float, now: float) -> None:

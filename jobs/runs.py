@@ -100,8 +100,9 @@ def check_run_identity(options: RunOptions, dataset: Dataset | None) -> None:
         refuse_other(options, {name: pair for name, pair in changed.items() if name not in options.changeable})
         if STEPS in changed:
             refuse_fewer(options, *changed[STEPS])
+        others = {"workers"} if "training.virtual_workers" in changed else set()  # whose remark would be wrong then
         for name, (old, new) in changed.items():
-            print(f"{options.name} goes on with {name} {new} ({old} before){REMARKS.get(name, '')}")
+            print(f"{options.name} goes on with {name} {new} ({old} before){'' if name in others else REMARKS.get(name, '')}")
         if changed:
             when = {"time": time.strftime("%Y-%m-%d %H:%M:%S%z"), "commit": git_commit(), "step": reached(options.folder)}
             changes = [*changes, when | {"from": {name: old for name, (old, _) in changed.items()}}]

@@ -14,7 +14,7 @@ from ray.train.torch import TorchTrainer
 
 from jobs import stages
 from jobs.cli import check_resources, main, start_ray
-from jobs.initial import TrainingCommand, check_kept, tell_fps
+from jobs.initial import TrainingCommand, check_kept, tell_fps, tell_glosses
 from jobs.models import with_folders
 from jobs.progress import shown
 from jobs.ray_address import address_known
@@ -44,6 +44,7 @@ from ms2sl.training.loop import Task as TrainingTask
 from ms2sl.training.loop import TrainingConfig, train
 
 Task = Literal[tuple(each.kind for each in trainable())]
+GROWTH = 600.0  # seconds between looks for machines that joined: to take one in goes back to the last checkpoint
 OUTBOX = "mlflow.jsonl"  # in the folder of a run: what MLflow is still to be told
 
 
@@ -184,11 +185,12 @@ def plans_of(options: TrainCommand, dataset: Dataset, rank: int, world_size: int
     return EpochPlan.of_worker(dataset, training.batch_size, training.seed, rank, world_size, training.virtual_workers)
 
 
-def dealt(options: TrainCommand) -> TrainCommand:
-    """With as many virtual workers as the run was begun with, or more where there are more workers by now."""
+def dealt(options: TrainCommand, overwrite: bool = False) -> TrainCommand:
+    """With as many virtual workers as the run was begun with, or more where there are more workers by now. overwrite: whether that run is
+    to be forgotten."""
     if options.training.virtual_workers:
         return options
-    recorded = None if options.overwrite else read_recipe(options.folder)
+    recorded = None if overwrite or options.overwrite else read_recipe(options.folder)
     begun = options.under_current_names(recorded)["training"]["virtual_workers"] if recorded else 1
     virtual = {"virtual_workers": max(begun, most(options.workers))}
     return options.model_copy(update={"training": options.training.model_copy(update=virtual)})
@@ -199,7 +201,7 @@ def run(options: TrainCommand) -> Path:
     options = options.model_copy(update={"data": absolute(options.data)})
     options = with_folders(options, "from", "earlier", within=options.runs, runs=options.runs.absolute())
     options = as_begun(options)
-    todo, dataset = [dealt(each) for each in stages.to_train(options)], options.open_data()
+    todo, dataset = [dealt(each, options.overwrite) for each in stages.to_train(options)], options.open_data()
     if options.overwrite:
         check_kept(options.folder / (options.stage or ""), options.initial, *options.built_on.values())
     stages.check_earlier(todo[0], dataset)
@@ -219,6 +221,8 @@ def check(options: TrainCommand, dataset: Dataset) -> None:
     """Raises InputError for what would fail later."""
     if before := options.initial_card(dataset):
         tell_fps(before.fps, dataset.card.fps)
+        if options.system.output == "poses":
+            tell_glosses(before.glosses, dataset.card.glosses)
     plans_of(options, dataset, 0, most(options.workers))
     dataset.shards(dataset.validation)
 
@@ -278,7 +282,10 @@ def fit(
         train_worker,
         train_loop_config={"options": options, "threads": cpus, "commit": git_commit(), "judging": judging, "start": start},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=for_ray(options.workers), use_gpu=options.gpu, resources_per_worker={"CPU": cpus} if cpus else None
+            num_workers=for_ray(options.workers),
+            use_gpu=options.gpu,
+            resources_per_worker={"CPU": cpus} if cpus else None,
+            elastic_resize_monitor_interval_s=GROWTH,
         ),
         run_config=ray.train.RunConfig(
             name="train",

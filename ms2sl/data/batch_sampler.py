@@ -10,6 +10,7 @@ of an epoch reads nothing of what came before.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:  # who only reads shards needs no torch
     from ms2sl.data.collate import Batch, Collate
 
 POOL_BATCHES = 32
-POOL_BYTES = 256 * 2**20  # of shards; a pool is held in memory, where it takes up to some times as many
+SMALLEST_POOL, POOL_BYTES = 64 * 2**20, 256 * 2**20  # of shards; a pool is held in memory, where it takes up to some times as many
 
 
 class Rows(NamedTuple):
@@ -90,8 +91,9 @@ class EpochPlan:
                 f"workers: use at most {virtual_workers}"
             )
         shards, sizes = dataset.shards("train"), dataset.shard_sizes("train")
+        pool_bytes = max(SMALLEST_POOL, POOL_BYTES // virtual_workers)  # a worker may have to hold those of all virtual ones
         return [
-            cls(shards, batch_size, seed, each, virtual_workers, dataset.weights, sizes)
+            cls(shards, batch_size, seed, each, virtual_workers, dataset.weights, sizes, pool_bytes=pool_bytes)
             for each in range(rank, virtual_workers, world_size)
         ]
 
@@ -99,7 +101,7 @@ class EpochPlan:
         if self.clips < self.world_size:
             raise InputError(f"{self.clips} training clips cannot feed {self.world_size} workers: use at most {self.clips}")
 
-    @property
+    @cached_property
     def clips(self) -> int:
         """Of an epoch, of all ranks."""
         return sum(_drawn(shards, weight) for shards, weight in self._datasets)
@@ -124,11 +126,12 @@ class EpochPlan:
         start, stop = (rank * self.clips // self.world_size for rank in (self.rank, self.rank + 1))
         return range(start, stop)
 
-    @property
+    @cached_property
     def batch_sizes(self) -> list[int]:
         """Of this rank in any epoch, before batches are shuffled: as equal as can be, at most ``batch_size``, or 2 where that is 1 and
         the clips cannot be dealt evenly."""
-        ends = [step * len(self.share) // self.steps_per_epoch for step in range(self.steps_per_epoch + 1)]
+        rows, steps = len(self.share), self.steps_per_epoch
+        ends = [step * rows // steps for step in range(steps + 1)]
         return [stop - start for start, stop in pairwise(ends)]
 
     def epoch(self, epoch: int, skip: int = 0) -> list[Rows]:

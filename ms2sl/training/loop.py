@@ -140,13 +140,14 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
     meter, validation = Meter(), {}
     stream = batches(state.step) if state.step < config.steps else iter(())
     while state.step < config.steps:
-        with meter.waiting():
-            dealt = {worker: next(stream) for worker in own}
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(state.step, config)
         share = reporter.world_size / virtual_workers  # of a virtual worker in the mean over its rank, of which there is a mean over ranks
-        losses = defaultdict(float)
-        for worker, batch in dealt.items():
+        losses, frames = defaultdict(float), 0
+        for worker in own:
+            with meter.waiting():
+                batch = next(stream)
+            frames += int(batch.n_frames.sum())
             generator = seed_step(config.seed, state.step, worker, device)
             parts, last = batch.split(config.max_frames), worker == own[-1]
             for name, value in accumulate(task, module, parts, device, state.bf16, generator, share, last).items():
@@ -156,7 +157,7 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
         state.optimizer.zero_grad(set_to_none=True)
         state.step += 1
         state.update_average(config.ema_decay)
-        meter.add(losses, sum(int(batch.n_frames.sum()) for batch in dealt.values()), len(own))
+        meter.add(losses, frames, len(own))
 
         last = state.step == config.steps
         if not (last or any(state.step % n == 0 for n in (config.log_every, config.checkpoint_every, config.validate_every))):

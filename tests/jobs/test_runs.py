@@ -140,11 +140,13 @@ def test_what_does_not_decide_what_is_learned_may_change_and_is_recorded(begun, 
 def test_workers_may_change_and_those_of_the_data_only_where_there_are_more(begun, dataset, capsys):
     check_run_identity(begun(workers=4), dataset)
     said = capsys.readouterr().out
-    assert "old goes on with workers 4 (1 before); what is learned from here on is the same, but for rounding" in said
+    assert "old goes on with workers 4 (1 before)\n" in said
     assert "old goes on with training.virtual_workers 4 (1 before); what is learned from here on is not bit for bit" in said
     assert begun(workers=2).training.virtual_workers == 4
     check_run_identity(begun(workers=2), dataset)
-    assert "virtual" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "old goes on with workers 2 (4 before); what is learned from here on is the same, but for rounding" in said
+    assert "virtual" not in said
     assert [change["from"] for change in read_recipe(begun().folder)["changes"]] == [
         {"training.virtual_workers": 1, "workers": 1},
         {"workers": 4},

@@ -28,3 +28,14 @@ def test_the_flag_takes_both():
     assert TrainCommand.parse(["--workers=4"]).workers == 4
     with pytest.raises(InputError, match=r"workers: .*such as 2:8"):
         TrainCommand.parse(["--workers", "8:2"])
+
+
+@pytest.mark.parametrize("written", ["2:8", "'2:8'", "4"])
+def test_a_recipe_takes_both(tmp_path, written):
+    (tmp_path / "recipe.yaml").write_text(
+        f"workers: {written}\ntraining: {{learning_rate: 1.0e-3, steps: 0x10, seed: 1_000, ema_decay: .5}}\n"
+    )
+    command = TrainCommand.parse(["--recipe", str(tmp_path / "recipe.yaml")])
+    assert command.workers == (4 if written == "4" else "2:8")
+    training = command.training
+    assert (training.learning_rate, training.steps, training.seed, training.ema_decay) == (0.001, 16, 1000, 0.5)

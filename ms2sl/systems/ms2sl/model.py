@@ -332,7 +332,8 @@ class MS2SL(nn.Module):
         (conditional - null)), while there is much noise (``guidance_from``; Kynkäänniemi et al. 2024). part: of the signing of the
         conditions; None is all of it. chosen ``(B, W)``: None is nothing.
         """
-        said, nothing = self._laid_out(conditions, n_frames, noise.shape[1], part)
+        said = self._laid_out(conditions, n_frames, noise.shape[1], part)
+        nothing = self._nothing(n_frames, noise.shape[1]) if guidance != 1.0 else ()
         chosen = self.choices({}, noise) if chosen is None else chosen
         real = self._real(n_frames, noise.shape[1])
         known = None if part is None else self._encode(part.known, part.seen, n_frames)[0]
@@ -352,9 +353,9 @@ class MS2SL(nn.Module):
 
     def _laid_out(
         self, conditions: Sequence[Condition], n_frames: torch.Tensor, frames: int, part: InpaintingWindow | None
-    ) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What is said, as the denoiser takes it for ``frames``: along the frame tokens in the order of signing, piece by piece, the tokens
-        themselves and their mask; and the same of nothing."""
+        themselves and their mask."""
         patch = self.config.patch
         lengths = n_frames[:, None] if part is None else part.lengths
         first = torch.zeros_like(n_frames) if part is None else part.first
@@ -372,8 +373,13 @@ class MS2SL(nn.Module):
         aligned = self.reorderer(aligned, alike, context, about)
         tokens = (first // patch)[:, None] + torch.arange(frames // patch, device=whole.device)
         aligned = aligned.take_along_dim(tokens.clamp(max=aligned.shape[1] - 1)[..., None], dim=1)
-        free = self.null.expand(len(n_frames), 1, -1), torch.ones_like(mask[:, :1])
-        return (aligned, context, mask), (self.reorderer(self.null.expand_as(aligned), patch_mask(n_frames, frames, patch), *free), *free)
+        return aligned, context, mask
+
+    def _nothing(self, n_frames: torch.Tensor, frames: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same where nothing is said."""
+        inside = patch_mask(n_frames, frames, self.config.patch)
+        context, mask = self.null.expand(len(n_frames), 1, -1), torch.ones_like(inside[:, :1])
+        return self.reorderer(self.null.expand(*inside.shape, -1), inside, context, mask), context, mask
 
     def decode(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised poses ``(B, F, joints, dims)``, and which joints are seen, bool ``(B, F, joints)``."""
