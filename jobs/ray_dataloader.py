@@ -47,8 +47,7 @@ class ThrottleExecutorLoop(ExecutionCallback):
 def read(batch: dict, columns: list[str], skeleton: Skeleton) -> Iterator[pa.Table]:
     """These columns of the rows of some shards, with poses of the skeleton, each row marked with its epoch and whose it is."""
     for shard, clips, start, stop, epoch, plan in zip(*(batch[name] for name in (*Rows._fields, "epoch", "plan")), strict=True):
-        table = marked(Rows(StoragePath(shard), clips, start, stop).read(columns, skeleton), epoch)
-        yield table.append_column("plan", pa.array([plan] * len(table), pa.int64()))
+        yield marked(Rows(StoragePath(shard), clips, start, stop).read(columns, skeleton), epoch=epoch, plan=plan)
 
 
 def stream(plans: Sequence[EpochPlan], collate: "Collate", start: int, steps: int) -> Iterator["Batch"]:

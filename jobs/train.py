@@ -24,7 +24,6 @@ from jobs.runs import MODEL, RUN_ID, as_begun, check_run_identity, held, reached
 from jobs.shared import check_shared
 from jobs.worker_range import WorkerRange, fewest, for_ray, most
 from ms2sl.config import CHANGEABLE, Config
-from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.mixture import DATA, DataSource, absolute, named_folders, open_dataset
 from ms2sl.deprecated_names import formerly
@@ -41,7 +40,7 @@ from ms2sl.training.checkpoint import ModelCard, publish, read_card
 from ms2sl.training.divergence import Diverged
 from ms2sl.training.initial import continued, load_initial, read_initial_card
 from ms2sl.training.loop import Task as TrainingTask
-from ms2sl.training.loop import TrainingConfig, train
+from ms2sl.training.loop import TrainingConfig, train, worker_plans
 
 Task = Literal[tuple(each.kind for each in trainable())]
 GROWTH = 600.0  # seconds between looks for machines that joined: to take one in goes back to the last checkpoint
@@ -172,17 +171,11 @@ def train_worker(config: dict) -> dict:
     if judging := config["judging"]:
         quality = judging.quality(dataset, str(reporter.device)) if reporter.rank == 0 else None
         task = TaskWithSampleMetrics(task, quality, judging.sampling)
-    plans = plans_of(options, dataset, reporter.rank, reporter.world_size)
+    plans = worker_plans(options.training, dataset, reporter.rank, reporter.world_size)
     try:
         return train(task, lambda step: stream(plans, task.collate, step, options.training.steps), options.training, reporter)
     except Diverged as error:
         return {"diverged": str(error)}
-
-
-def plans_of(options: TrainCommand, dataset: Dataset, rank: int, world_size: int) -> list[EpochPlan]:
-    """What a worker learns from. Raises InputError if there is nothing for some."""
-    training = options.training
-    return EpochPlan.of_worker(dataset, training.batch_size, training.seed, rank, world_size, training.virtual_workers)
 
 
 def dealt(options: TrainCommand, overwrite: bool = False) -> TrainCommand:
@@ -223,7 +216,7 @@ def check(options: TrainCommand, dataset: Dataset) -> None:
         tell_fps(before.fps, dataset.card.fps)
         if options.system.output == "poses":
             tell_glosses(before.glosses, dataset.card.glosses)
-    plans_of(options, dataset, 0, most(options.workers))
+    worker_plans(options.training, dataset, world_size=most(options.workers))
     dataset.shards(dataset.validation)
 
 

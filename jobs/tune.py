@@ -28,7 +28,6 @@ from jobs.sweep.resume import Pending, key, pending
 from jobs.sweep.search import scheduler, searcher
 from jobs.sweep.trainables import trainable
 from jobs.train import open_tracker
-from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.deprecated_names import hint
 from ms2sl.evaluation.objective import usual_score
@@ -38,6 +37,7 @@ from ms2sl.systems import back_translation
 from ms2sl.systems.registry import read_producer_card
 from ms2sl.tracking.tracker import Tracker
 from ms2sl.training.checkpoint import check_skeleton
+from ms2sl.training.loop import worker_plans
 from tune_spaces import Space
 
 ENVIRONMENT = {
@@ -108,8 +108,7 @@ def check(options: TuneCommand, space: Space, dataset: Dataset) -> None:
     else:
         for recipe in [{}, *space.extremes()] if options.initial else []:
             options.with_recipe(recipe).training_command().initial_card(dataset)
-        training = options.training
-        EpochPlan.of_worker(dataset, training.batch_size, training.seed, 0, options.workers_per_trial, training.virtual_workers)
+        worker_plans(options.training, dataset, world_size=options.workers_per_trial)
     dataset.shards(dataset.validation)
     if dataset.validation == "train":
         print("there is no dev split: trials are judged on training clips")

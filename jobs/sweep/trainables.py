@@ -17,14 +17,13 @@ from jobs.sweep.command import TuneCommand
 from jobs.sweep.resources import reserved
 from jobs.sweep.resume import key
 from jobs.train import fit
-from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.evaluation.objective import Quality
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig, TaskWithSampleMetrics
 from ms2sl.tracking.tracker import git_commit
 from ms2sl.training.divergence import Diverged
 from ms2sl.training.local import worker_batches
-from ms2sl.training.loop import Reporter, train
+from ms2sl.training.loop import Reporter, train, worker_plans
 from ms2sl.training.state import forget_losses
 
 DIVERGED = "diverged"  # reported with the reason
@@ -87,9 +86,8 @@ def train_judged(options: TuneCommand, recipe: Mapping, reporter: Reporter) -> N
     chosen, dataset = options.with_recipe(recipe), Dataset(options.data)
     command = chosen.training_command()
     task = TaskWithSampleMetrics(command.make_task(dataset, git_commit()), quality(options), chosen.call_options)
-    training = command.training
-    plans = EpochPlan.of_worker(dataset, training.batch_size, training.seed, virtual_workers=training.virtual_workers)
-    train(task, lambda step: worker_batches(plans, task.collate, step), training, reporter)
+    plans = worker_plans(command.training, dataset)
+    train(task, lambda step: worker_batches(plans, task.collate, step), command.training, reporter)
 
 
 def train_together(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:

@@ -135,32 +135,35 @@ class EpochPlan:
         return [stop - start for start, stop in pairwise(ends)]
 
     def epoch(self, epoch: int, skip: int = 0) -> list[Rows]:
-        """What this rank reads, in the order of this epoch, for the batches from ``skip`` on."""
-        first = sum(self.batch_sizes[: self._pool_of(skip, epoch)])
-        return _between(self._mine(epoch), first, len(self.share))
+        """What this rank reads, in the order of this epoch, from the pool of batch ``skip`` on."""
+        read = self._mine(epoch)
+        return _between(read, sum(self.batch_sizes[: _from(skip, self._pools(read))[0].start]), len(self.share))
 
-    def pools(self, epoch: int) -> list[int]:
-        """How many batches each pool of this rank has in this epoch."""
-        size_of, read = dict(zip((place for place, _ in self.shards), self.sizes, strict=False)), self._mine(epoch)
+    def pools(self, epoch: int) -> list[range]:
+        """The batches of each pool of this rank in this epoch."""
+        return self._pools(self._mine(epoch))
+
+    def _pools(self, read: Sequence[Rows]) -> list[range]:
+        size_of = dict(zip((place for place, _ in self.shards), self.sizes, strict=False))
         rows = np.cumsum([0, *(each.stop - each.start for each in read)])
         size = np.cumsum([0.0, *((each.stop - each.start) * size_of.get(each.shard, 0) / max(each.clips, 1) for each in read)])
         held = np.interp(np.cumsum([0, *self.batch_sizes]), rows, size)
         pools, begin = [], 0
         for end in range(1, len(held)):
             if end - begin == self.pool_batches or held[end] - held[begin] >= self.pool_bytes or end == len(held) - 1:
-                pools.append(end - begin)
+                pools.append(range(begin, end))
                 begin = end
         return pools
-
-    def _pool_of(self, batch: int, epoch: int) -> int:
-        """The first batch of the pool that has this one."""
-        ends = np.cumsum([0, *self.pools(epoch)])
-        return int(ends[np.searchsorted(ends, batch, side="right") - 1])
 
     def _mine(self, epoch: int) -> list[Rows]:
         every = [rows for shards, weight in self._datasets for rows in _rows(shards, weight, epoch)]
         order = np.random.default_rng((self.seed, epoch)).permutation(len(every))
         return _between([every[i] for i in order], self.share.start, self.share.stop)
+
+
+def _from(batch: int, pools: Sequence[range]) -> list[range]:
+    """The pools from that of a batch on."""
+    return [pool for pool in pools if pool.stop > batch]
 
 
 def _between(rows: Iterable[Rows], first: int, last: int) -> list[Rows]:
@@ -196,9 +199,11 @@ def _rows(shards: Sequence[tuple[StoragePath, int]], weight: float, epoch: int) 
     return rows
 
 
-def marked(table: pa.Table, epoch: int) -> pa.Table:
-    """With the column ``epoch``."""
-    return table.append_column("epoch", pa.array([epoch] * len(table), pa.int64()))
+def marked(table: pa.Table, **values: int) -> pa.Table:
+    """With a column of each value."""
+    for name, value in values.items():
+        table = table.append_column(name, pa.array([value] * len(table), pa.int64()))
+    return table
 
 
 def length_bucketed_batches(blocks: Iterable[pa.Table], plan: EpochPlan, epoch: int, skip: int = 0) -> Iterator[pa.Table]:
@@ -206,14 +211,12 @@ def length_bucketed_batches(blocks: Iterable[pa.Table], plan: EpochPlan, epoch: 
 
     Only the order of rows matters, not where one block ends and the next begins.
     """
-    rng, sizes, begin = np.random.default_rng((plan.seed, epoch, plan.rank)), plan.batch_sizes, 0
-    tables = _split(blocks, sizes[plan._pool_of(skip, epoch) :])
-    for batches in plan.pools(epoch):
-        order, turns = rng.permutation(sum(sizes[begin : begin + batches])), rng.permutation(batches)
-        if begin + batches > skip:
-            pool = list(islice(tables, batches))
-            yield from _sorted_batches(pool, order, turns[max(0, skip - begin) :])
-        begin += batches
+    rng, sizes, pools = np.random.default_rng((plan.seed, epoch, plan.rank)), plan.batch_sizes, plan.pools(epoch)
+    tables = _split(blocks, sizes[_from(skip, pools)[0].start :])
+    for pool in pools:
+        order, turns = rng.permutation(sum(sizes[pool.start : pool.stop])), rng.permutation(len(pool))
+        if pool.stop > skip:
+            yield from _sorted_batches(list(islice(tables, len(pool))), order, turns[max(0, skip - pool.start) :])
 
 
 def _split(blocks: Iterable[pa.Table], sizes: list[int]) -> Iterator[pa.Table]:

@@ -46,7 +46,7 @@ def local_batches(plan: EpochPlan, collate: Collate, start: int) -> Iterator[Bat
     """The batches of this rank from step ``start`` on, for ever; the same as those that Ray streams."""
     epoch, skip = divmod(start, plan.steps_per_epoch)
     while True:
-        blocks = (marked(rows.read(collate.columns, collate.skeleton), epoch) for rows in plan.epoch(epoch, skip))
+        blocks = (marked(rows.read(collate.columns, collate.skeleton), epoch=epoch) for rows in plan.epoch(epoch, skip))
         yield from map(collate, length_bucketed_batches(blocks, plan, epoch, skip))
         epoch, skip = epoch + 1, 0
 

@@ -15,12 +15,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ms2sl.config import CHANGEABLE, Config
+from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.collate import Batch, Collate
+from ms2sl.data.dataset import Dataset
 from ms2sl.deprecated_names import formerly
 from ms2sl.precision import Precision, uses_bf16
 from ms2sl.training.distributed import all_sum
 from ms2sl.training.state import TrainState
 
+CPU = torch.device("cpu")
 Batches = Callable[[int], Iterator[Batch]]
 
 
@@ -57,6 +60,11 @@ class TrainingConfig(Config):
     validate_every: int = Field(500, gt=0, description="steps between validations on the whole dev split", json_schema_extra=CHANGEABLE)
     checkpoint_every: int = Field(250, gt=0, description="steps between checkpoints", json_schema_extra=CHANGEABLE)
     seed: int = Field(0, ge=0, description="seed of weights, order and noise")
+
+
+def worker_plans(config: TrainingConfig, dataset: Dataset, rank: int = 0, world_size: int = 1) -> list[EpochPlan]:
+    """What a worker learns from. Raises InputError if there is nothing for some."""
+    return EpochPlan.of_worker(dataset, config.batch_size, config.seed, rank, world_size, config.virtual_workers)
 
 
 class Task(Protocol):
@@ -205,9 +213,6 @@ def accumulate(
         for name, value in losses.items():
             terms[name] = terms.get(name, 0) + share * value.detach()
     return terms
-
-
-CPU = torch.device("cpu")
 
 
 def seed_step(seed: int, step: int, rank: int, device: torch.device = CPU) -> torch.Generator:

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -50,7 +51,7 @@ def test_two_workers_train_one_model_that_loads_without_ray(whole):
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
-# With a token at hand that the cluster does not want. A third machine comes when the first two are at work, of which one is then lost.
+# Two machines, of which one goes while both are at work. Between these two stands ``change``: when it goes.
 MACHINES = """
 import os, sys, threading, time
 import ray
@@ -59,99 +60,87 @@ cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_
 machines = [cluster.add_node(num_cpus=1) for _ in range(2)]
 os.environ["RAY_ADDRESS"] = cluster.address
 from jobs.train import TrainCommand, run
-lost = TrainCommand.parse(["--recipe", sys.argv[1]])
+options, gone = TrainCommand.parse(["--recipe", sys.argv[1]]), threading.Event()
+ray._private.utils.set_sigterm_handler = lambda handler: None  # which a thread that adds a machine may not set
 
-def lose():
-    while not list(lost.folder.glob("train/step-*/model.safetensors")):
-        time.sleep(0.01)
-    groups = [group for group in ray.util.placement_group_table().values() if group["state"] == "CREATED"]
-    at_work = {node for group in groups for node in group["bundles_to_node_id"].values()}
-    assert at_work == {machine.node_id for machine in machines}, "not every CPU of every machine was taken"
-    cluster.add_node(num_cpus=1)
+def checkpoints(pause):
+    while not list(options.folder.glob("train/step-*/model.safetensors")):
+        time.sleep(pause)
+    return [path.name for path in options.folder.glob("train/step-*")]
+
+def lose(another):
+    if another:
+        cluster.add_node(num_cpus=1)
     cluster.remove_node(machines[0], allow_graceful=False)
     gone.set()
     time.sleep(1000)  # the machine that was added ends with the thread that added it
-
-gone = threading.Event()
-ray._private.utils.set_sigterm_handler = lambda handler: None  # which a thread that adds a machine may not set
-threading.Thread(target=lose, daemon=True).start()
-run(lost)
+"""
+TRAIN = """
+threading.Thread(target=change, daemon=True).start()
+run(options)
 assert gone.is_set(), "no machine was lost"
 ray.shutdown()  # before its machines: a driver whose machine is gone ends with 1
 cluster.shutdown()
 """
+LOST = """
+def change():
+    checkpoints(0.01)
+    groups = [group for group in ray.util.placement_group_table().values() if group["state"] == "CREATED"]
+    at_work = {node for group in groups for node in group["bundles_to_node_id"].values()}
+    assert at_work == {machine.node_id for machine in machines}, "not every CPU of every machine was taken"
+    lose(another=ANOTHER)
+"""
+
+
+def train_on_machines(options: TrainCommand, change: str, **environment) -> str:
+    """What the driver of a training prints, whose machines change on the way."""
+    recipe = options.runs / f"{options.name}.yaml"
+    recipe.write_text(options.model_dump_json(exclude={"recipe"}), encoding="utf-8")
+    script = [sys.executable, "-c", MACHINES + change + TRAIN, str(recipe)]
+    return subprocess.run(script, timeout=400, check=True, stdout=subprocess.PIPE, text=True, **environment).stdout
 
 
 def test_workers_take_every_cpu_of_every_machine_and_one_that_is_lost_costs_no_more_than_an_interval(whole, tiny_dataset, runs):
-    recipe = runs / "lost.yaml"
-    recipe.write_text(command(tiny_dataset, runs, "lost", workers=2, candidate=False).model_dump_json(exclude={"recipe"}), encoding="utf-8")
+    """With a token at hand that the cluster does not want. A third machine comes before one is lost."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")} | {"RAY_AUTH_TOKEN": "a" * 64}
-    subprocess.run([sys.executable, "-c", MACHINES, str(recipe)], timeout=400, check=True, env=plain)
+    options = command(tiny_dataset, runs, "lost", workers=2, candidate=False)
+    train_on_machines(options, LOST.replace("ANOTHER", "True"), env=plain)
     assert task.load(runs / "lost" / "model")[1].recipe["workers"] == 2
     assert_same_weights(whole, runs / "lost" / "model")
     assert tracking(runs).get_run((runs / "lost" / "mlflow_run_id").read_text()).info.status == "FINISHED"
 
 
 def test_with_a_range_of_workers_those_that_are_left_go_on_and_learn_the_same(whole, tiny_dataset, runs):
-    recipe = runs / "fewer.yaml"
-    options = command(tiny_dataset, runs, "fewer", workers="1:2", candidate=False)
-    recipe.write_text(options.model_dump_json(exclude={"recipe"}), encoding="utf-8")
-    script = MACHINES.replace("    cluster.add_node(num_cpus=1)\n", "")
-    assert script != MACHINES
-    subprocess.run([sys.executable, "-c", script, str(recipe)], timeout=400, check=True)
+    train_on_machines(command(tiny_dataset, runs, "fewer", workers="1:2", candidate=False), LOST.replace("ANOTHER", "False"))
     recipe = task.load(runs / "fewer" / "model")[1].recipe
     assert (recipe["workers"], recipe["training"]["virtual_workers"]) == ("1:2", 2)
     one, other = (load_file(folder / "model.safetensors") for folder in (whole, runs / "fewer" / "model"))
     assert max((one[name] - other[name]).abs().max().item() for name in one) < 1e-3
 
 
-# A machine is taken away, and that is known some seconds before; no checkpoint is due in all of the training.
+# A machine is taken away, and that is known some seconds before.
 NOTICE = """
-import os, sys, threading, time
-import ray
-from ray.cluster_utils import Cluster
-os.environ |= {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-machines = [cluster.add_node(num_cpus=1) for _ in range(2)]
-os.environ["RAY_ADDRESS"] = cluster.address
 from ray._raylet import GcsClient
 from ray.core.generated import autoscaler_pb2
-from jobs.train import TrainCommand, run
-taken = TrainCommand.parse(["--recipe", sys.argv[1]])
-saved = []
 
-def take_away():
-    outbox = taken.folder / "mlflow.jsonl"
+def change():
+    outbox = options.folder / "mlflow.jsonl"
     while not outbox.exists() or '{"operation": "metrics"' not in outbox.read_text():
         time.sleep(0.05)
     reason, deadline = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"), int((time.time() + 60) * 1000)
     GcsClient(address=cluster.address).drain_node(machines[0].node_id, reason, "taken away", deadline)
-    while not list(taken.folder.glob("train/step-*/model.safetensors")):
-        time.sleep(0.05)
-    saved.extend(path.name for path in taken.folder.glob("train/step-*"))
-    cluster.add_node(num_cpus=1)
-    cluster.remove_node(machines[0], allow_graceful=False)
-    gone.set()
-    time.sleep(1000)  # the machine that was added ends with the thread that added it
-
-gone = threading.Event()
-ray._private.utils.set_sigterm_handler = lambda handler: None  # which a thread that adds a machine may not set
-threading.Thread(target=take_away, daemon=True).start()
-run(taken)
-assert gone.is_set(), "no machine was taken away"
-print("saved", *saved)
-ray.shutdown()
-cluster.shutdown()
+    print("saved", *checkpoints(0.05), flush=True)
+    lose(another=True)
 """
 
 
 def test_a_machine_that_is_about_to_be_taken_away_costs_nothing(tiny_dataset, runs):
+    """No checkpoint is due in all of the training."""
     training = {"steps": 120, "log_every": 2, "checkpoint_every": 1000, "validate_every": 1000}
-    recipe = runs / "taken.yaml"
     options = command(tiny_dataset, runs, "taken", training=training, workers=2, candidate=False, max_failures=0)
-    recipe.write_text(options.model_dump_json(exclude={"recipe"}), encoding="utf-8")
-    done = subprocess.run([sys.executable, "-c", NOTICE, str(recipe)], timeout=400, check=True, stdout=subprocess.PIPE, text=True)
-    saved = done.stdout.split("saved ")[1].split()
+    watching = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
+    said = train_on_machines(options, NOTICE, env=os.environ | watching)
+    saved = re.findall(r"step-\d+", said)
     assert saved, "no checkpoint was made when the notice came"
     assert int(saved[0].removeprefix("step-")) < 120
     history = tracking(runs).get_metric_history((runs / "taken" / "mlflow_run_id").read_text(), "loss")

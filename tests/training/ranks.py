@@ -45,8 +45,8 @@ class Line:
 
 
 class Rank(LocalReporter):
-    def __init__(self):
-        super().__init__()
+    def __init__(self, folder=None):
+        super().__init__(folder)
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
 
     def wrap(self, module):

@@ -8,29 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
-from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.model import ModelConfig
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.training.checkpoint import ModelCard
-from ms2sl.training.local import LocalReporter, worker_batches
-from ms2sl.training.loop import TrainingConfig, train
+from ms2sl.training.local import worker_batches
+from ms2sl.training.loop import TrainingConfig, train, worker_plans
+from tests.training.ranks import Rank
 
 VIRTUAL = 8
 
 
-class GroupReporter(LocalReporter):
-    """A rank of a process group; the first one keeps reports and checkpoints."""
-
-    def __init__(self, folder: Path):
-        super().__init__(folder)
-        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
-
-    def wrap(self, module):
-        return DistributedDataParallel(module, find_unused_parameters=False) if self.world_size > 1 else module
+class KeepingRank(Rank):
+    """The first one keeps reports and checkpoints."""
 
     def report(self, step, metrics, checkpoint):
         if self.rank == 0:
@@ -47,8 +39,8 @@ def worker(rank: int, workers: int, data: str, shape: str, folder: str, steps: i
     )
     torch.manual_seed(0)
     task = MS2SLTask(dataset, model, LossWeights(), ModelCard.of("ms2sl", model, dataset.card))
-    reporter, read = GroupReporter(Path(folder)), []
-    plans = EpochPlan.of_worker(dataset, config.batch_size, config.seed, rank, workers, VIRTUAL)
+    reporter, read = KeepingRank(Path(folder)), []
+    plans = worker_plans(config, dataset, rank, workers)
 
     def batches(step: int):
         for i, batch in enumerate(worker_batches(plans, task.collate, step)):

@@ -15,6 +15,7 @@ from ms2sl.data.signed_language import UNDETERMINED
 from ms2sl.data.speech_augmentation import SpeechAugmentConfig, noisy_speech
 from ms2sl.data.types import Poses
 from ms2sl.metrics.motion import movement
+from ms2sl.random_numbers import normal
 from ms2sl.systems.ms2sl.condition_encoders import expected_frames
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.model import MS2SL, ModelConfig
@@ -105,7 +106,7 @@ class MS2SLTask:
         for modality, condition in model.conditions(batch).items():
             n_frames = expected_frames([condition]).round().long().clamp(4, 4 * self.card.longest)
             size = len(batch), model.overhang + -(-int(n_frames.max()) // 4) * 4, model.features
-            noise = model.noise(torch.randn(size, generator=torch.Generator().manual_seed(0)).to(n_frames.device))
+            noise = model.noise(normal(*size, generator=torch.Generator().manual_seed(0), device=n_frames.device))
             made = model.generate([condition], n_frames, noise, SAMPLING_STEPS, chosen=model.chosen(batch))
             sums[f"{modality}_moved"] = total(*model.decode(made), n_frames)
             sums[f"{modality}_frames"] = float(n_frames.sum())
