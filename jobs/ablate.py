@@ -6,7 +6,6 @@ Run again, it trains only what is missing.
 import json
 import re
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,8 @@ from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips,
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
 from ms2sl.evaluation.tables import Table, cell, decisive, interval, markdown, title_of, with_interval
-from ms2sl.io.atomic import write_files
 from ms2sl.io.storage import StoragePath
-from ms2sl.io.uri import LocalPath, PathOrModelUri, PathOrUri, Uri
+from ms2sl.io.uri import PathOrModelUri, PathOrUri, Uri
 from ms2sl.systems import back_translation
 from ms2sl.systems.back_translation import Reading
 from ms2sl.systems.options import with_sections_of
@@ -49,23 +47,23 @@ class AblateCommand(TrainingCommand):
     split: str = Field("test", description="split to judge on")
     clips: int = Field(200, gt=1, description="clips to judge on")
     back_translator: PathOrModelUri = Field(
-        Path("runs/recogniser/model"),
+        "runs/recogniser/model",
         description="folder, or models:/name@alias, of the recogniser or back-translator to judge by",
         json_schema_extra=formerly("reader"),
     )
-    runs: LocalPath = Field(Path("runs/ablations"), description="folder for the trained models and the results")
+    runs: PathOrUri = Field("runs/ablations", description="folder for the trained models and the results, local or a URI")
     only: tuple[str, ...] = Field(tuple(ABLATIONS), description=f"which of: {', '.join(ABLATIONS)}")
     seeds: int = Field(1, gt=0, description="trainings of each; one says nothing of how much is chance")
     sweep: tuple[evaluate.Steps, ...] = Field((1, 2, 4, 8, 16, 50), description="sampling steps of the first full model to compare")
     training: TrainingConfig = TrainingConfig()
     workers: int = Field(1, gt=0, description="DDP workers of a training")
     gpu: bool = Field(False, description="one GPU a worker")
-    tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
+    tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in a local folder of runs by default")
     experiment: str = Field("ms2sl-ablations", description="MLflow experiment")
 
 
 def run(options: AblateCommand) -> list[Result]:
-    options = options.model_copy(update={"data": StoragePath(options.data).uri, "runs": options.runs.absolute()})
+    options = options.model_copy(update={"data": StoragePath(options.data).uri, "runs": StoragePath(options.runs).uri})
     unknown = set(options.only) - set(ABLATIONS)
     if unknown:
         raise InputError(f"there is no ablation '{unknown.pop()}'; there are: {', '.join(ABLATIONS)}")
@@ -122,8 +120,8 @@ def modalities(name: str) -> list[str]:
     return [*learned, "both"] if name == FULL else learned
 
 
-def own(name: str, modality: str, folder: Path) -> SystemUnderTest:
-    return SystemUnderTest(name=name, kind=KIND, modality=modality, source=str(folder), options=system(KIND).Options())
+def own(name: str, modality: str, folder: StoragePath) -> SystemUnderTest:
+    return SystemUnderTest(name=name, kind=KIND, modality=modality, source=folder.uri, options=system(KIND).Options())
 
 
 def found_signing(judge: Evaluator, entry: SystemUnderTest, clips: list[Clip]) -> float:
@@ -134,7 +132,7 @@ def found_signing(judge: Evaluator, entry: SystemUnderTest, clips: list[Clip]) -
     return scores.get(f"{entry.modality} → signing", {}).get("R@1", float("nan"))
 
 
-def trained(options: AblateCommand, name: str, seed: int) -> Path:
+def trained(options: AblateCommand, name: str, seed: int) -> StoragePath:
     """The folder of a model; it is trained if it is not there yet."""
     return train.run(training_of(options, name, seed))
 
@@ -184,12 +182,14 @@ def write(options: AblateCommand, results: dict, found: dict, points: list[Point
     tracker = Tracker.open(
         options.tracking or default_uri(options.runs), options.experiment, "ablations", params=options.options(), tags={"task": "ablate"}
     )
-    for path in write_files(options.runs, files):
-        tracker.artifact(path)
+    folder = StoragePath(options.runs)
+    for name, content in files.items():
+        (folder / name).write(content)
+        tracker.artifact(folder / name)
     tracker.metrics({f"{label}/{name}".replace(" ", "_"): value for label, some in plain.items() for name, value in some.items()}, 0)
     tracker.finish("FINISHED")
     print(f"\n{options.clips} clips of {options.split}, {options.training.steps} steps of training\n\n" + "\n\n".join(tables))
-    print(f"\nablations: {options.runs / 'ablations.md'}")
+    print(f"\nablations: {folder / 'ablations.md'}")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ import socket
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
@@ -17,6 +18,7 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, Settings
 from ms2sl.config import explain, read_yaml
 from ms2sl.deprecated_names import both_given, current_name, hint, rename_deprecated
 from ms2sl.errors import InputError
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import LocalPath, public
 
 T = TypeVar("T", bound="Command")
@@ -163,7 +165,10 @@ def main(command: type[T], run) -> None:
     called = sys.modules["__main__"]
     command.model_config["cli_prog_name"] = getattr(called, "PROGRAM", None) or f"python -m {called.__spec__.name}"
     try:
-        status = run(command.parse(sys.argv[1:]))
+        options = command.parse(sys.argv[1:])
+        for place in stores(options.model_dump()):
+            place.check_reachable()
+        status = run(options)
     except KeyboardInterrupt:
         print(f"\ninterrupted: {command.interrupted}", file=sys.stderr)
         sys.exit(130)
@@ -171,6 +176,13 @@ def main(command: type[T], run) -> None:
         cause = user_error(error)
         sys.exit(public(traceback.format_exc()) if cause is None else f"error: {cause}")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def stores(options: Any) -> set[StoragePath]:
+    """The places on S3 that options name, at any depth."""
+    if isinstance(options, Mapping):
+        return set().union(*map(stores, [*options, *options.values()]))
+    return {StoragePath(options)} if isinstance(options, str) and options.startswith("s3://") else set()
 
 
 def user_error(error: BaseException | None) -> str | None:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from jobs.cli import Command, check_resources, main, start_ray
 from jobs.models import with_folders
+from jobs.outboxes import kept_outboxes, outboxes
 from jobs.promotion import Promotion
 from jobs.runs import RUN_ID
 from jobs.shared import check_shared
@@ -37,9 +38,8 @@ from ms2sl.evaluation.promotion import MARGINS
 from ms2sl.evaluation.report import Report
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point, latency
-from ms2sl.io.atomic import atomic_write, write_files
-from ms2sl.io.storage import StoragePath
-from ms2sl.io.uri import LocalPath, PathOrModelUri, PathOrName, PathOrUri, Uri
+from ms2sl.io.storage import AnyPath, StoragePath
+from ms2sl.io.uri import PathOrModelUri, PathOrName, PathOrUri, Uri
 from ms2sl.model_uri import CHAMPION
 from ms2sl.rendering import strips
 from ms2sl.systems import back_translation
@@ -66,19 +66,19 @@ class EvaluateCommand(Command):
     interrupted: ClassVar[str] = "nothing of an evaluation is kept until all is measured; run the same command again"
     data: PathOrUri = Field("data/fingerspelling", description="folder of the prepared dataset, local or a URI")
     split: str = Field("test", description="split to judge on")
-    model: PathOrModelUri = Field(Path("runs/quickstart/model"), description="folder of the trained model, or models:/name@alias of MLflow")
+    model: PathOrModelUri = Field("runs/quickstart/model", description="folder of the trained model, or models:/name@alias of MLflow")
     others: dict[str, PathOrModelUri] = Field(
         {}, description="other trained models to compare with: name=folder, or name=models:/name@alias"
     )
-    produced: dict[str, LocalPath] = Field(
+    produced: dict[str, PathOrUri] = Field(
         {}, description="what other systems produced: name=folder of .pose files named by the ids of clips"
     )
     back_translator: PathOrModelUri = Field(
-        Path("runs/recogniser/model"),
+        "runs/recogniser/model",
         description="folder, or models:/name@alias, of the recogniser or back-translator to judge by",
         json_schema_extra=formerly("reader"),
     )
-    out: LocalPath = Field(Path("runs/quickstart/evaluation"), description="folder for results.md, results.json and gallery.html")
+    out: PathOrUri = Field("runs/quickstart/evaluation", description="folder for results.md, results.json and gallery.html, local or a URI")
     clips: int = Field(200, gt=1, description="clips to judge on, the first of the split")
     shown: int = Field(12, ge=0, description="clips in the gallery: worst, median and best ones")
     seeds: int = Field(3, gt=0, description="samples of each utterance")
@@ -102,7 +102,7 @@ class EvaluateCommand(Command):
     )
     workers: int = Field(1, gt=0, description="actors that produce and judge")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each of them")
-    tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
+    tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in a local folder of runs by default")
 
     @property
     def device(self) -> str:
@@ -125,7 +125,7 @@ class JudgeActor:
 
 
 def run(options: EvaluateCommand) -> list[Result]:
-    options = options.model_copy(update={"data": StoragePath(options.data).uri})
+    options = options.model_copy(update={"data": StoragePath(options.data).uri, "out": StoragePath(options.out).uri})
     options = with_folders(options, "model", "others", "back_translator", within=options.out)
     return promoted(options) if options.promote else evaluated(options)
 
@@ -138,9 +138,9 @@ def promoted(options: EvaluateCommand) -> list[Result]:
         raise InputError(f"with --promote '{CHAMPION}' is the present one: choose another name in --others")
     score = usual_score(back_translation.load(options.back_translator))
     uri, run_id = tracked(options)
-    promotion = Promotion(Path(options.model), uri, run_id)
-    with promotion.champion(judged_data(options.data, options.back_translator).skeleton, options.out) as champion:
-        rival = {CHAMPION: champion} if champion else {}
+    promotion = Promotion(StoragePath(options.model), uri, run_id)
+    with promotion.champion(judged_data(options.data, options.back_translator).skeleton, StoragePath(options.out)) as champion:
+        rival = {CHAMPION: champion.uri} if champion else {}
         results = evaluated(options.model_copy(update={"others": options.others | rival}))
     model, other = ([result for result in results if result.name == name] for name in (promotion.name, CHAMPION))
     print(promotion.decide(model, other, score, MARGINS[score] if options.margin is None else options.margin))
@@ -193,7 +193,7 @@ def evaluated(options: EvaluateCommand) -> list[Result]:
 def about(options: EvaluateCommand, model: SystemUnderTest, clips: int) -> str:
     """On what it was judged, in a line."""
     steps = [f"{model.steps} steps"] if model.steps else []
-    return f"{', '.join([f'{clips} clips of {options.split}', *steps, f'{options.seeds} seeds'])}; model: {options.model}"
+    return f"{', '.join([f'{clips} clips of {options.split}', *steps, f'{options.seeds} seeds'])}; model: {StoragePath(options.model)}"
 
 
 def check_made(results: list[Result], clips: int) -> None:
@@ -222,10 +222,12 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[S
         chosen = known if options.modalities is None else [modality for modality in options.modalities if modality in known]
         if not chosen:
             asked = options.modalities or card.learned
-            raise InputError(f"{folder} can be judged from {' or '.join(known) or 'nothing'} here, not from {' or '.join(asked)}")
+            raise InputError(
+                f"{StoragePath(folder)} can be judged from {' or '.join(known) or 'nothing'} here, not from {' or '.join(asked)}"
+            )
         given = {"kind": card.kind, "seeds": seeds, "options": called[card.kind]}
-        entries += [SystemUnderTest(name=name, modality=modality, source=str(Path(folder).absolute()), **given) for modality in chosen]
-    entries += [SystemUnderTest(name=name, kind="folder", source=place(str(folder))) for name, folder in options.produced.items()]
+        entries += [SystemUnderTest(name=name, modality=modality, source=folder, **given) for modality in chosen]
+    entries += [SystemUnderTest(name=name, kind="folder", source=StoragePath(folder).uri) for name, folder in options.produced.items()]
     if options.asr:
         if not spoken:
             raise InputError("a cascade needs clips with speech, and there are none")
@@ -234,7 +236,7 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[S
                 name="cascade",
                 kind="cascade",
                 modality="speech",
-                source=str(options.model),
+                source=options.model,
                 asr=place(options.asr),
                 seeds=seeds,
                 options=called[own.kind],
@@ -252,13 +254,14 @@ def compared(options: EvaluateCommand, dataset: Dataset, spoken: bool) -> list[S
     return entries
 
 
-def judged_data(data: str, reader: Path | str) -> Dataset:
+def judged_data(data: str, reader: AnyPath) -> Dataset:
     """The data, reduced to the joints of the reader if it has fewer of them."""
-    return open_dataset(data, read_card(Path(reader)).skeleton)
+    return open_dataset(data, read_card(reader).skeleton)
 
 
-def check_reader(folder: Path | str, dataset: Dataset) -> None:
+def check_reader(place: AnyPath, dataset: Dataset) -> None:
     """Raises InputError if it learned to read another skeleton, or at another frame rate."""
+    folder = StoragePath(place)
     card = read_reader_card(folder)
     check_skeleton(card, dataset.skeleton, folder)
     if card.fps != dataset.card.fps:
@@ -313,8 +316,8 @@ def write(
     options: EvaluateCommand, report: Report, entries: list[SystemUnderTest], rows: list[dict], clips: list[Clip], judge: Evaluator
 ) -> None:
     """All files of the evaluation; the gallery shows the model's worst, median and best clips as everybody signs them."""
-    report.write(options.out, options.options())
-    write_parquet(StoragePath(options.out / "measures.parquet"), pa.Table.from_pylist(rows).drop_columns(["state"]))
+    out = StoragePath(options.out)
+    write_parquet(out / "measures.parquet", pa.Table.from_pylist(rows).drop_columns(["state"]))
     read = {(row["label"], row["steps"], row["seed"], row["id"]): row["read"] for row in rows}
     model = entries[1]
     own = [row for row in rows if (row["label"], row["steps"], row["seed"]) == (model.label, model.steps, model.seeds[0])]
@@ -326,7 +329,7 @@ def write(
             columns = [gallery.Column(e.label, poses, read[e.label, e.steps, e.seeds[0], id]) for e, poses in made]
             yield gallery.Entry(by_id[id].text, by_id[id].speech, columns, note=rank)
 
-    with atomic_write(options.out / "gallery.html") as temporary, temporary.open("w", encoding="utf-8") as file:
+    with (out / "gallery.html").writing() as temporary, temporary.open("w", encoding="utf-8") as file:
         order = "the likelihood of the text" if report.reads == "sentences" else f"the {report.reads} that are read"
         intro = INTRO.format(about=report.about, model=model.label, order=order)
         file.writelines(gallery.gallery(report.title, intro, report.tables(), shown(), judge.dataset.skeleton))
@@ -335,15 +338,16 @@ def write(
         for clip in clips[:2]
         for entry, poses in regenerate(judge, entries[:3], clip)
     ]
-    write_files(options.out, {"samples.png": strips(strip, judge.dataset.skeleton)})
+    (out / "samples.png").write(strips(strip, judge.dataset.skeleton))
+    report.write(out, options.options())
 
 
 def tracked(options: EvaluateCommand) -> tuple[str, str | None]:
     """URI of MLflow, and the id there of the run that trained the model, None if it comes from none."""
-    folder = Path(options.model).parent
+    folder = StoragePath(options.model).parent
     known = folder / RUN_ID
     if not known.exists():
-        return options.tracking or default_uri(Path("runs")), None
+        return options.tracking or default_uri("runs"), None
     return options.tracking or default_uri(folder.parent), known.read_text()
 
 
@@ -352,15 +356,20 @@ def track(options: EvaluateCommand, report: Report) -> None:
     uri, run_id = tracked(options)
     if run_id is None:
         return
-    # Not beside the model, which may be read-only, and which others may evaluate at the same time.
-    tracker = Tracker(uri, run_id, options.out / f"mlflow-{run_id}.jsonl")
+    out = StoragePath(options.out)
+    with kept_outboxes(out):
+        # Not beside the model, which may be read-only, and which others may evaluate at the same time.
+        tell(options, report, out, Tracker(uri, run_id, outboxes(out) / f"mlflow-{run_id}.jsonl"))
+
+
+def tell(options: EvaluateCommand, report: Report, out: StoragePath, tracker: Tracker) -> None:
     tracker.metrics({f"{options.split}/{key}": value for key, value in report.flat().items()}, 0)
     for point in report.points:
         scores = {key: score.value for key, score in point.result.scores.items()} | {"latency": point.latency}
         tracker.metrics({f"{options.split}/by_steps/{key}": value for key, value in scores.items()}, point.steps)
     for name in ("gallery.html", "results.md", "results.json", "samples.png", "steps.png"):
-        if (options.out / name).exists():
-            tracker.artifact(options.out / name, "evaluation")
+        if (out / name).exists():
+            tracker.artifact(out / name, "evaluation")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """``--from``: the model with whose weights a training begins, instead of random ones."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from pydantic import Field, create_model
@@ -10,6 +9,7 @@ from jobs.cli import Command
 from ms2sl.config import changeable
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import FETCHED
+from ms2sl.io.storage import AnyPath, StoragePath
 from ms2sl.io.uri import PathOrModelUri
 from ms2sl.training.checkpoint import fingerprint, read_card
 
@@ -28,7 +28,7 @@ class TrainingCommand(Command):
     """Base of the commands that train."""
 
     @property
-    def initial(self) -> Path | None:
+    def initial(self) -> str | None:
         """The folder of ``--from``, once a registered model is fetched (``jobs.models.with_folders``)."""
         return getattr(self, "from")
 
@@ -43,17 +43,18 @@ class TrainingCommand(Command):
         return changeable(type(self)) | {"from.model"}
 
 
-def origin(folder: Path) -> dict[str, str]:
+def origin(place: AnyPath) -> dict[str, str]:
     """A checkpoint as a run and a card record it: how it is called, without telling where it lies, and a fingerprint of its weights."""
+    folder = StoragePath(place)
     parts = 1 if folder.parent.name == FETCHED else 3 if "/" in read_card(folder).kind else 2  # a stage is named with its run
-    name = "/".join(folder.parts[-parts:])
-    return {"model": name, "weights": fingerprint(folder)}
+    names = [folder.name, folder.parent.name, folder.parent.parent.name][:parts]
+    return {"model": "/".join(reversed(names)), "weights": fingerprint(folder)}
 
 
-def check_kept(forgotten: Path, *models: Path | None) -> None:
+def check_kept(forgotten: StoragePath, *models: AnyPath | None) -> None:
     """Raises InputError if one of the models lies in the folder that ``--overwrite`` would forget."""
-    for model in filter(None, models):
-        if model.resolve().is_relative_to(forgotten.resolve()):
+    for model in map(StoragePath, filter(None, models)):
+        if model.is_within(forgotten):
             raise InputError(f"{model} is in the run that --overwrite would forget: choose another --name")
 
 

@@ -1,11 +1,11 @@
 """Models that a job's options name: folders, or registered models of MLflow, which are fetched once, to where all machines see them."""
 
 from functools import cache
-from pathlib import Path
 from typing import TypeVar
 
 from jobs.cli import Command
 from ms2sl.io.file_names import FETCHED
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import is_registered
 from ms2sl.model_uri import fetch
 from ms2sl.tracking.tracker import default_uri
@@ -13,21 +13,22 @@ from ms2sl.tracking.tracker import default_uri
 T = TypeVar("T", bound=Command)
 
 
-def with_folders(options: T, *names: str, within: Path, runs: Path = Path("runs")) -> T:
-    """The options of these names as absolute folders. What an alias means is decided here, once, and printed.
+def with_folders(options: T, *names: str, within: str, runs: str = "runs") -> T:
+    """The options of these names as absolute folders, or URIs of them. What an alias means is decided here, once, and printed.
 
     within: the job's folder of results, which all machines share; registered models are fetched into it.
     runs: has the database that is asked unless ``options.tracking`` says another. Raises InputError.
     """
 
     @cache
-    def folder(model: Path | str) -> Path:
+    def folder(model: str) -> str:
         if not is_registered(model):
-            return Path(model).absolute()
-        version, checkpoint = fetch(str(model), options.tracking or default_uri(runs), within.absolute() / FETCHED)  # type: ignore[attr-defined]
-        if "@" in str(model):
+            return StoragePath(model).uri
+        tracking = options.tracking or default_uri(runs)  # type: ignore[attr-defined]
+        version, checkpoint = fetch(model, tracking, StoragePath(within) / FETCHED)
+        if "@" in model:
             print(f"{model} is version {version}")
-        return checkpoint
+        return checkpoint.uri
 
     found = {}
     for name in names:

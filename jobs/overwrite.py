@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ms2sl.errors import InputError
+from ms2sl.io.storage import StoragePath
+
+RECIPE = "recipe.json"
 
 KINDS = {"space": "sweep", "task": "training"}  # by a key of its recipe
 
@@ -22,13 +25,13 @@ class RunOptions(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def runs(self) -> Path: ...
+    def runs(self) -> str: ...
     @property
     def overwrite(self) -> bool: ...
     @property
     def changeable(self) -> Collection[str]: ...
     @property
-    def folder(self) -> Path: ...
+    def folder(self) -> StoragePath: ...
     @property
     def learns(self) -> dict: ...
     @classmethod
@@ -38,19 +41,28 @@ class RunOptions(Protocol):
 
 
 def forget(options: RunOptions) -> None:
-    """Deletes the run's folder; there may be none. It is renamed first, so what is left where this is interrupted is no run.
+    """Deletes the run's folder; there may be none. A local one is renamed first, so what is left where this is interrupted is no run; of
+    one in a store the recipe is deleted last, so that the same command goes on.
 
     Raises InputError if the folder is a link, holds no run of this kind, or cannot be deleted.
     """
-    folder, kind = options.folder, _kind(options.learns)
-    if folder.is_symlink():
-        raise InputError(f"{folder} is a link and is not deleted: delete it yourself, or choose another --name")
-    if not folder.exists():
+    where, kind = options.folder, _kind(options.learns)
+    if where.is_local and Path(where).is_symlink():
+        raise InputError(f"{where} is a link and is not deleted: delete it yourself, or choose another --name")
+    if not where.exists():
         return
-    found = _kind(_read(folder))
-    if found != kind and (found or any(folder.iterdir())):
+    found, inside = _kind(_read(where)), list(where.children(junk=True))
+    if found != kind and (found or inside):
         what = f"a {found} and no {kind}" if found else f"no {kind}"
-        raise InputError(f"{folder} holds {what}, and is not deleted: delete it yourself, or choose another --name")
+        raise InputError(f"{where} holds {what}, and is not deleted: delete it yourself, or choose another --name")
+    if where.is_local:
+        _forget_here(Path(where))
+        return
+    for each in sorted(inside, key=lambda each: each.name == RECIPE):
+        each.delete()
+
+
+def _forget_here(folder: Path) -> None:
     leaving = folder.with_name(f".{folder.name}.deleted")
     try:
         if leaving.exists():  # of a command that was interrupted
@@ -61,11 +73,11 @@ def forget(options: RunOptions) -> None:
         raise InputError(f"{error.filename or folder} cannot be deleted: {error.strerror}") from None
 
 
-def _read(folder: Path) -> object:
+def _read(folder: StoragePath) -> object:
     """What the recipe of the run says; nothing, where there is none."""
     try:
-        return json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return json.loads((folder / RECIPE).read_text())
+    except (InputError, ValueError):
         return {}
 
 

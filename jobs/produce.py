@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from itertools import chain, pairwise
-from pathlib import Path
 
 import ray
 from pydantic import Field
@@ -32,9 +31,8 @@ from ms2sl.errors import InputError
 from ms2sl.inference.batch_output import OutputFolder, RemarksOn, Settings, counted, read_utterances, with_numbers
 from ms2sl.inference.producer import Producer
 from ms2sl.inference.recordings import hidden, read_speech
-from ms2sl.io.atomic import atomic_write
 from ms2sl.io.storage import StoragePath
-from ms2sl.io.uri import LocalPath, PathOrModelUri, Uri
+from ms2sl.io.uri import PathOrModelUri, PathOrUri, Uri
 from ms2sl.rendering import gif
 from ms2sl.systems.options import chosen, with_call_options
 from ms2sl.systems.registry import Context, load_producer, system
@@ -47,11 +45,11 @@ SHOWN = 10  # remarks, and reasons of those that failed
 class ProduceCommand(Command):
     """Signs what is written or spoken: one --text or --speech, or a file or folder of --utterances."""
 
-    model: PathOrModelUri = Field(Path("runs/quickstart/model"), description="folder of a trained model, or models:/name@alias of MLflow")
+    model: PathOrModelUri = Field("runs/quickstart/model", description="folder of a trained model, or models:/name@alias of MLflow")
     text: str | None = Field(None, description="one text to sign")
-    speech: LocalPath | None = Field(None, description="one recording to sign (wav, flac, mp3, ogg, m4a, webm, …)")
-    utterances: LocalPath | None = Field(None, description="a .csv, .tsv, .jsonl, .parquet or .txt of texts, or a folder of recordings")
-    out: LocalPath = Field(Path("produced"), description="folder for .pose files, Parquet and GIF")
+    speech: PathOrUri | None = Field(None, description="one recording to sign (wav, flac, mp3, ogg, m4a, webm, …)")
+    utterances: PathOrUri | None = Field(None, description="a .csv, .tsv, .jsonl, .parquet or .txt of texts, or a folder of recordings")
+    out: PathOrUri = Field("produced", description="folder for .pose files, Parquet and GIF, local or a URI")
     seed: int = Field(0, description="the same seed gives the same signing")
     duration: float | None = Field(None, gt=0, description="length in seconds; by default the model decides")
     signed_language: SignedLanguage | None = Field(
@@ -108,7 +106,7 @@ def run(options: ProduceCommand) -> int:
         raise InputError("give one of --text, --speech and --utterances")
     if options.slrtp and options.utterances is None:
         raise InputError("--slrtp writes a file of many utterances: give --utterances")
-    options = with_folders(options.model_copy(update={"out": options.out.absolute()}), "model", within=options.out)
+    options = with_folders(options.model_copy(update={"out": StoragePath(options.out).uri}), "model", within=options.out)
     if options.utterances is not None:
         return produce_many(options)
     produce_one(options)
@@ -117,20 +115,17 @@ def run(options: ProduceCommand) -> int:
 
 def produce_one(options: ProduceCommand) -> None:
     producer = load(options)
-    if options.text is not None:
-        utterance = Utterance("--text", text=options.text)
-    else:
-        utterance = Utterance(options.speech.stem, speech=read_speech(options.speech))
+    spoken, out = options.speech and StoragePath(options.speech), StoragePath(options.out)
+    utterance = Utterance(spoken.stem, speech=read_speech(spoken)) if spoken else Utterance("--text", text=options.text)
     utterance = replace(utterance, seconds=options.duration, signed_language=options.signed_language, signer=options.signer)
     print_remarks(remarks_of(producer.card)(utterance))
     poses = producer.produce([utterance], seed=options.seed)[0]
-    content = options.text.encode() if options.speech is None else StoragePath(options.speech).read_bytes()
-    title = options.text if options.speech is None else options.speech.stem
-    name = options.out / OutputFolder(options.out).own_name(title, content)
-    for suffix, content in ((".pose", to_bytes(poses, producer.skeleton)), (".gif", gif(poses, producer.skeleton))):
-        with atomic_write(name.with_name(name.name + suffix)) as temporary:
-            temporary.write_bytes(content)
-    print(f"{poses.n_frames} frames, {poses.seconds:.1f} s: {name}.pose and {name}.gif")
+    content = spoken.read_bytes() if spoken else options.text.encode()
+    name = OutputFolder(out).own_name(spoken.stem if spoken else options.text, content)
+    files = {f"{name}.pose": to_bytes(poses, producer.skeleton), f"{name}.gif": gif(poses, producer.skeleton)}
+    for file, content in files.items():
+        (out / file).write(content)
+    print(f"{poses.n_frames} frames, {poses.seconds:.1f} s: {' and '.join(str(out / file) for file in files)}")
 
 
 def print_remarks(remarks: Iterable[str]) -> None:
@@ -150,8 +145,9 @@ def produce_many(options: ProduceCommand) -> int:
         raise InputError(f"--slrtp needs a model of skeleton {HOLISTIC_178X3.name}, and this one is of {card.skeleton.name}")
     if options.slrtp and card.placement is None:
         raise InputError("--slrtp needs a model that knows where its corpus stands: prepare the data again, and train")
-    given = read_utterances(options.utterances, options.duration, options.signed_language, options.signer)
-    folder.claim(Settings.of(Path(options.model), producer.options, seed=options.seed, duration=options.duration))
+    listed = StoragePath(options.utterances)
+    given = read_utterances(listed, options.duration, options.signed_language, options.signer)
+    folder.claim(Settings.of(options.model, producer.options, seed=options.seed, duration=options.duration))
     before = folder.made()
     utterances, unreadable, others = with_numbers(given, before)
     missing = folder.missing(utterances, before)
@@ -159,8 +155,10 @@ def produce_many(options: ProduceCommand) -> int:
     if missing:
         start_ray()
         check_resources(options.workers, gpus=options.gpus_per_worker)
-        read = {"--model": options.model, "--utterances": options.utterances if options.utterances.is_dir() else None}
-        check_shared(read=read, written={"--out": options.out}, gpus=options.gpus_per_worker)
+        recordings = options.utterances if listed.is_folder() else None
+        check_shared(
+            read={"--model": options.model, "--utterances": recordings}, written={"--out": options.out}, gpus=options.gpus_per_worker
+        )
         ray.data.DataContext.get_current().enable_progress_bars = False
         batches = -(-len(missing) // options.batch_size)
         produced = ray.data.from_items([{"utterance": item} for item in missing], override_num_blocks=batches).map_batches(
@@ -185,16 +183,16 @@ def produce_many(options: ProduceCommand) -> int:
     folder.write_failures(failed)
     if options.slrtp:
         asked = {utterance.id for utterance in utterances}
-        export(options.out / "slrtp.pt", (clip for clip in folder.clips() if clip.id in asked), card.placement)
+        export(folder.path / "slrtp.pt", (clip for clip in folder.clips() if clip.id in asked), card.placement)
         if failed:
             print(f"slrtp.pt lacks {len(failed)} utterances; the challenge's evaluation wants all of its test set")
     plain = len(utterances) - len(missing) + made - len(remarks)
-    counts = Counts.of([()] * plain + remarks, failed.values(), others + hidden(options.utterances))
+    counts = Counts.of([()] * plain + remarks, failed.values(), others + hidden(listed))
     print(*counts.lines("utterances"), sep="\n")
     if earlier := sorted(before.keys() - {utterance.id for utterance in utterances}):
         rest = f" and {len(earlier) - SHOWN} more" if len(earlier) > SHOWN else ""
         print(f"{len(earlier)} of an earlier list remain, and are of no line of this one: {', '.join(earlier[:SHOWN])}{rest}")
-    print(f"{made} produced, {len(utterances) - len(missing)} were there already, {len(failed)} failed: {options.out}")
+    print(f"{made} produced, {len(utterances) - len(missing)} were there already, {len(failed)} failed: {folder.path}")
     if not failed:
         return 0
     return SOME_FAILED if made or len(missing) < len(utterances) else NOTHING_DONE

@@ -1,9 +1,8 @@
 """Makes a model the champion of MLflow's registry (``models:/ms2sl@champion``) if it is surely not worse than the present one."""
 
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ms2sl.data.skeleton import Skeleton
@@ -11,6 +10,7 @@ from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result
 from ms2sl.evaluation.objective import ScoreName
 from ms2sl.evaluation.promotion import Verdict, compare
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import REGISTERED, public
 from ms2sl.model_uri import CANDIDATE, CHAMPION, fetch
 from ms2sl.systems.registry import read_producer_card
@@ -27,14 +27,14 @@ class Promotion:
     version: of the model. present: version of the champion, None if there is none. All raises InputError where MLflow cannot be reached.
     """
 
-    def __init__(self, model: Path, uri: str, run_id: str | None):
+    def __init__(self, model: StoragePath, uri: str, run_id: str | None):
         """model: folder of a checkpoint. run_id: of its training in MLflow, if that is known."""
         self.uri, self.name = uri, read_producer_card(model).kind
         self.present = self._champion()
         self.version = self._version(fingerprint(model)) or self._register(model, run_id)
 
     @contextmanager
-    def champion(self, skeleton: Skeleton, out: Path) -> Iterator[Path | None]:
+    def champion(self, skeleton: Skeleton, out: StoragePath) -> Iterator[StoragePath | None]:
         """Folder of the present champion, below ``out``, which all machines share; None if there is none, or it is this model itself.
 
         Raises InputError if it cannot be fetched or is of another skeleton.
@@ -43,15 +43,17 @@ class Promotion:
             yield None
             return
         place = f"{REGISTERED}{self.name}/{self.present}"
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out, prefix=".champion-") as temporary:
-            _, folder = fetch(place, self.uri, Path(temporary))
+        temporary = out / f".champion-{secrets.token_hex(4)}"
+        try:
+            _, folder = fetch(place, self.uri, temporary)
             if read_producer_card(folder).skeleton != skeleton:
                 raise InputError(
                     f"{place}, the present champion, is of another skeleton than the data, so the model cannot be compared with it: "
                     f"leave out --promote, or point {self.alias} to the model yourself"
                 )
             yield folder
+        finally:
+            temporary.delete()
 
     def decide(self, model: Sequence[Result], champion: Sequence[Result], score: ScoreName, margin: float) -> str:
         """Moves the alias if the verdict is so, keeps the verdict in tags of the version (``promotion``: ``promoted`` or ``refused``;
@@ -81,7 +83,7 @@ class Promotion:
         found = self._ask(lambda client: client.search_model_versions(f"name = '{self.name}' and tags.`{WEIGHTS}` = '{weights}'"))
         return str(max(int(version.version) for version in found)) if found else None
 
-    def _register(self, model: Path, run_id: str | None) -> str:
+    def _register(self, model: StoragePath, run_id: str | None) -> str:
         tracker = Tracker(self.uri, run_id) if run_id else Tracker.open(self.uri, self.name, model.parent.name)
         version = tracker.register(model, self.name, CANDIDATE)
         if not run_id:

@@ -4,7 +4,6 @@ Run again, it reuses what is there.
 """
 
 from functools import partial
-from pathlib import Path
 
 from pydantic import Field
 
@@ -13,7 +12,8 @@ from jobs.cli import Command, main, start_ray
 from ms2sl.corpora.fingerspelling import FingerspellingConfig
 from ms2sl.data.dataset import summary
 from ms2sl.errors import InputError
-from ms2sl.io.uri import LocalPath, PathOrUri
+from ms2sl.io.storage import StoragePath
+from ms2sl.io.uri import PathOrUri
 from ms2sl.tracking.tracker import default_uri
 from ms2sl.training.loop import TrainingConfig
 
@@ -28,7 +28,7 @@ class QuickstartCommand(Command):
     workers: int = Field(1, gt=0, description="DDP workers")
     gpu: bool = Field(False, description="one GPU a worker")
     data: PathOrUri = Field("data/fingerspelling", description="folder for the dataset")
-    runs: LocalPath = Field(Path("runs"), description="folder for the runs")
+    runs: PathOrUri = Field("runs", description="folder for the runs, local or a URI")
 
 
 def run(options: QuickstartCommand) -> None:
@@ -46,14 +46,14 @@ def run(options: QuickstartCommand) -> None:
     learning = TrainingConfig(steps=options.steps, checkpoint_every=100)
     model = train.run(command(name="quickstart", training=learning))
     print("4/4  what it says, beside real signing, trivial producers and the present champion")
-    out = options.runs / "quickstart" / "evaluation"
+    out = StoragePath(options.runs) / "quickstart" / "evaluation"
     judging = evaluate.EvaluateCommand(data=options.data, model=model, back_translator=judge, out=out, promote=True)
     try:
         evaluate.run(judging)
     except InputError as error:  # the champion may be of other data, or MLflow away
         print(f"the model is not compared with the champion: {error}")
         evaluate.run(judging.model_copy(update={"promote": False}))
-    print(f"look at it:        {out.absolute() / 'gallery.html'}")
+    print(f"look at it:        {out / 'gallery.html'}")
     print(f"browse the runs:   .venv/bin/mlflow ui --backend-store-uri {default_uri(options.runs)}")
     print("try it in a browser: make serve")
     print(f'say your own word: .venv/bin/python -m jobs.produce --model {model} --text "hello"')

@@ -8,9 +8,22 @@ import ray.train
 import ray.train.torch
 from torch import nn
 
+from ms2sl.io.storage import AnyPath, StoragePath
 from ms2sl.tracking.outbox import Outbox
 
 log = logging.getLogger(__name__)
+
+
+def copied(checkpoint: ray.train.Checkpoint | None, start: AnyPath | None) -> tempfile.TemporaryDirectory | None:
+    """A copy on this machine of the checkpoint to go on from, or of ``start`` where there is none; None if there is neither."""
+    if checkpoint is None and start is None:
+        return None
+    copy = tempfile.TemporaryDirectory(prefix="ms2sl-")
+    if checkpoint is None:
+        StoragePath(start).download(Path(copy.name))
+    else:
+        checkpoint.to_directory(copy.name)
+    return copy
 
 
 class RayReporter:
@@ -19,7 +32,7 @@ class RayReporter:
     start: a checkpoint to go on from where the run has none of its own.
     """
 
-    def __init__(self, start: Path | None = None):
+    def __init__(self, start: AnyPath | None = None):
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
@@ -29,11 +42,8 @@ class RayReporter:
         return ray.train.torch.prepare_model(module)
 
     def latest(self) -> Path | None:
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return self.start
-        self._copy = tempfile.TemporaryDirectory()  # lives as long as the reporter
-        return Path(checkpoint.to_directory(self._copy.name))
+        self._copy = copied(ray.train.get_checkpoint(), self.start)  # lives as long as the reporter
+        return None if self._copy is None else Path(self._copy.name)
 
     def preempted(self) -> bool:
         before, self._noticed = self._noticed, ray.train.get_preemption_info()

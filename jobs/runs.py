@@ -4,27 +4,23 @@ Options of a run have ``name``, ``runs``, ``folder`` and ``overwrite``; ``learns
 found; and ``changeable``, the names of those that do not (``ms2sl.config.changeable``).
 """
 
-import fcntl
 import json
-import os
-import socket
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from jobs.overwrite import RunOptions, forget
+from jobs.overwrite import RECIPE, RunOptions, forget
 from ms2sl.config import flatten
 from ms2sl.data.dataset import Dataset
 from ms2sl.deprecated_names import values_before
 from ms2sl.errors import InputError
-from ms2sl.io.atomic import write_files
+from ms2sl.io.storage import StoragePath
 from ms2sl.tracking.tracker import git_commit
 from ms2sl.training.checkpoint import CONFIG
 from ms2sl.training.state import PROGRESS
 
-RECIPE, MODEL = "recipe.json", "model"
+MODEL = "model"
+STEP = "step-"  # what the names of checkpoints begin with
 RUN_ID = "mlflow_run_id"  # the file that has it
 CHOSEN, CHANGES = "chosen", "changes"  # in recipe.json, beside the options: names of those not at their default; what changed, and when
 STEPS = "training.steps"
@@ -35,35 +31,6 @@ REMARKS = {
     "workers": "; what is learned from here on is the same, but for rounding",
     "training.virtual_workers": "; what is learned from here on is not bit for bit what would have been learned before",
 }
-
-
-@contextmanager
-def held(options: RunOptions) -> Iterator[None]:
-    """Keeps the run for this process. The lock ends with the process, however that ends.
-
-    Raises InputError if another command works on it, and says which, and if the lock cannot be written (another user's).
-    """
-    path = options.runs / f".{options.name}.lock"
-    try:
-        options.runs.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror}): choose another --name, or a folder of --runs in which you may write"
-        ) from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            other = f"another command works in {options.folder} ({file.read()})"
-            raise InputError(f"{other}: wait for it, or choose another --name") from None
-        except OSError as error:
-            print(f"{path} cannot be locked ({error.strerror}): take care that no other command works in {options.folder}")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        file.flush()
-        yield
 
 
 def as_begun(options: Any) -> Any:
@@ -107,17 +74,15 @@ def check_run_identity(options: RunOptions, dataset: Dataset | None) -> None:
             when = {"time": time.strftime("%Y-%m-%d %H:%M:%S%z"), "commit": git_commit(), "step": reached(options.folder)}
             changes = [*changes, when | {"from": {name: old for name, (old, _) in changed.items()}}]
     chosen = sorted(name for name, value in values.items() if value != defaults.get(name))
-    write_files(options.folder, {RECIPE: json.dumps(now | {CHOSEN: chosen, CHANGES: changes}, indent=1).encode()})
+    (options.folder / RECIPE).write(json.dumps(now | {CHOSEN: chosen, CHANGES: changes}, indent=1).encode())
 
 
-def read_recipe(folder: Path) -> dict | None:
+def read_recipe(folder: StoragePath) -> dict | None:
     """What a run was begun with, and how that changed; None if there is no such run. Raises InputError if it cannot be read."""
     path = folder / RECIPE
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
+        return json.loads(path.read_text()) if path.exists() else None
+    except (InputError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): restore it, or delete {folder} to start the run again") from None
 
 
@@ -167,14 +132,16 @@ def refuse_fewer(options: RunOptions, before: int, now: int) -> None:
         )
 
 
-def reached(folder: Path) -> int:
+def reached(folder: StoragePath) -> int:
     """The step of the last checkpoint from which a run can go on, 0 without one."""
-    return max((int(path.parent.name.removeprefix("step-")) for path in folder.glob(f"train/step-*/{PROGRESS}")), default=0)
+    whole = (each for each in (folder / "train").folders() if each.name.startswith(STEP) and (each / PROGRESS).exists())
+    return max((int(each.name.removeprefix(STEP)) for each in whole), default=0)
 
 
-def trained_to(folder: Path) -> int:
+def trained_to(folder: StoragePath) -> int:
     """The steps that the finished model of a run was trained for, 0 where that cannot be told."""
+    config = folder / MODEL / CONFIG
     try:
-        return json.loads((folder / MODEL / CONFIG).read_text(encoding="utf-8"))["recipe"]["training"]["steps"]
-    except (OSError, ValueError, KeyError):
+        return json.loads(config.read_bytes())["recipe"]["training"]["steps"] if config.exists() else 0
+    except (InputError, ValueError, KeyError):
         return 0

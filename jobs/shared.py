@@ -14,14 +14,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ms2sl.data.dataset import CARD
 from ms2sl.errors import InputError
 from ms2sl.io.atomic import atomic_write
-from ms2sl.io.storage import StoragePath
+from ms2sl.io.storage import AnyPath, StoragePath
 
 LOOKED_AT = 2**20  # bytes of a file
 LAG = 5.0  # seconds after which a node should see what another one has written
 PATIENCE = 60.0  # seconds that a node has for an answer; who is silent so long is not judged
 
 
-def check_shared(read: Mapping[str, Path | str | None], written: Mapping[str, Path | str | None], gpus: float = 0) -> None:
+def check_shared(read: Mapping[str, AnyPath | None], written: Mapping[str, AnyPath | None], gpus: float = 0) -> None:
     """Raises InputError if another node, on which workers may run, does not see these folders as this process does.
 
     read, written: folders of datasets and models, and folders for results, by the options that name them. URIs and None are left out.
@@ -54,7 +54,7 @@ def can_hold(node: dict, gpus: float) -> bool:
     return node["Alive"] and node["Resources"].get("GPU" if gpus else "CPU", 0) >= (gpus or 1)
 
 
-def _local(folders: Mapping[str, Path | str | None]) -> Iterator[tuple[str, Path]]:
+def _local(folders: Mapping[str, AnyPath | None]) -> Iterator[tuple[str, Path]]:
     for option, folder in folders.items():
         if folder is not None and StoragePath(folder).is_local:
             yield option, Path(StoragePath(folder).uri)

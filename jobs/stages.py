@@ -3,8 +3,7 @@
 ``runs/NAME/STAGE`` is like the folder of any run; ``runs/NAME/model`` is the whole model, that of the last stage.
 """
 
-import shutil
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jobs.initial import origin
@@ -12,6 +11,7 @@ from jobs.runs import MODEL, RUN_ID, check_run_identity, overwriting, read_recip
 from ms2sl.config import Config
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
+from ms2sl.io.storage import AnyPath, StoragePath
 from ms2sl.training.checkpoint import ModelCard, check_skeleton, fingerprint, publish, read_card
 from ms2sl.training.loop import Task, TrainingConfig
 
@@ -47,7 +47,7 @@ def to_train(options: "TrainCommand") -> "list[TrainCommand]":
 def _of_stage(options: "TrainCommand", name: str) -> "TrainCommand":
     """The options of a stage alone, whose run is called ``NAME/STAGE``."""
     stages = list(options.system.stages)
-    earlier = {each: options.earlier.get(each, options.folder / each / MODEL) for each in stages[: stages.index(name)]}
+    earlier = {each: options.earlier.get(each, (options.folder / each / MODEL).uri) for each in stages[: stages.index(name)]}
     changes = {"stage": name, "name": f"{options.name}/{name}", "earlier": earlier}
     changes["overwrite"] = options.overwrite and options.stage is not None  # without --stage the whole run is forgotten
     return options.model_copy(update=changes | {"training": getattr(getattr(options, options.section), name).training})
@@ -103,7 +103,7 @@ def check_earlier(options: "TrainCommand", dataset: Dataset) -> None:
         check_built_on(card, folder, options.built_on)
 
 
-def check_built_on(card: ModelCard, folder: Path, earlier: dict[str, Path]) -> None:
+def check_built_on(card: ModelCard, folder: AnyPath, earlier: Mapping[str, StoragePath]) -> None:
     """Raises InputError if a model was built on other earlier stages than these: what it learned means nothing on them."""
     for name, made in card.recipe.get("earlier", {}).items():
         if made["weights"] != fingerprint(earlier[name]):
@@ -129,12 +129,13 @@ def check_whole(options: "TrainCommand", todo: "list[TrainCommand]") -> None:
         )
 
 
-def publish_whole(options: "TrainCommand", model: Path) -> Path:
+def publish_whole(options: "TrainCommand", model: StoragePath) -> StoragePath:
     """Puts the model of the last stage, and what MLflow calls its run, where those of a run are; returns its folder."""
     target = options.folder / MODEL
     if not target.exists() or fingerprint(target) != fingerprint(model):
-        publish(model, target)
-    if (known := model.with_name(RUN_ID)).exists():
-        shutil.copyfile(known, options.folder / RUN_ID)
+        with model.reading() as folder:
+            publish(folder, target)
+    if (known := model.parent / RUN_ID).exists():
+        (options.folder / RUN_ID).write(known.read_bytes())
     print(f"the whole model: {target}")
     return target

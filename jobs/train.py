@@ -5,7 +5,7 @@ The same command after an interruption goes on from the last checkpoint.
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import ray.train
 import torch
@@ -16,11 +16,13 @@ from jobs import stages
 from jobs.cli import check_resources, main, start_ray
 from jobs.initial import TrainingCommand, check_kept, tell_fps, tell_glosses
 from jobs.models import with_folders
+from jobs.outboxes import kept_outboxes, outboxes
 from jobs.progress import shown
 from jobs.ray_address import address_known
 from jobs.ray_dataloader import stream
 from jobs.ray_reporter import RayReporter, WriteReports
-from jobs.runs import MODEL, RUN_ID, as_begun, check_run_identity, held, reached, read_recipe, trained_to
+from jobs.run_lock import held
+from jobs.runs import MODEL, RUN_ID, as_begun, check_run_identity, reached, read_recipe, trained_to
 from jobs.shared import check_shared
 from jobs.worker_range import WorkerRange, fewest, for_ray, most
 from ms2sl.config import CHANGEABLE, Config
@@ -29,9 +31,9 @@ from ms2sl.data.mixture import DATA, DataSource, absolute, named_folders, open_d
 from ms2sl.deprecated_names import formerly
 from ms2sl.errors import InputError
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig, TaskWithSampleMetrics
-from ms2sl.io.atomic import write_files
 from ms2sl.io.file_names import Name
-from ms2sl.io.uri import LocalPath, PathOrModelUri, Uri, public
+from ms2sl.io.storage import AnyPath, StoragePath
+from ms2sl.io.uri import PathOrModelUri, PathOrUri, Uri, public
 from ms2sl.model_uri import CANDIDATE
 from ms2sl.systems.options import with_sections
 from ms2sl.systems.registry import System, system, trainable
@@ -58,7 +60,7 @@ class TrainCommand(TrainingCommand):
         {}, description="stages that are trained already, as name=folder; by default those of this run, which are trained if need be"
     )
     name: Name = Field("ms2sl", description="name of the run; the same name goes on with it")
-    runs: LocalPath = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
+    runs: PathOrUri = Field("runs", description="folder of all runs, local or a URI; one that all machines see where there are several")
     overwrite: bool = Field(False, description="forget an earlier run of this name", json_schema_extra=formerly("fresh"))
     training: TrainingConfig = TrainingConfig()
     workers: WorkerRange = Field(
@@ -66,7 +68,7 @@ class TrainCommand(TrainingCommand):
     )
     gpu: bool = Field(False, description="one GPU a worker")
     max_failures: int = Field(3, ge=0, description="how often to go on after a worker died")
-    tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
+    tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in a local folder of runs by default")
     experiment: str = Field("ms2sl", description="MLflow experiment")
     candidate: bool = Field(
         True,
@@ -75,8 +77,8 @@ class TrainCommand(TrainingCommand):
     )
 
     @property
-    def folder(self) -> Path:
-        return self.runs.absolute() / self.name
+    def folder(self) -> StoragePath:
+        return StoragePath(self.runs) / self.name
 
     @property
     def system(self) -> System:
@@ -93,9 +95,9 @@ class TrainCommand(TrainingCommand):
         return next(iter(self.system.sections))
 
     @property
-    def built_on(self) -> dict[str, Path]:
+    def built_on(self) -> dict[str, StoragePath]:
         """The folders of ``earlier``, once registered models are fetched."""
-        return {name: Path(folder) for name, folder in self.earlier.items()}
+        return {name: StoragePath(folder) for name, folder in self.earlier.items()}
 
     def open_data(self) -> Dataset:
         """Reduced to the joints of the model that it begins with, if that has fewer of them."""
@@ -189,14 +191,15 @@ def dealt(options: TrainCommand, overwrite: bool = False) -> TrainCommand:
     return options.model_copy(update={"training": options.training.model_copy(update=virtual)})
 
 
-def run(options: TrainCommand) -> Path:
+def run(options: TrainCommand) -> StoragePath:
     """Trains to the end, each stage of a system in turn, and returns the folder of the finished model."""
     options = options.model_copy(update={"data": absolute(options.data)})
-    options = with_folders(options, "from", "earlier", within=options.runs, runs=options.runs.absolute())
+    options = options.model_copy(update={"runs": StoragePath(options.runs).uri})
+    options = with_folders(options, "from", "earlier", within=options.runs, runs=options.runs)
     options = as_begun(options)
     todo, dataset = [dealt(each, options.overwrite) for each in stages.to_train(options)], options.open_data()
     if options.overwrite:
-        check_kept(options.folder / (options.stage or ""), options.initial, *options.built_on.values())
+        check_kept(options.folder / options.stage if options.stage else options.folder, options.initial, *options.built_on.values())
     stages.check_earlier(todo[0], dataset)
     for each in todo:
         check(each, dataset)
@@ -220,12 +223,18 @@ def check(options: TrainCommand, dataset: Dataset) -> None:
     dataset.shards(dataset.validation)
 
 
-def run_in_turn(options: TrainCommand, dataset: Dataset) -> Path:
+def run_in_turn(options: TrainCommand, dataset: Dataset) -> StoragePath:
     """The folder of the finished model, whose run is in the hands of this process."""
     check_run_identity(options, dataset)
+    with kept_outboxes(options.folder):
+        return finish(options, dataset)
+
+
+def finish(options: TrainCommand, dataset: Dataset) -> StoragePath:
+    """What is left to do of a run."""
     finished = options.folder / MODEL
     if trained_to(options.folder) == options.training.steps:
-        if (options.folder / OUTBOX).exists():  # MLflow was away at the end
+        if (outboxes(options.folder) / OUTBOX).exists():  # MLflow was away at the end
             hand_over(options, open_tracker(options, dataset), finished)
         print(f"{options.name} is trained already; model: {finished}")
         return finished
@@ -236,7 +245,7 @@ def run_in_turn(options: TrainCommand, dataset: Dataset) -> Path:
     return run_alone(options, dataset, finished)
 
 
-def run_alone(options: TrainCommand, dataset: Dataset, finished: Path) -> Path:
+def run_alone(options: TrainCommand, dataset: Dataset, finished: StoragePath) -> StoragePath:
     """Trains from the last checkpoint to the end, and publishes the model."""
     start_ray()
     check_resources(fewest(options.workers), gpus=1 if options.gpu else 0)
@@ -263,7 +272,7 @@ def fit(
     options: TrainCommand,
     callbacks: list,
     judging: SampleMetricsConfig | None = None,
-    start: Path | None = None,
+    start: AnyPath | None = None,
     cpus: int | None = None,
 ) -> ray.train.Result:
     """Ray Train resumes a run by its name, from its last checkpoint.
@@ -282,7 +291,7 @@ def fit(
         ),
         run_config=ray.train.RunConfig(
             name="train",
-            storage_path=str(options.folder),
+            **ray_storage(options.folder),
             failure_config=ray.train.FailureConfig(max_failures=options.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             callbacks=callbacks,
@@ -298,22 +307,30 @@ def fit(
 def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:
     """One MLflow run for the whole training, however often it is interrupted."""
     known = options.folder / RUN_ID
+    if not (options.folder.is_local or options.tracking):
+        print(f"MLflow at {public(default_uri(options.runs))}: --tracking names another that the whole team sees")
     tracker = Tracker.open(
-        options.tracking or default_uri(options.runs.absolute()),
+        options.tracking or default_uri(options.runs),
         options.experiment,
         options.name,
         run_id=known.read_text() if known.exists() else None,
         params=options.options() | options.provenance,
         tags={"git_commit": git_commit(), "dataset": dataset.card.fingerprint} | options.tags,
-        outbox=options.folder / OUTBOX,
-        on_start=lambda run_id: write_files(options.folder, {known.name: run_id.encode()}),
+        outbox=outboxes(options.folder) / OUTBOX,
+        on_start=lambda run_id: known.write(run_id.encode()),
     )
     tracker.dictionary(options.options(), "recipe.yaml")
     tracker.dictionary(dataset.card.model_dump(mode="json"), "dataset.json")
     return tracker
 
 
-def hand_over(options: TrainCommand, tracker: Tracker, finished: Path) -> None:
+def ray_storage(folder: StoragePath) -> dict[str, Any]:
+    """Where Ray keeps a run, as its configurations say it."""
+    filesystem, path = folder.store
+    return {"storage_path": path} if folder.is_local else {"storage_path": path, "storage_filesystem": filesystem}
+
+
+def hand_over(options: TrainCommand, tracker: Tracker, finished: StoragePath) -> None:
     """Gives the finished model to MLflow, as a registered model or as an artifact of its run. If that is away, the outbox stays, and the
     same command tries it again."""
     registers = options.system.output == "poses" and options.kind == options.task and options.candidate

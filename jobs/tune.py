@@ -11,14 +11,15 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 
 from ray import tune
 
 from jobs.cli import main, start_ray
 from jobs.evaluate import check_reader
 from jobs.models import with_folders
-from jobs.runs import as_begun, check_run_identity, held
+from jobs.outboxes import kept_outboxes
+from jobs.run_lock import held
+from jobs.runs import as_begun, check_run_identity
 from jobs.shared import check_shared
 from jobs.sweep.callbacks import TrialRecorder, settle
 from jobs.sweep.command import TuneCommand, open_space
@@ -27,7 +28,7 @@ from jobs.sweep.resources import concurrency, needs
 from jobs.sweep.resume import Pending, key, pending
 from jobs.sweep.search import scheduler, searcher
 from jobs.sweep.trainables import trainable
-from jobs.train import open_tracker
+from jobs.train import open_tracker, ray_storage
 from ms2sl.data.dataset import Dataset
 from ms2sl.deprecated_names import hint
 from ms2sl.evaluation.objective import usual_score
@@ -52,7 +53,7 @@ def run(options: TuneCommand) -> None:
     space, former = open_space(options.space)
     for name, today in former.items():
         print(f"space '{space.name}': {hint(name, today)}", file=sys.stderr)
-    options = options.model_copy(update={"data": StoragePath(options.data).uri, "runs": options.runs.absolute()})
+    options = options.model_copy(update={"data": StoragePath(options.data).uri, "runs": StoragePath(options.runs).uri})
     options = with_folders(options, "back_translator", "trained", "from", within=options.runs, runs=options.runs)
     task = read_producer_card(options.trained).kind if options.trained else options.task
     options = as_begun(options.model_copy(update={"task": task}).settled(space))
@@ -63,7 +64,8 @@ def run(options: TuneCommand) -> None:
     together = room(options) if pending(options, space, [] if options.overwrite else ledger.trials()) else 0
     with held(options):
         check_run_identity(options, dataset)
-        run_alone(options, space, dataset, ledger, together)
+        with kept_outboxes(options.folder):
+            run_alone(options, space, dataset, ledger, together)
 
 
 def run_alone(options: TuneCommand, space: Space, dataset: Dataset, ledger: TrialStore, together: int) -> None:
@@ -121,7 +123,7 @@ def search(options: TuneCommand, space: Space, ledger: TrialStore, todo: Pending
     known = ledger.trials()
     stopping = scheduler(options, space, known)
     algorithm, configurations, samples = searcher(options, space, known, todo)
-    starts = {key(trial.recipe): Path(trial.checkpoint) for trial in todo.trials if trial.checkpoint}
+    starts = {key(trial.recipe): options.checkpoint_of(trial) for trial in todo.trials if trial.checkpoint}
     books = TrialRecorder(options, ledger, tracker, stopping, known, todo)
     tuner = tune.Tuner(
         trainable(options, starts),
@@ -138,7 +140,7 @@ def search(options: TuneCommand, space: Space, ledger: TrialStore, todo: Pending
         ),
         run_config=tune.RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),
-            storage_path=str(options.folder / "tune"),
+            **ray_storage(options.folder / "tune"),
             # Of a population anyone may go on from what another was long ago.
             checkpoint_config=tune.CheckpointConfig(num_to_keep=None if options.scheduler == "pbt" else 2),
             failure_config=tune.FailureConfig(max_failures=options.max_failures if options.workers_per_trial == 1 else 0),  # Ray Train's

@@ -1,4 +1,5 @@
-"""Models by where they lie: a checkpoint folder, or a registered model of MLflow (``models:/ms2sl@champion``, ``models:/ms2sl/3``)."""
+"""Models by where they lie: a checkpoint folder, here or in a store, or a registered model of MLflow (``models:/ms2sl@champion``,
+``models:/ms2sl/3``)."""
 
 import hashlib
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 from ms2sl.errors import InputError
 from ms2sl.extras import extra
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import REGISTERED, is_registered, model_parts, public
 from ms2sl.systems.registry import read_producer_card
 from ms2sl.tracking.mlflow_server import absolute_uri, connect, sqlite_file
@@ -21,8 +23,8 @@ CHAMPION, CANDIDATE = "champion", "candidate"  # aliases of a registered model: 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """A model that stays what it is. place: a folder or ``models:/name/version``; version: what to call it, without telling where it lies;
-    tracking: URI of MLflow."""
+    """A model that stays what it is. place: a folder, its URI, or ``models:/name/version``; version: what to call it, without telling where
+    it lies; tracking: URI of MLflow."""
 
     place: str
     version: str
@@ -33,13 +35,13 @@ class ResolvedModel:
         return is_registered(self.place)
 
     @contextmanager
-    def folder(self) -> Iterator[Path]:
-        """The checkpoint folder, on this machine; a registered model is fetched, and its copy deleted at the end.
+    def folder(self) -> Iterator[StoragePath]:
+        """The checkpoint folder; a registered model is fetched to this machine, and its copy deleted at the end.
 
         Raises InputError if it cannot be had.
         """
         if not self.registered:
-            yield Path(self.place)
+            yield StoragePath(self.place)
             return
         with extra("tracking"):
             from mlflow.artifacts import download_artifacts
@@ -54,7 +56,7 @@ class ResolvedModel:
             folders = [path.parent for path in found.rglob(WEIGHTS) if (path.parent / CONFIG).exists()]
             if len(folders) != 1:
                 raise InputError(f"{self.place} is no model of this project: it has no {CONFIG} beside {WEIGHTS}")
-            yield folders[0]
+            yield StoragePath(folders[0])
 
 
 def resolve_model(model: str, tracking: str | None = None) -> ResolvedModel:
@@ -63,14 +65,14 @@ def resolve_model(model: str, tracking: str | None = None) -> ResolvedModel:
     tracking: URI of MLflow, which a registered model needs. Raises InputError if there is no such model.
     """
     if not is_registered(model):
-        folder = Path(model).absolute()
+        folder = StoragePath(model)
         read_producer_card(folder)
-        return ResolvedModel(str(folder), fingerprint(folder))
+        return ResolvedModel(folder.uri, fingerprint(folder))
     uri, found = _look_up(model, tracking)
     return ResolvedModel(f"{REGISTERED}{found.name}/{found.version}", f"{found.name}/{found.version}", uri)
 
 
-def fetch(model: str, tracking: str, folder: Path) -> tuple[str, Path]:
+def fetch(model: str, tracking: str, folder: StoragePath) -> tuple[str, StoragePath]:
     """The version of a registered model, and its checkpoint, which is fetched into ``folder`` unless it is there.
 
     The name of the checkpoint has the version, and a hash that tells it from the same version in another registry. Raises InputError.
@@ -78,13 +80,17 @@ def fetch(model: str, tracking: str, folder: Path) -> tuple[str, Path]:
     uri, found = _look_up(model, tracking)
     identity = hashlib.blake2b(f"{found.source} {found.creation_timestamp}".encode(), digest_size=4).hexdigest()
     checkpoint = folder / f"{found.name}-{found.version}-{identity}"
-    if not checkpoint.exists():
+    if not (checkpoint / CONFIG).exists():
         with ResolvedModel(f"{REGISTERED}{found.name}/{found.version}", "", uri).folder() as source:
-            _copy(source, checkpoint)
+            _copy(Path(source), checkpoint)
     return str(found.version), checkpoint
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, place: StoragePath) -> None:
+    if not place.is_local:
+        publish(source, place)
+        return
+    target = Path(place)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as temporary:

@@ -7,7 +7,7 @@ from pathlib import Path
 import ray
 
 from ms2sl.errors import InputError
-from ms2sl.io.uri import is_registered
+from ms2sl.io.uri import is_registered, is_uri
 from ms2sl.model_uri import ResolvedModel, resolve_model
 from ms2sl.tracking.mlflow_server import sqlite_file
 from ms2sl.training.checkpoint import CONFIG
@@ -31,14 +31,14 @@ def absolute(path: Path | str, proof: str = "") -> Path:
     return next((place for place in places if (place / proof).exists()), places[0])
 
 
-def find(model: Path | str, tracking: str | None) -> ResolvedModel:
+def find(model: str, tracking: str | None) -> ResolvedModel:
     """A checkpoint folder or registered model, from wherever it is asked for.
 
     tracking: MLflow's URI; by default ``MLFLOW_TRACKING_URI``, or else the database in ``runs``.
     Raises InputError if there is no such model.
     """
     if not is_registered(model):
-        return resolve_model(str(absolute(model, CONFIG)))
+        return resolve_model(model if is_uri(model) else str(absolute(model, CONFIG)))
     uri = tracking or os.environ.get("MLFLOW_TRACKING_URI") or DATABASE
     if (database := sqlite_file(uri)) is None:
         return resolve_model(model, uri)

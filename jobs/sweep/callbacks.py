@@ -10,6 +10,7 @@ from ray.tune.result import AUTO_RESULT_KEYS
 from tqdm import tqdm
 
 from jobs.cli import user_error
+from jobs.outboxes import OF_TRIALS, outboxes
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.resume import Pending, key
 from jobs.sweep.search import Asha
@@ -65,11 +66,16 @@ class TrialRecorder(tune.Callback):
             history = tuple(earlier for earlier in history if earlier["step"] < row["step"])
         self.trackers[trial.trial_id].metrics(row, int(row["step"]))
         seconds = self.before[trial.trial_id] + result["time_total_s"]
-        changes = {"checkpoint": result["checkpoint_path"]} if "checkpoint_path" in result else {}
-        self._write(trial, recipe=recipe, history=(*history, row), seconds=seconds, **changes)
+        checkpoint = self._recorded(result["checkpoint_path"]) if "checkpoint_path" in result else record.checkpoint
+        self._write(trial, recipe=recipe, history=(*history, row), seconds=seconds, checkpoint=checkpoint)
 
     def on_checkpoint(self, iteration, trials, trial: TuneTrial, checkpoint, **info) -> None:
-        self._write(trial, checkpoint=checkpoint.path)
+        self._write(trial, checkpoint=self._recorded(checkpoint.path))
+
+    def _recorded(self, checkpoint: str) -> str:
+        """A checkpoint as Tune names it, as ``TuneCommand.checkpoint_of`` finds it."""
+        folder = self.options.folder
+        return checkpoint if folder.is_local else checkpoint.removeprefix(folder.store[1]).strip("/")
 
     def on_trial_complete(self, iteration, trials, trial: TuneTrial, **info) -> None:
         if self.running[trial.trial_id].outcome != "open":
@@ -152,7 +158,7 @@ def open_run(options: TuneCommand, record: Trial, parent: Tracker) -> Tracker:
 
 
 def outbox(options: TuneCommand, record: Trial) -> Path:
-    return options.folder / "mlflow" / f"{record.number:03d}.jsonl"
+    return outboxes(options.folder) / OF_TRIALS / f"{record.number:03d}.jsonl"
 
 
 def finish(tracker: Tracker, record: Trial, reason: str | None) -> None:

@@ -1,7 +1,6 @@
 """The options of a sweep, and what they say of a trial."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -14,7 +13,9 @@ from ms2sl.errors import InputError
 from ms2sl.evaluation.objective import LATENCY, QUALITY, ScoreName
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig
 from ms2sl.io.file_names import Name
-from ms2sl.io.uri import LocalPath, PathOrModelUri, PathOrName, PathOrUri, Uri
+from ms2sl.io.storage import StoragePath
+from ms2sl.io.uri import PathOrModelUri, PathOrName, PathOrUri, Uri
+from ms2sl.sweep.trial_store import Trial
 from ms2sl.systems.options import CallOptions, chosen, with_sections_of
 from ms2sl.systems.registry import producing, system
 from ms2sl.training.loop import TrainingConfig
@@ -35,7 +36,7 @@ class TuneCommand(TrainingCommand):
     space: PathOrName = Field("loss_weights", description="module of tune_spaces, or the path of a module or YAML file of your own")
     task: ProducingSystem = Field(USUAL, description="the system to train in trials; with --trained it is that of the model")
     name: Name = Field("sweep", description="name of the sweep; the same name goes on with it")
-    runs: LocalPath = Field(Path("runs"), description="folder of all runs; shared storage where there are several machines")
+    runs: PathOrUri = Field("runs", description="folder of all runs, local or a URI; one that all machines see where there are several")
     overwrite: bool = Field(False, description="forget an earlier sweep of this name", json_schema_extra=formerly("fresh"))
     search: Literal["random", "grid", "optuna"] | None = Field(
         None, description="how settings are chosen; by default grid for variants, optuna for two objectives, random otherwise"
@@ -55,7 +56,7 @@ class TuneCommand(TrainingCommand):
         json_schema_extra=formerly("judgements"),
     )
     back_translator: PathOrModelUri = Field(
-        Path("runs/recogniser/model"),
+        "runs/recogniser/model",
         description="folder, or models:/name@alias, of the recogniser or back-translator to judge by",
         json_schema_extra=formerly("reader"),
     )
@@ -77,7 +78,7 @@ class TuneCommand(TrainingCommand):
     max_failures: int = Field(1, ge=0, description="how often a trial that crashed goes on from its last checkpoint")
     seed: int = Field(0, ge=0, description="seed of the search")
     alias: str = Field("challenger", pattern=r"^[a-zA-Z][\w-]*$", description="MLflow alias of the best trial's model, models:/ms2sl@alias")
-    tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in the folder of runs by default")
+    tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in a local folder of runs by default")
     experiment: str = Field("ms2sl-sweeps", description="MLflow experiment")
 
     @property
@@ -86,8 +87,12 @@ class TuneCommand(TrainingCommand):
         return {"task": "tune"}
 
     @property
-    def folder(self) -> Path:
-        return self.runs.absolute() / self.name
+    def folder(self) -> StoragePath:
+        return StoragePath(self.runs) / self.name
+
+    def checkpoint_of(self, trial: Trial) -> StoragePath:
+        """Of one that has any, its last."""
+        return self.folder.resolve(trial.checkpoint)
 
     @property
     def learns(self) -> dict:
@@ -170,7 +175,7 @@ class TuneCommand(TrainingCommand):
             "objectives": objectives,
             "search": self.search or ("grid" if space.variants else "optuna" if several else "random"),
             "scheduler": self.scheduler or ("asha" if self.trains and not several and not space.variants else "none"),
-            "runs": self.runs.absolute(),
+            "runs": StoragePath(self.runs).uri,
         }
         options = self.model_copy(update=decided)
         options = options.model_copy(update={"sampling": CallOptions(**options.call_options.model_dump())})

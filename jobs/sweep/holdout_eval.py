@@ -1,7 +1,6 @@
 """Judges the few settings that a sweep ends with once more, on clips by which none of them was chosen."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -43,7 +42,7 @@ class HoldoutEvaluator:
 
     def results(self, trial: Trial) -> list[Result]:
         if key(trial.recipe) not in self._judged:
-            folder = self.options.trained or Path(trial.checkpoint)
+            folder = self.options.trained or self.options.checkpoint_of(trial)
             self._judged[key(trial.recipe)] = self.quality.results(
                 folder, self.options.with_recipe(trial.recipe).call_options, range(AGAIN)
             )
@@ -74,7 +73,10 @@ class HoldoutEvaluator:
                 (f"{r.value(score):.{digits(score)}f}", interval(r.scores[score], digits(score)), f"{r.value('amplitude'):.2f}")
                 for r in self.results(trial)
             ]
-            sampling, folder = self.options.with_recipe(trial.recipe).call_options, self.options.trained or Path(trial.checkpoint)
+            sampling, folder = (
+                self.options.with_recipe(trial.recipe).call_options,
+                self.options.trained or self.options.checkpoint_of(trial),
+            )
             milliseconds = 1000 * self.quality.latency(folder, sampling)
             values = (shown(trial.drawn.get(name, "")) for name in names)
             rows.append((trial.label, *values, *(cell for some in cells for cell in some), f"{milliseconds:.0f}"))

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.holdout_eval import AGAIN, HoldoutEvaluator
@@ -10,7 +9,6 @@ from ms2sl.data.types import MODALITIES
 from ms2sl.errors import InputError
 from ms2sl.evaluation.objective import LATENCY, QUALITY, digits
 from ms2sl.evaluation.tables import markdown
-from ms2sl.io.atomic import write_files
 from ms2sl.io.uri import public
 from ms2sl.sweep.importance import importance
 from ms2sl.sweep.pareto import front
@@ -127,8 +125,9 @@ def write(options: TuneCommand, parts: Sequence[str], pictures: dict[str, bytes]
     """``sweep.md`` and the plots, in the folder of the sweep and in MLflow."""
     images = [f"![{name}]({name})" for name in pictures]
     files = {"sweep.md": "\n\n".join([*parts, *images]).encode() + b"\n"} | pictures
-    for path in write_files(options.folder, files):
-        tracker.artifact(path)
+    for name, content in files.items():
+        (options.folder / name).write(content)
+        tracker.artifact(options.folder / name)
     tracker.artifact(options.folder / "trials")
 
 
@@ -139,10 +138,11 @@ def keep(options: TuneCommand, best: Trial, tracker: Tracker) -> None:
     before = json.loads(known.read_text()) if known.exists() and folder.exists() else {}
     version = before.get("version")
     if now != {name: before.get(name) for name in now}:
-        publish(Path(best.checkpoint), folder)
+        with options.checkpoint_of(best).reading() as checkpoint:
+            publish(checkpoint, folder)
         version = None
     if version is None and best.outcome == "finished":
         sweep = {"sweep": options.name, "sweep_run_id": tracker.run_id or "", "trial": str(best.number)}
         version = Tracker(tracker.uri, best.run_id).register(folder, options.task, options.alias, sweep)
-    write_files(options.folder, {known.name: json.dumps(now | {"version": version}).encode()})
+    known.write(json.dumps(now | {"version": version}).encode())
     print(f"best model: {folder}" + (f"; models:/ms2sl@{options.alias} is version {version}" if version else ""))

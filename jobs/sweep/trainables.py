@@ -4,7 +4,6 @@ import ctypes
 import functools
 import gc
 import math
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from torch import nn
 
+from jobs.ray_reporter import copied
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.resources import reserved
 from jobs.sweep.resume import key
@@ -20,6 +20,7 @@ from jobs.train import fit
 from ms2sl.data.dataset import Dataset
 from ms2sl.evaluation.objective import Quality
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig, TaskWithSampleMetrics
+from ms2sl.io.storage import StoragePath
 from ms2sl.tracking.tracker import git_commit
 from ms2sl.training.divergence import Diverged
 from ms2sl.training.local import worker_batches
@@ -38,7 +39,7 @@ class TuneReporter:
 
     rank, world_size = 0, 1
 
-    def __init__(self, device: str, start: Path | None, changing: bool):
+    def __init__(self, device: str, start: StoragePath | None, changing: bool):
         self.device, self.start, self.changing = torch.device(device), start, changing
 
     def wrap(self, module: nn.Module) -> nn.Module:
@@ -46,13 +47,12 @@ class TuneReporter:
 
     def latest(self) -> Path | None:
         checkpoint = tune.get_checkpoint()
-        if checkpoint is None:
-            return self.start
-        self._copy = tempfile.TemporaryDirectory()  # lives as long as the reporter
-        folder = Path(checkpoint.to_directory(self._copy.name))
-        if self.changing:
-            forget_losses(folder)
-        return folder
+        self._copy = copied(checkpoint, self.start)  # lives as long as the reporter
+        if self._copy is None:
+            return None
+        if self.changing and checkpoint is not None:
+            forget_losses(Path(self._copy.name))
+        return Path(self._copy.name)
 
     def preempted(self) -> bool:
         return False
@@ -62,7 +62,7 @@ class TuneReporter:
         tune.report(metrics | {"step": step}, checkpoint=saved)
 
 
-def trainable(options: TuneCommand, starts: Mapping[str, Path]) -> Callable[[dict], None]:
+def trainable(options: TuneCommand, starts: Mapping[str, StoragePath]) -> Callable[[dict], None]:
     """The function that Tune calls with ``{"recipe": …}``, and what is reserved for it.
 
     starts: checkpoints to go on from, by ``key`` of the recipe.
@@ -71,7 +71,7 @@ def trainable(options: TuneCommand, starts: Mapping[str, Path]) -> Callable[[dic
     return tune.with_resources(tune.with_parameters(function, options=options, starts=starts), reserved(options))
 
 
-def train_alone(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:
+def train_alone(config: dict, options: TuneCommand, starts: Mapping[str, StoragePath]) -> None:
     release_memory()
     torch.set_num_threads(options.cpus_per_trial)
     reporter = TuneReporter(options.device, starts.get(key(config["recipe"])), changing=options.scheduler == "pbt")
@@ -90,10 +90,10 @@ def train_judged(options: TuneCommand, recipe: Mapping, reporter: Reporter) -> N
     train(task, lambda step: worker_batches(plans, task.collate, step), command.training, reporter)
 
 
-def train_together(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:
+def train_together(config: dict, options: TuneCommand, starts: Mapping[str, StoragePath]) -> None:
     """Workers of Ray Train, in a group of their own, whose checkpoints lie in the folder of the sweep."""
     chosen = options.with_recipe(config["recipe"])
-    where = {"runs": options.folder / "groups", "name": tune.get_context().get_trial_id()}
+    where = {"runs": (options.folder / "groups").uri, "name": tune.get_context().get_trial_id()}
     command = chosen.training_command().model_copy(update=where)
     start = starts.get(key(config["recipe"]))
     result = fit(command, [TuneReportCallback()], judging=chosen.judging, start=start, cpus=options.cpus_per_trial)
@@ -113,7 +113,7 @@ def release_memory() -> None:
         trim(0)
 
 
-def sample(config: dict, options: TuneCommand, starts: Mapping[str, Path]) -> None:
+def sample(config: dict, options: TuneCommand, starts: Mapping[str, StoragePath]) -> None:
     torch.set_num_threads(options.cpus_per_trial)
     tune.report(quality(options).metrics(options.trained, options.with_recipe(config["recipe"]).call_options) | {"step": 1})
 

@@ -89,7 +89,8 @@ class How2Sign(RecordCorpus):
         file = self._video(record)
         with extra("corpora"):
             import cv2
-        fps = cv2.VideoCapture(str(file.local_path() if file.is_local else file)).get(cv2.CAP_PROP_FPS)
+        with file.reading() as here:
+            fps = cv2.VideoCapture(str(here)).get(cv2.CAP_PROP_FPS)
         if not fps > 0:
             raise InputError(f"its frames a second cannot be told: {file} is missing or no video")
         return fps

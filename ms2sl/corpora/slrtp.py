@@ -4,10 +4,7 @@ Files are read with ``weights_only``: a file that would run code is refused. Pro
 judged by the challenge's own code.
 """
 
-import shutil
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 from pydantic import Field
@@ -18,8 +15,7 @@ from ms2sl.data.detections import seen_without_zeros
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.data.types import Clip, Placement, Poses, RawPoses
 from ms2sl.errors import InputError
-from ms2sl.io.atomic import atomic_write
-from ms2sl.io.storage import StoragePath
+from ms2sl.io.storage import AnyPath, StoragePath
 from ms2sl.io.uri import PathOrUri
 
 SPLITS = ("train", "dev", "test")
@@ -99,13 +95,8 @@ def load(where: StoragePath) -> dict[str, dict]:
     import torch  # takes long to load
 
     try:
-        if where.is_local:
-            content = torch.load(where.local_path(), map_location="cpu", weights_only=True, mmap=True)
-        else:  # only a file can be mapped; it stays so when its name is gone
-            with tempfile.NamedTemporaryFile(suffix=".pt") as local, where.open() as remote:
-                shutil.copyfileobj(remote, local)
-                local.flush()
-                content = torch.load(local.name, map_location="cpu", weights_only=True, mmap=True)
+        with where.reading() as here:  # a copy stays mapped when its name is gone
+            content = torch.load(here, map_location="cpu", weights_only=True, mmap=True)
     except torch.serialization.pickle.UnpicklingError:  # what torch raises for what is not weights only
         raise InputError(f"{where} is refused: it holds Python objects that would run code, and not tensors and texts alone") from None
     except (RuntimeError, OSError, EOFError, ValueError) as error:
@@ -115,7 +106,7 @@ def load(where: StoragePath) -> dict[str, dict]:
     return content
 
 
-def export(where: Path, clips: Iterable[Clip], placement: Placement) -> int:
+def export(where: AnyPath, clips: Iterable[Clip], placement: Placement) -> int:
     """Writes clips whose poses are of ``holistic-178x3`` as the challenge reads them, in the coordinates of its own clips, since it
     neither centres nor scales; returns how many."""
     import torch
@@ -125,6 +116,6 @@ def export(where: Path, clips: Iterable[Clip], placement: Placement) -> int:
         poses = torch.from_numpy((clip.poses.joints[:, joint_order()] * placement.unit + origin).astype(np.float32))
         known = {"name": clip.id, "text": clip.text or "", "gloss": clip.gloss or ""}
         entries[clip.id] = known | {"poses_3d": poses, "speaker": clip.signer or ""}
-    with atomic_write(where) as temporary:
+    with StoragePath(where).writing() as temporary:
         torch.save(entries, temporary)
     return len(entries)

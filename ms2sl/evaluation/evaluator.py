@@ -16,6 +16,7 @@ from ms2sl.evaluation.aggregation import REAL
 from ms2sl.evaluation.clip_metrics import measure
 from ms2sl.inference.one_by_one import produce_each
 from ms2sl.inference.producer import Producer
+from ms2sl.io.uri import Uri
 from ms2sl.metrics.motion import diversity
 from ms2sl.systems.back_translation import BackTranslator, Reading
 from ms2sl.systems.baselines import MeanPose
@@ -35,7 +36,7 @@ class SystemUnderTest(Config):
     name: str
     kind: str
     modality: Modality = ""
-    source: str = ""
+    source: Uri = ""
     asr: str = ""
     seeds: tuple[int, ...] = (0,)
     options: Config | None = None

@@ -1,7 +1,6 @@
 """One number for how well a checkpoint signs, to be minimised: by what is read in its samples, or how far they are from real signing."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
 import numpy as np
@@ -14,6 +13,7 @@ from ms2sl.evaluation.aggregation import Result, Score, percentile_interval, sum
 from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, columns, real_signing
 from ms2sl.evaluation.motion_scores import motion_scores
 from ms2sl.evaluation.steps import latency
+from ms2sl.io.storage import AnyPath, StoragePath
 from ms2sl.systems.back_translation import BackTranslator, Reading
 from ms2sl.systems.registry import read_producer_card
 
@@ -70,12 +70,12 @@ class Quality:
         self._spoken = all(clip.speech for clip in clips)
         (self._real,) = self._columns(Evaluator(dataset, reader, device), real_signing())
 
-    def results(self, folder: Path | str, sampling: Config | None, seeds: Sequence[int] = (0,)) -> list[Result]:
+    def results(self, folder: AnyPath, sampling: Config | None, seeds: Sequence[int] = (0,)) -> list[Result]:
         """Scores from text, and from speech where all clips have it."""
         judge = Evaluator(self.dataset, self.reader, self.device)
         return [self._result(judge, entry) for entry in self._entries(folder, sampling, seeds)]
 
-    def metrics(self, folder: Path | str, sampling: Config | None) -> dict[str, float]:
+    def metrics(self, folder: AnyPath, sampling: Config | None) -> dict[str, float]:
         """What a trial reports: the loss of quality, the latency (seconds for one utterance alone) and the scores behind it, each the
         mean over modalities; and the score from each modality."""
         entries, judge = self._entries(folder, sampling, (0,)), Evaluator(self.dataset, self.reader, self.device)
@@ -91,7 +91,7 @@ class Quality:
         """What is minimised: the mean over modalities of the shortfall times the guard of the amplitude."""
         return float(np.mean([to_minimize(r.value(self.score), self.score) * amplitude_penalty(r.value("amplitude")) for r in results]))
 
-    def latency(self, folder: Path | str, sampling: Config | None) -> float:
+    def latency(self, folder: AnyPath, sampling: Config | None) -> float:
         """Seconds of computing for one utterance alone, from the first modality."""
         return self._latency(Evaluator(self.dataset, self.reader, self.device), self._entries(folder, sampling, (0,))[0])
 
@@ -113,12 +113,14 @@ class Quality:
     def _resampled(self, result: Result) -> np.ndarray:
         return to_minimize(result.resampled.get(self.score, np.array([np.nan])), self.score)
 
-    def _entries(self, folder: Path | str, sampling: Config | None, seeds: Sequence[int]) -> list[SystemUnderTest]:
+    def _entries(self, folder: AnyPath, sampling: Config | None, seeds: Sequence[int]) -> list[SystemUnderTest]:
         card = read_producer_card(folder)
         learned = [modality for modality in card.learned if self._spoken or modality == "text"]
         if not learned:
-            raise InputError(f"{folder} never learned text, and not all of the {len(self.clips)} clips to judge on have speech")
-        shared = {"name": card.kind, "kind": card.kind, "source": str(folder), "seeds": tuple(seeds), "options": sampling}
+            raise InputError(
+                f"{StoragePath(folder)} never learned text, and not all of the {len(self.clips)} clips to judge on have speech"
+            )
+        shared = {"name": card.kind, "kind": card.kind, "source": StoragePath(folder).uri, "seeds": tuple(seeds), "options": sampling}
         return [SystemUnderTest(modality=modality, **shared) for modality in learned]
 
     def _result(self, judge: Evaluator, entry: SystemUnderTest) -> Result:

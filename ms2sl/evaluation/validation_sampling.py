@@ -11,6 +11,7 @@ from ms2sl.data.collate import Batch
 from ms2sl.data.dataset import Dataset
 from ms2sl.evaluation.evaluator import chosen_clips
 from ms2sl.evaluation.objective import Quality, ScoreName
+from ms2sl.io.uri import PathOrUri
 from ms2sl.systems import back_translation
 from ms2sl.training.loop import Task
 
@@ -18,7 +19,7 @@ from ms2sl.training.loop import Task
 class SampleMetricsConfig(Config):
     """By which back-translator and score, on how many clips of the validation split, and sampled how."""
 
-    back_translator: Path
+    back_translator: PathOrUri
     score: ScoreName | None = None
     clips: int = 64
     sampling: Config | None = None

@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -26,9 +25,8 @@ from ms2sl.inference.numbering import ListPosition, numbered
 from ms2sl.inference.one_by_one import produce_each
 from ms2sl.inference.producer import Producer
 from ms2sl.inference.recordings import Recording, find_recordings, read_in_groups, recording_remarks
-from ms2sl.io.atomic import atomic_write, write_files
 from ms2sl.io.file_names import FETCHED, check_name, file_name, is_junk, nfc, own_name
-from ms2sl.io.storage import StoragePath
+from ms2sl.io.storage import AnyPath, StoragePath
 from ms2sl.io.tables import kind_of, read_lines, read_table
 from ms2sl.text_normalization import normalise
 from ms2sl.training.checkpoint import fingerprint
@@ -51,7 +49,7 @@ class Settings(NamedTuple):
     duration: float | None
 
     @classmethod
-    def of(cls, model: Path, options: Config, *, seed: int, duration: float | None) -> "Settings":
+    def of(cls, model: AnyPath, options: Config, *, seed: int, duration: float | None) -> "Settings":
         return cls(fingerprint(model), options.model_dump(mode="json"), type(options)().model_dump(mode="json"), seed, duration)
 
     def dump(self) -> dict[str, Any]:
@@ -87,22 +85,18 @@ def with_numbers(given: Given, made: Made) -> Given:
 class OutputFolder:
     """The folder of one production."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, place: AnyPath):
+        self.path = StoragePath(place)
 
     def claim(self, settings: Settings) -> None:
         """Raises InputError if the folder holds what was made with other settings, or something else altogether."""
         record = self.path / "settings.json"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if not record.exists():
-                if any(path.name != FETCHED and (not is_junk(path.name) or path.is_dir()) for path in self.path.iterdir()):
-                    raise InputError(f"{self.path} is not empty and holds no production: choose another --out")
-                write_files(self.path, {record.name: json.dumps(settings.dump(), indent=1).encode()})
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be used for output: {error.strerror}") from None
+        if not record.exists():
+            if any(each.name != FETCHED and (not is_junk(each.name) or each.is_folder()) for each in self.path.children(junk=True)):
+                raise InputError(f"{self.path} is not empty and holds no production: choose another --out")
+            record.write(json.dumps(settings.dump(), indent=1).encode())
         now = settings.dump()
-        before = {**settings.defaults, **json.loads(record.read_text())}
+        before = {**settings.defaults, **json.loads(record.read_bytes())}
         changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
         if changed:
             raise InputError(f"{self.path} holds signing made with another {', '.join(changed)}: choose another --out")
@@ -125,40 +119,38 @@ class OutputFolder:
         plain, own = file_name(title), own_name(title, content)
         record, key = self.path / "names.json", plain.casefold()
         try:
-            known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-        except (OSError, ValueError) as error:
+            known = json.loads(record.read_bytes()) if record.exists() else {}
+        except (InputError, ValueError) as error:
             raise InputError(f"{record} cannot be read ({error}): delete it, or choose another --out") from None
         if known.setdefault(key, "" if (self.path / f"{plain}.pose").exists() else own) != own:
             return own
-        with atomic_write(record) as temporary:
-            temporary.write_text(json.dumps(known, indent=1, ensure_ascii=False), encoding="utf-8")
+        record.write(json.dumps(known, indent=1, ensure_ascii=False).encode())
         return plain
 
     def _forget(self, ids: set[str]) -> None:
         """Deletes what was made of them."""
         for part in self._parts() if ids else ():
-            names = pq.read_table(part, columns=["id"])["id"].to_pylist()
+            names = _read_columns(part, ("id",))["id"].to_pylist()
             if ids.isdisjoint(names):
                 continue
-            table = pq.read_table(part)
-            table = table.filter([name not in ids for name in names])
+            table = _read_columns(part).filter([name not in ids for name in names])
             if len(table):
-                write_parquet(StoragePath(part), table)
+                write_parquet(part, table)
             else:
-                part.unlink()
+                part.delete()
         for name in ids:
-            (self.path / "poses" / f"{name}.pose").unlink(missing_ok=True)
+            (self.path / "poses" / f"{name}.pose").delete()
 
     def clips(self) -> Iterator[Clip]:
         """What was produced, part after part."""
         for part in self._parts():
-            table = pq.read_table(part)
+            table = _read_columns(part)
             skeleton = Skeleton.model_validate_json(table.schema.metadata[b"skeleton"])
             for row in table.to_pylist():
                 yield Clip(row["id"], "", "und", "und", text=row["text"], poses=decode_poses(row, skeleton))
 
-    def _parts(self) -> list[Path]:
-        return sorted(path for path in (self.path / "parts").glob("*.parquet") if not is_junk(path.name))
+    def _parts(self) -> list[StoragePath]:
+        return [path for path in (self.path / "parts").children() if path.name.endswith(".parquet")]
 
     def produce(
         self, producer: Producer, utterances: Sequence[Utterance | Recording], *, seed: int, remarks_on: RemarksOn = recording_remarks
@@ -194,8 +186,7 @@ class OutputFolder:
         digests: Mapping[str, str],
     ) -> None:
         for utterance, poses in zip(utterances, produced, strict=True):
-            with atomic_write(self.path / "poses" / f"{utterance.id}.pose") as temporary:
-                temporary.write_bytes(to_bytes(poses, producer.skeleton))
+            (self.path / "poses" / f"{utterance.id}.pose").write(to_bytes(poses, producer.skeleton))
         rows = [
             {
                 "id": utterance.id,
@@ -211,16 +202,15 @@ class OutputFolder:
         ]
         name = hashlib.blake2b("\n".join(sorted(row["id"] for row in rows)).encode(), digest_size=8).hexdigest()
         table = pa.Table.from_pylist(rows).replace_schema_metadata({b"skeleton": producer.skeleton.model_dump_json()})
-        write_parquet(StoragePath(self.path / "parts" / f"{name}.parquet"), table)
+        write_parquet(self.path / "parts" / f"{name}.parquet", table)
 
     def write_failures(self, failed: dict[str, str]) -> None:
         """``failed.json``: ids and reasons; no such file if nothing failed."""
         path = self.path / "failed.json"
         if failed:
-            with atomic_write(path) as temporary:
-                temporary.write_text(json.dumps(failed, indent=1, ensure_ascii=False), encoding="utf-8")
+            path.write(json.dumps(failed, indent=1, ensure_ascii=False).encode())
         else:
-            path.unlink(missing_ok=True)
+            path.delete()
 
 
 def content_digest(utterance: Utterance | Recording) -> str:
@@ -241,24 +231,24 @@ def _is_of(given: Utterance | Recording, text: str | None, digest: str | None) -
     return given.signed_language is None and given.signer is None and (text is None or " ".join(nfc(text).split()) == given.text)  # type: ignore[union-attr]
 
 
-def _read_columns(part: Path, columns: Sequence[str]) -> pa.Table:
-    """Those of the columns that the part has."""
-    with pq.ParquetFile(part) as file:
-        return file.read(columns=[column for column in columns if column in file.schema_arrow.names])
+def _read_columns(part: StoragePath, columns: Sequence[str] | None = None) -> pa.Table:
+    """Those of the columns that the part has; by default all."""
+    with part.open() as source, pq.ParquetFile(source) as file:
+        return file.read(columns=columns and [column for column in columns if column in file.schema_arrow.names])
 
 
-def read_utterances(path: Path, seconds: float | None = None, signed_language: str | None = None, signer: str | None = None) -> Given:
+def read_utterances(place: AnyPath, seconds: float | None = None, signed_language: str | None = None, signer: str | None = None) -> Given:
     """Utterances of a folder of recordings, which are not read yet, or of a file of texts.
 
     A text file (.txt) has one utterance a line; a table (.csv, .tsv, .jsonl, .parquet) has a column ``text`` and perhaps ``id``,
     ``signed_language`` and ``signer``. signed_language, signer: of those that have none of their own.
     Raises InputError if there is nothing to read, a column is missing or an id is not unique.
     """
-    path = StoragePath(path).local_path()
+    path = StoragePath(place)
     if not path.exists():
         raise InputError(f"{path} does not exist")
     others: Counter[str] = Counter()
-    if path.is_dir():
+    if path.is_folder():
         (utterances, others), unreadable = find_recordings(path), {}
         _check_ids((each.id, str(path)) for each in utterances)
     else:
@@ -277,9 +267,9 @@ def counted(kinds: Counter[str]) -> str:
     return ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _read_texts(path: Path) -> tuple[list[Utterance], dict[str, str]]:
+def _read_texts(path: StoragePath) -> tuple[list[Utterance], dict[str, str]]:
     utterances, unreadable, places = [], {}, []
-    for place, name, row in _texts(StoragePath(path)):
+    for place, name, row in _texts(path):
         places.append((name, place))
         language = row.get("signed_language")
         try:

@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ms2sl.audio.decoding import LONGEST, SUFFIXES
 from ms2sl.audio.speech import SAMPLE_RATE, Speech
@@ -13,23 +13,27 @@ from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import check_name, file_kind, is_junk, nfc, own_name
 from ms2sl.io.name_matching import unique_ids
-from ms2sl.io.storage import StoragePath
+from ms2sl.io.storage import AnyPath, StoragePath
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An utterance whose speech is still in its file. seconds, signed_language, signer: as of an Utterance."""
+    """An utterance whose speech is still in its file. seconds, signed_language, signer: as of an Utterance. stamp: of a file in a store,
+    which is not read for its digest."""
 
     id: str
-    path: Path
+    path: StoragePath
     seconds: float | None = None
     signed_language: str | None = None
     signer: str | None = None
+    stamp: str = ""
 
     def digest(self) -> str:
-        """Hash of the file; "" if it cannot be read."""
+        """Hash of the file, or its stamp; "" if it cannot be read."""
+        if self.stamp:
+            return self.stamp
         try:
-            with self.path.open("rb") as file:
+            with open(self.path, "rb") as file:
                 return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
         except OSError:
             return ""
@@ -40,12 +44,14 @@ class Recording:
         return Utterance(self.id, speech=speech, seconds=self.seconds, signed_language=self.signed_language, signer=self.signer)
 
 
-def read_speech(path: Path) -> Speech:
+def read_speech(place: AnyPath) -> Speech:
     """A recording at ``SAMPLE_RATE``. Raises InputError if the file cannot be read or is none."""
+    path = StoragePath(place)
     try:
-        return Speech.decode(StoragePath(path).local_path().read_bytes(), path.name, rate=SAMPLE_RATE)
+        content = path.local_path().read_bytes() if path.is_local else path.read_bytes()  # whose name may be no UTF-8
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    return Speech.decode(content, path.name, rate=SAMPLE_RATE)
 
 
 def recording_remarks(utterance: Utterance) -> tuple[str, ...]:
@@ -53,22 +59,29 @@ def recording_remarks(utterance: Utterance) -> tuple[str, ...]:
     return utterance.speech.remarks if utterance.speech else ()
 
 
-def find_recordings(folder: Path) -> tuple[list[Recording], Counter[str]]:
+def find_recordings(folder: StoragePath) -> tuple[list[Recording], Counter[str]]:
     """The recordings directly in a folder, by name, and how many of what else is there, by suffix; what operating systems leave aside.
 
     Their ids are their names without suffix; where two have the same, with it, and where it cannot name a file, made so that it can.
     """
-    there = sorted(item for item in folder.iterdir() if not is_junk(item.name))
-    kinds = ["folder" if item.is_dir() else item.suffix.lower() for item in there]
+    stamps = {} if folder.is_local else folder.stamps()
+    there = [item for item in _inside(folder) if not is_junk(item.name)]
+    folders = [Path(item).is_dir() if item.is_local else item.name not in stamps for item in there]
+    kinds = ["folder" if is_folder else PurePath(item.name).suffix.lower() for item, is_folder in zip(there, folders, strict=True)]
     files = [item for item, kind in zip(there, kinds, strict=True) if kind in SUFFIXES]
     ids = unique_ids([_id(file.stem) for file in files], [""] * len(files), [nfc(file.name) for file in files])
-    found = [Recording(name, file.absolute()) for name, file in zip(ids, files, strict=True)]
+    found = [Recording(name, file, stamp=stamps.get(file.name, "")) for name, file in zip(ids, files, strict=True)]
     return found, Counter(kind or "file without suffix" for kind in kinds if kind not in SUFFIXES)
 
 
-def hidden(where: Path) -> Counter[str]:
+def _inside(folder: StoragePath) -> list[StoragePath]:
+    """What is directly in a folder, by name; also what has a name that is no UTF-8, which pyarrow cannot open."""
+    return [StoragePath(item) for item in sorted(folder.local_path().iterdir())] if folder.is_local else list(folder.children(junk=True))
+
+
+def hidden(where: StoragePath) -> Counter[str]:
     """How many files and folders in a folder are what operating systems leave, or hidden, by kind."""
-    return Counter(file_kind(item.name) for item in where.iterdir() if is_junk(item.name)) if where.is_dir() else Counter()
+    return Counter(file_kind(item.name) for item in _inside(where) if is_junk(item.name)) if where.is_folder() else Counter()
 
 
 def _id(stem: str) -> str:

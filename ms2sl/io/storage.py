@@ -1,8 +1,12 @@
 """Files and folders, on this machine or in any store that pyarrow knows."""
 
 import hashlib
+import os
 import posixpath
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -13,6 +17,7 @@ from pyarrow import fs
 from ms2sl.errors import InputError
 from ms2sl.io.atomic import atomic_write
 from ms2sl.io.file_names import check_inside, is_junk
+from ms2sl.io.patient_s3 import PatientS3FileSystem
 from ms2sl.io.stored_names import is_undecodable, path_of, stored_path
 from ms2sl.io.uri import public, public_uri
 
@@ -26,10 +31,11 @@ class StoragePath:
     Options of the store stand in its query, as pyarrow reads them
     (``s3://bucket/folder?endpoint_override=host:9000&scheme=http``); credentials come from where the store's own tools find them,
     or stand in the URI. ``str`` and ``repr`` leave them out; ``uri`` and a pickled copy have them.
-    All methods raise InputError where the store cannot be reached or what is asked for is not there.
+    All methods raise InputError where the store cannot be reached or what is asked for is not there. A local one is also a path for
+    whatever takes paths (``os.PathLike``); one in a store raises TypeError there.
     """
 
-    def __init__(self, where: "str | Path | StoragePath"):
+    def __init__(self, where: "AnyPath"):
         text = where.uri if isinstance(where, StoragePath) else str(where)
         self.is_local = "://" not in text
         self.base, _, self.query = (str(Path(text).absolute()), "", "") if self.is_local else text.partition("?")
@@ -54,6 +60,11 @@ class StoragePath:
 
     def __reduce__(self):
         return StoragePath, (self.uri,)
+
+    def __fspath__(self) -> str:
+        if not self.is_local:
+            raise TypeError(f"{self} is no path of this machine")
+        return self.base
 
     def __truediv__(self, name: str) -> "StoragePath":
         """``name`` within this folder; it may have several parts. Raises InputError for one that would lead out of it."""
@@ -81,17 +92,47 @@ class StoragePath:
     def stem(self) -> str:
         return posixpath.splitext(self.name)[0]
 
+    @property
+    def parent(self) -> "StoragePath":
+        """The folder that it is in."""
+        above = posixpath.dirname(self.base)
+        return StoragePath(f"{above}?{self.query}" if self.query else above)
+
+    def is_within(self, folder: "StoragePath") -> bool:
+        """Whether it is that folder or below it; local links are followed."""
+        if self.is_local and folder.is_local:
+            return Path(self).resolve().is_relative_to(Path(folder).resolve())
+        return f"{self.base}/".startswith(f"{folder.base}/")
+
+    def within(self, folder: "StoragePath") -> str:
+        """Its path below a folder that it is in, as ``/`` and ``resolve`` take it."""
+        below = self.base.removeprefix(folder.base).strip("/")
+        return below if self.is_local else unquote(below)
+
     @cached_property
-    def _store(self) -> tuple[fs.FileSystem, str]:
+    def store(self) -> tuple[fs.FileSystem, str]:
+        """pyarrow's file system, and what this is called in it. S3 that does not answer is waited for, a minute or two."""
         if self.is_local:
             return fs.LocalFileSystem(), self.base
+        found, path = self._hasty_store()
+        return (PatientS3FileSystem.of(found) if isinstance(found, fs.S3FileSystem) else found), path
+
+    def _hasty_store(self) -> tuple[fs.FileSystem, str]:
         try:
             return fs.FileSystem.from_uri(self.uri)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise InputError(f"{self} names no store that pyarrow knows: {self._reason(error)}") from None
 
+    def check_reachable(self) -> None:
+        """Raises InputError at once, or within seconds, if the store does not answer or refuses to."""
+        store, path = self._hasty_store()
+        try:
+            store.get_file_info(path)
+        except FAULTS as error:
+            raise InputError(f"{self} cannot be reached: {self._reason(error)}") from None
+
     def _info(self) -> fs.FileInfo:
-        store, _ = self._store
+        store, _ = self.store
         try:
             return store.get_file_info(self._stored_path())
         except FAULTS as error:
@@ -99,7 +140,7 @@ class StoragePath:
 
     def _stored_path(self) -> str:
         """The path of what is there under this name in another normal form of Unicode, each part of it; its own if nothing is."""
-        store, path = self._store
+        store, path = self.store
         key = "" if self.is_local else f"{'/'.join(self.base.split('/')[:3])}?{self.query}"
         return stored_path(store, key, path)
 
@@ -117,16 +158,18 @@ class StoragePath:
         info = self._info()
         if info.type == fs.FileType.NotFound:
             return ""
-        files = [info] if info.type == fs.FileType.File else self._listing(recursive=True)
-        told = [(posixpath.basename(path_of(each)), each.size, each.mtime_ns) for each in files if each.type == fs.FileType.File]
-        return hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()
+        return _stamp([info] if info.type == fs.FileType.File else self._listing(recursive=True))
+
+    def stamps(self) -> dict[str, str]:
+        """Those of the files directly in this folder, by name: one request, however many there are."""
+        return {posixpath.basename(path_of(info)): _stamp([info]) for info in self._listing(recursive=False) if _is_file(info)}
 
     def is_folder(self) -> bool:
         return self._info().type == fs.FileType.Directory
 
     def open(self) -> pa.NativeFile:
         """The file, for reading anywhere in it."""
-        store, _ = self._store
+        store, _ = self.store
         try:
             return store.open_input_file(self._stored_path())
         except FileNotFoundError:
@@ -155,12 +198,77 @@ class StoragePath:
             with atomic_write(Path(self.base)) as temporary:
                 temporary.write_bytes(content)
             return
-        store, path = self._store
+        store, path = self.store
         try:
             with store.open_output_stream(path) as file:
                 file.write(content)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self} cannot be written: {self._reason(error)}") from None
+
+    @contextmanager
+    def writing(self) -> Iterator[Path]:
+        """A path of this machine to write to, which becomes this file, whole, if the block ends well."""
+        if self.is_local:
+            with atomic_write(Path(self.base)) as temporary:
+                yield temporary
+            return
+        with tempfile.TemporaryDirectory(prefix="ms2sl-") as folder:
+            temporary = Path(folder) / self.name
+            yield temporary
+            self._copy(fs.LocalFileSystem(), str(temporary), *self.store)
+
+    @contextmanager
+    def reading(self) -> Iterator[Path]:
+        """This file or folder as a path of this machine, for what opens paths alone: itself, or a copy that is deleted at the end."""
+        if self.is_local:
+            yield self.local_path()
+            return
+        with tempfile.TemporaryDirectory(prefix="ms2sl-") as folder:
+            copy = Path(folder) / self.name
+            self.download(copy)
+            yield copy
+
+    def download(self, target: Path) -> None:
+        """Copies this file, or this folder with all that is in it, to a path of this machine."""
+        store, path = self.store
+        if self.is_folder():
+            for name in self.files(junk=True):
+                (self / name).download(target / name)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._copy(store, path, fs.LocalFileSystem(), str(target))
+
+    def upload(self, source: Path, last: str | None = None) -> None:
+        """Copies the files of a folder of this machine into this folder. last: the file by which it is known, which is there only while
+        all others are."""
+        if last is not None:
+            (self / last).delete()
+        names = [str(path.relative_to(source)) for path in sorted(source.rglob("*")) if path.is_file()]
+        for name in sorted(names, key=lambda name: name == last):
+            where = self / name
+            if where.is_local:
+                with where.writing() as temporary:
+                    shutil.copyfile(source / name, temporary)
+            else:
+                where._copy(fs.LocalFileSystem(), str(source / name), *where.store)
+
+    def _copy(self, source: fs.FileSystem, name: str, target: fs.FileSystem, to: str) -> None:
+        try:
+            fs.copy_files(name, to, source, target)
+        except FAULTS as error:
+            raise InputError(f"{self} cannot be copied: {self._reason(error)}") from None
+
+    def delete(self) -> None:
+        """The file, or the folder with all that is in it; there may be none."""
+        store, path = self.store
+        try:
+            kind = store.get_file_info(path).type
+            if kind == fs.FileType.File:
+                store.delete_file(path)
+            elif kind == fs.FileType.Directory:
+                store.delete_dir(path)
+        except FAULTS as error:
+            raise InputError(f"{self} cannot be deleted: {self._reason(error)}") from None
 
     def children(self, junk: bool = False) -> Iterator["StoragePath"]:
         """Files and folders directly in this folder, by name; none if it does not exist, and without junk (``is_junk``) unless it is asked
@@ -174,15 +282,16 @@ class StoragePath:
 
     def sizes(self) -> dict[str, int]:
         """Bytes of the files directly in this folder, by name: one request, however many there are."""
-        return {posixpath.basename(path_of(info)): info.size for info in self._listing(recursive=False) if info.type == fs.FileType.File}
+        return {posixpath.basename(path_of(info)): info.size for info in self._listing(recursive=False) if _is_file(info)}
 
     def files(self, junk: bool = False) -> Iterator[str]:
         """Names of all files below this folder, relative to it and in order, without junk unless it is asked for."""
         below = len(self._stored_path().rstrip("/")) + 1
-        yield from (path_of(info)[below:] for info in self._listing(recursive=True, junk=junk) if info.type == fs.FileType.File)
+        found = (path_of(info)[below:] for info in self._listing(recursive=True, junk=junk) if _is_file(info))
+        yield from filter(None, found)  # a store may have an object that stands for the folder itself
 
     def _listing(self, recursive: bool, junk: bool = False) -> list[fs.FileInfo]:
-        store, _ = self._store
+        store, _ = self.store
         try:
             path = self._stored_path()
             found = store.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
@@ -208,3 +317,15 @@ class StoragePath:
             return NOT_UTF8
         lines = str(error).replace(self.uri, str(self)).splitlines()
         return public(lines[0]).removeprefix("[Errno 2] ") if lines else type(error).__name__
+
+
+AnyPath = StoragePath | os.PathLike[str] | str
+
+
+def _is_file(info: fs.FileInfo) -> bool:
+    return info.type == fs.FileType.File
+
+
+def _stamp(found: Iterable[fs.FileInfo]) -> str:
+    told = [(posixpath.basename(path_of(each)), each.size, each.mtime_ns) for each in found if _is_file(each)]
+    return hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()

@@ -1,5 +1,6 @@
 """Options that name a place: which of them may be a URI, and how a URI is shown without the credentials in it."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -52,10 +53,14 @@ def _local(value: V) -> V | str:
 
 
 def place(value: object) -> str:
-    """Raises ValueError for a URI with one slash, which would be taken for a local folder of that name."""
-    if is_uri(value) and "://" not in str(value):
+    """A path, that of a ``file://`` URI, or the URI of a store. Raises ValueError for one with one slash, which would be taken for a local
+    folder of that name, and for what is no text."""
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError("a place is a path, or the URI of a store")
+    text = str(getattr(value, "uri", value))  # of a StoragePath the whole
+    if is_uri(text) and "://" not in text:
         raise ValueError("a URI has two slashes after its colon")
-    return str(getattr(value, "uri", value))  # of a StoragePath the whole
+    return str(_local(text)) if text.startswith("file:") else text
 
 
 def _no_uri(value: V) -> V:
@@ -78,21 +83,18 @@ def model_parts(model: object) -> tuple[str, str | None, str | None]:
     return match[1], match[2], match[3]
 
 
-def _model(value: object) -> Path | str:
+def _model(value: object) -> str:
     if is_registered(value):
         model_parts(value)
         return str(value)
-    if not isinstance(value, str | Path):
+    if not isinstance(value, str | os.PathLike):
         raise ValueError("a model is a folder, or models:/name@alias")
-    try:
-        return Path(_local(value))
-    except ValueError as error:
-        raise ValueError(f"{error}, or a model that MLflow has registered: models:/name@alias") from None
+    return place(value)
 
 
 Uri = Annotated[str, PlainSerializer(public_uri, return_type=str, when_used="json")]  # recorded without its credentials
 PLACE = BeforeValidator(place)  # marks the fields that name a place
 PathOrUri = Annotated[Uri, PLACE]  # a local path, or a URI of a store, for StoragePath
 LocalPath = Annotated[Path, BeforeValidator(_local)]  # a path where files are made and read by name
-PathOrModelUri = Annotated[Path | str, BeforeValidator(_model)]  # a path, or a model that MLflow has registered as text: models:/name@alias
+PathOrModelUri = Annotated[Uri, BeforeValidator(_model)]  # a place of a model, or one that MLflow has registered: models:/name@alias
 PathOrName = Annotated[str, AfterValidator(_no_uri)]  # a local path, or a name that is looked up elsewhere, such as on a hub

@@ -1,6 +1,5 @@
 """The book of a sweep: one JSON file a trial, written whole at every change, from which a sweep goes on after any end."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -8,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ms2sl.config import Config, flatten
 from ms2sl.deprecated_names import current_name, rename_deprecated
 from ms2sl.errors import InputError
-from ms2sl.io.atomic import write_files
-from ms2sl.io.file_names import is_junk
+from ms2sl.io.storage import AnyPath, StoragePath
 
 SET = "set/"  # what a column of the history begins with that holds a value which changes during the run
 Outcome = Literal["open", "finished", "stopped", "diverged", "failed"]
@@ -20,7 +18,7 @@ class Trial(Config):
 
     recipe: what was drawn, nested as in a recipe. name: ``default`` or of a variant, or "". history: a row for each judgement, with
     ``step`` and every metric. outcome: ``open`` until it has ended: ``finished``, ``stopped`` by the scheduler, ``diverged`` or
-    ``failed`` (``reason`` says why). checkpoint: folder of its last one. run_id: its run in MLflow.
+    ``failed`` (``reason`` says why). checkpoint: folder of its last one, in a store below that of the sweep. run_id: its run in MLflow.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="constants")  # a metric may be NaN, and null would be none on return
@@ -60,13 +58,13 @@ class Trial(Config):
 class TrialStore:
     """The trials of a sweep, in a folder of their own."""
 
-    def __init__(self, folder: Path, options: type[BaseModel] | None = None):
+    def __init__(self, folder: AnyPath, options: type[BaseModel] | None = None):
         """options: those of which recipes are parts; what was recorded under their former names is read under today's."""
-        self.folder, self.options = folder, options
+        self.folder, self.options = StoragePath(folder), options
 
     def trials(self) -> list[Trial]:
         """In the order of their numbers. Raises InputError if one cannot be read."""
-        found = (path for path in self.folder.glob("*.json") if not is_junk(path.name))
+        found = (path for path in self.folder.children() if path.name.endswith(".json"))
         trials = sorted(map(_read, found), key=lambda trial: trial.number)
         if self.options is None:
             return trials
@@ -80,10 +78,10 @@ class TrialStore:
         return f"{SET}{current_name(name.removeprefix(SET), self.options)}" if name.startswith(SET) else name
 
     def write(self, trial: Trial) -> None:
-        write_files(self.folder, {f"{trial.number:05d}.json": trial.model_dump_json(indent=1).encode()})
+        (self.folder / f"{trial.number:05d}.json").write(trial.model_dump_json(indent=1).encode())
 
 
-def _read(path: Path) -> Trial:
+def _read(path: StoragePath) -> Trial:
     try:
         return Trial.model_validate_json(path.read_bytes())
     except ValidationError as error:

@@ -1,12 +1,12 @@
 """What is signed, read back as text: how produced signing is judged. Readers are trained on real signing only."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
 from ms2sl.data.types import Poses
+from ms2sl.io.storage import AnyPath
 from ms2sl.systems import registry
 
 Reading = Literal["letters", "glosses", "sentences"]
@@ -30,6 +30,6 @@ class BackTranslator(Protocol):
         ...
 
 
-def load(folder: Path | str, device: str = "cpu") -> BackTranslator:
+def load(folder: AnyPath, device: str = "cpu") -> BackTranslator:
     """The recogniser of letters or the back-translator in a checkpoint folder. Raises InputError if it holds neither."""
     return registry.system(registry.read_reader_card(folder).kind).load(folder, registry.Context(device))

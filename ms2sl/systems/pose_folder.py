@@ -1,7 +1,6 @@
 """What anybody else produced, as a folder of `.pose` files."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ms2sl.config import Config
 from ms2sl.data.pose_format_io import from_bytes
@@ -10,8 +9,9 @@ from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Poses, Utterance
 from ms2sl.errors import InputError
 from ms2sl.inference.producer import WholeProducer
-from ms2sl.io.file_names import is_junk, nfc
+from ms2sl.io.file_names import nfc
 from ms2sl.io.name_matching import by_name
+from ms2sl.io.storage import AnyPath, StoragePath
 from ms2sl.systems.registry import Context, System
 
 
@@ -23,8 +23,9 @@ class PoseFolder(WholeProducer):
 
     name = "folder"
 
-    def __init__(self, folder: Path, skeleton: Skeleton, fps: float):
-        found = [path for place in (folder, folder / "poses") for path in sorted(place.glob("*.pose")) if not is_junk(path.name)]
+    def __init__(self, where: AnyPath, skeleton: Skeleton, fps: float):
+        folder = StoragePath(where)
+        found = [path for place in (folder, folder / "poses") for path in place.children() if path.name.endswith(".pose")]
         self.files, twins = by_name((path.stem, path) for path in found)
         if twins:
             raise InputError(f"{folder} has several files of one name: {'; '.join(list(twins.values())[:10])}")
@@ -41,12 +42,12 @@ class PoseFolder(WholeProducer):
             raise InputError(f"{utterance.id}: there is no {utterance.id}.pose")
         try:
             return resample(self.skeleton.normalise(from_bytes(path.read_bytes(), self.skeleton).poses), self.fps)
-        except (InputError, OSError) as error:
+        except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
 
 def load(source: str, context: Context) -> PoseFolder:
-    return PoseFolder(Path(source), context.dataset.skeleton, context.dataset.card.fps)
+    return PoseFolder(source, context.dataset.skeleton, context.dataset.card.fps)
 
 
 SYSTEM = System("folder", "What another system produced, in files.", frozenset({"text", "speech"}), "poses", load)

@@ -26,6 +26,7 @@ from ms2sl.data.normalization import PoseNormalizer
 from ms2sl.data.pose_augmentation import AugmentConfig, augmented
 from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
+from ms2sl.io.storage import AnyPath
 from ms2sl.nn.losses import best_path, ctc_loss
 from ms2sl.nn.transformer import Trunk, check_heads, length_mask
 from ms2sl.random_numbers import normal
@@ -208,7 +209,7 @@ def symbols(config: RecogniserConfig, card: checkpoint.ModelCard) -> Sequence[in
     return card.glosses if config.reads == "glosses" else sorted(set(card.characters.encode()))
 
 
-def load(folder: Path) -> Recogniser:
+def load(folder: AnyPath) -> Recogniser:
     """A trained recogniser. Raises InputError if the folder holds none."""
     card = checkpoint.read_card(folder, KIND)
     collate = Collate(card.skeleton, card.text, card.speech)
@@ -223,7 +224,7 @@ SYSTEM = System(
     description="Reads letters or glosses (CTC): the judge of fingerspelling and of signs.",
     inputs=frozenset({"poses"}),
     output="text",
-    load=lambda source, context: load(Path(source)).to(context.device),
+    load=lambda source, context: load(source).to(context.device),
     Config=RecogniserConfig,
     task=lambda dataset, sections, card: RecogniserTask(dataset, sections[KIND], card),
 )

@@ -10,7 +10,6 @@ import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -24,6 +23,7 @@ from ms2sl.entry_points import entry_points, load
 from ms2sl.errors import InputError
 from ms2sl.inference.producer import NoOptions, Session
 from ms2sl.inference.recordings import recording_remarks
+from ms2sl.io.storage import AnyPath, StoragePath
 from ms2sl.precision import Precision
 from ms2sl.training import checkpoint
 from ms2sl.training.checkpoint import ModelCard
@@ -45,7 +45,7 @@ BUILT_IN = {
 Output = Literal["gloss", "poses", "film", "text"]
 ConfigClass = type[Config]
 MakeTask = Callable[[Dataset, Mapping[str, Any], ModelCard], Task]  # Any: each section of the class that the system names
-MakeStage = Callable[[Dataset, Any, ModelCard, Mapping[str, Path]], Task]
+MakeStage = Callable[[Dataset, Any, ModelCard, Mapping[str, StoragePath]], Task]
 Start = Callable[[ModelCard, Utterance, Config | None, int], Session]
 
 
@@ -186,14 +186,14 @@ def distribution(kind: str) -> str | None:
     return None if place is None or isinstance(place, str) or place.dist is None else place.dist.name
 
 
-def read_producer_card(folder: Path | str) -> ModelCard:
+def read_producer_card(folder: AnyPath) -> ModelCard:
     """The card of a model that produces poses. Raises InputError if the folder holds none."""
-    return _read_card(Path(folder), _produces)
+    return _read_card(folder, _produces)
 
 
-def read_reader_card(folder: Path | str) -> ModelCard:
+def read_reader_card(folder: AnyPath) -> ModelCard:
     """The card of a model that reads signing. Raises InputError if the folder holds none."""
-    return _read_card(Path(folder), _reads)
+    return _read_card(folder, _reads)
 
 
 def _produces(each: System) -> bool:
@@ -204,7 +204,8 @@ def _reads(each: System) -> bool:
     return each.output == "text" and "poses" in each.inputs
 
 
-def _read_card(folder: Path, fits: Callable[[System], bool]) -> ModelCard:
+def _read_card(place: AnyPath, fits: Callable[[System], bool]) -> ModelCard:
+    folder = StoragePath(place)
     card = checkpoint.read_card(folder)
     kind, _, stage = card.kind.partition("/")
     if stage and kind in _places():
@@ -217,10 +218,10 @@ def _read_card(folder: Path, fits: Callable[[System], bool]) -> ModelCard:
     return card
 
 
-def load_producer(folder: Path | str, context: Context | None = None, options: Mapping[str, Any] | None = None):
+def load_producer(folder: AnyPath, context: Context | None = None, options: Mapping[str, Any] | None = None):
     """The producer in a checkpoint folder, with its card. options: of the calls that name none. Raises InputError if the folder holds
     none."""
-    card = read_producer_card(Path(folder))
+    card = read_producer_card(folder)
     found = system(card.kind)
     producer = found.load(folder, context or Context())
     producer.card, producer.options = card, found.options(options or {})

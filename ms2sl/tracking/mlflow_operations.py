@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ms2sl.io.storage import StoragePath
 from ms2sl.tracking import heartbeat
 from ms2sl.tracking.mlflow_server import sqlite_file
 from ms2sl.training.checkpoint import fingerprint
@@ -79,7 +80,8 @@ def tags(client: Any, run_id: str, values: Mapping[str, str]) -> None:
 
 
 def artifact(client: Any, run_id: str, path: str, folder: str | None) -> None:
-    client.log_artifact(run_id, path, folder)
+    with StoragePath(path).reading() as here:
+        client.log_artifact(run_id, str(here), folder)
 
 
 def text(client: Any, run_id: str, content: str, path: str) -> None:
@@ -90,12 +92,16 @@ def dictionary(client: Any, run_id: str, values: Mapping[str, Any], path: str) -
     client.log_dict(run_id, dict(values), path)
 
 
-def register(client: Any, run_id: str, checkpoint: Path, name: str, alias: str, tags: Mapping[str, str]) -> str:
+def register(client: Any, run_id: str, checkpoint: StoragePath, name: str, alias: str, tags: Mapping[str, str]) -> str:
     """The version of ``models:/name`` that this checkpoint is, a new one unless the run has registered these weights; moves the alias."""
     weights = fingerprint(checkpoint)
     known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
     versions = [version.version for version in known if version.tags.get(WEIGHTS) == weights]
-    version = versions[0] if versions else _new_version(client, run_id, checkpoint, name, {**tags, WEIGHTS: weights})
+    if versions:
+        version = versions[0]
+    else:
+        with checkpoint.reading() as folder:
+            version = _new_version(client, run_id, folder, name, {**tags, WEIGHTS: weights})
     client.set_registered_model_alias(name, alias, version)
     return str(version)
 

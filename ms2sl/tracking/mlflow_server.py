@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ms2sl.extras import extra
+from ms2sl.io.storage import AnyPath, StoragePath
 from ms2sl.io.uri import public
 
 log = logging.getLogger(__name__)
@@ -139,9 +140,13 @@ def _try_database(uri: str) -> None:
         engine.dispose()
 
 
-def default_uri(folder: Path) -> str:
-    """The tracking URI of a folder of runs on this machine: absolute, since workers run in other directories."""
-    return f"sqlite:///{Path(folder).resolve() / 'mlflow.db'}"
+def default_uri(folder: AnyPath) -> str:
+    """The tracking URI of a folder of runs: a database in it, absolute, since workers run in other directories. A store holds no database:
+    of a folder in one, ``MLFLOW_TRACKING_URI``, or else the database in ``runs`` of this machine."""
+    runs = StoragePath(folder)
+    if not runs.is_local and (server := os.environ.get("MLFLOW_TRACKING_URI")):
+        return server
+    return f"sqlite:///{Path(runs if runs.is_local else 'runs').resolve() / 'mlflow.db'}"
 
 
 def sqlite_file(uri: str) -> Path | None:

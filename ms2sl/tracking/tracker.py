@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ms2sl.config import flatten
+from ms2sl.io.storage import AnyPath, StoragePath
 from ms2sl.io.uri import public
 from ms2sl.tracking import heartbeat, mlflow_operations
 from ms2sl.tracking.mlflow_operations import PARENT, REPORTS, WEIGHTS
@@ -123,9 +124,9 @@ class Tracker:
         """Those that are not None."""
         self._report(lambda: self.outbox.add("tags", values=_labels(values)))
 
-    def artifact(self, path: Path, folder: str | None = None) -> None:
-        """A file, or a folder under its own name, as it is when it is sent."""
-        self._report(lambda: self.outbox.add("artifact", path=str(Path(path).absolute()), folder=folder))
+    def artifact(self, path: AnyPath, folder: str | None = None) -> None:
+        """A file, or a folder under its own name, as it is when it is sent. In a store it is read then without credentials of a URI."""
+        self._report(lambda: self.outbox.add("artifact", path=StoragePath(path).uri, folder=folder))
 
     def text(self, content: str, path: str) -> None:
         self._report(lambda: self.outbox.add("text", content=content, path=path))
@@ -138,7 +139,7 @@ class Tracker:
         """Whether MLflow says so; None if it says nothing."""
         return self._now("running", lambda client: client.get_run(self.run_id).info.status == "RUNNING")
 
-    def register(self, checkpoint: Path, name: str, alias: str, tags: Mapping[str, str] | None = None) -> str | None:
+    def register(self, checkpoint: AnyPath, name: str, alias: str, tags: Mapping[str, str] | None = None) -> str | None:
         """Makes a checkpoint folder a version of ``models:/name``, with these tags, and points ``models:/name@alias`` to it.
 
         It loads with ``mlflow.pyfunc`` and holds the weights, this package, and neither Ray nor a pickle. Weights that this run has
@@ -146,7 +147,7 @@ class Tracker:
         """
 
         def register(client: Any) -> str:
-            return mlflow_operations.register(client, self.run_id, Path(checkpoint), name, alias, tags or {})
+            return mlflow_operations.register(client, self.run_id, StoragePath(checkpoint), name, alias, tags or {})
 
         return self._now("register", register, at_once=True)
 

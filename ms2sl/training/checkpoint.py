@@ -8,13 +8,14 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import nn
 
 from ms2sl import __version__
@@ -26,6 +27,7 @@ from ms2sl.data.types import Placement
 from ms2sl.deprecated_names import rename_deprecated, values_before
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features
+from ms2sl.io.storage import AnyPath, StoragePath
 
 ConfigType = TypeVar("ConfigType", bound=Config)
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -96,46 +98,48 @@ def save(folder: Path, card: ModelCard, weights: dict[str, torch.Tensor]) -> Non
     (folder / CONFIG).write_text(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-def read_card(folder: Path, *kinds: str) -> ModelCard:
+def read_card(place: AnyPath, *kinds: str) -> ModelCard:
     """kinds: of models that will do; any without. Raises InputError if the folder is no checkpoint, or one of another kind of model."""
+    folder = StoragePath(place)
+    config = folder / CONFIG
+    if not config.exists():
+        raise InputError(f"{folder} is no checkpoint: it has no {CONFIG}; a trained model is in runs/<name>/model")
     try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        values = json.loads(config.read_bytes())
         card = ModelCard.model_validate(rename_deprecated(values, ModelCard)[0] if isinstance(values, dict) else values)
-    except OSError:
-        raise InputError(f"{folder} is no checkpoint: it has no {CONFIG}; a trained model is in runs/<name>/model") from None
     except ValueError:  # of Unicode, JSON or pydantic
-        raise InputError(f"{folder / CONFIG} is damaged or of another version") from None
+        raise InputError(f"{config} is damaged or of another version") from None
     if kinds and card.kind not in kinds:
         raise InputError(f"{folder} holds a {card.kind} model, not a {' or '.join(kinds)} model")
     return card
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(place: AnyPath) -> str:
     """Of the weights: another for each model. Raises InputError if they cannot be read."""
-    try:
-        return hashlib.blake2b((folder / WEIGHTS).read_bytes(), digest_size=8).hexdigest()
-    except OSError as error:
-        raise InputError(f"{folder / WEIGHTS} cannot be read: {error.strerror}") from None
+    return hashlib.blake2b((StoragePath(place) / WEIGHTS).read_bytes(), digest_size=8).hexdigest()
 
 
-def model_config(card: ModelCard, kind: type[ConfigType], folder: Path, stage: str | None = None) -> ConfigType:
+def model_config(card: ModelCard, kind: type[ConfigType], place: AnyPath, stage: str | None = None) -> ConfigType:
     """The model's configuration, or that of a stage. Raises InputError if this version does not know it."""
     try:
         before = {name: value for name, value in values_before(kind).items() if "." not in name}
         stored = card.model if stage is None else card.model.get(stage, {})
         return kind.model_validate(before | rename_deprecated(stored, kind)[0])
     except ValidationError as error:
-        raise InputError(f"{folder / CONFIG} describes a model that this version does not know: {explain(error, kind)}") from None
+        config = StoragePath(place) / CONFIG
+        raise InputError(f"{config} describes a model that this version does not know: {explain(error, kind)}") from None
 
 
-def load_weights(module: nn.Module, folder: Path, what: str = f"its {CONFIG}") -> None:
+def load_weights(module: nn.Module, place: AnyPath, what: str = f"its {CONFIG}") -> None:
     """Raises InputError if the weights are missing, damaged or do not fit. what: the module, for the message."""
+    folder = StoragePath(place)
+    file = folder / WEIGHTS
+    if not file.exists():
+        raise InputError(f"{folder} has no {WEIGHTS}")
     try:
-        weights = load_file(folder / WEIGHTS)
-    except FileNotFoundError:
-        raise InputError(f"{folder} has no {WEIGHTS}") from None
+        weights = load_file(file) if file.is_local else load(file.read_bytes())
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{folder / WEIGHTS} is damaged: {error}") from None
+        raise InputError(f"{file} is damaged: {error}") from None
     own = module.state_dict()
     wrong = {name for name in own if name not in weights or weights[name].shape != own[name].shape} | (weights.keys() - own.keys())
     if wrong:
@@ -143,19 +147,29 @@ def load_weights(module: nn.Module, folder: Path, what: str = f"its {CONFIG}") -
     module.load_state_dict(weights)
 
 
-def check_skeleton(card: ModelCard, skeleton: Skeleton, folder: Path | str) -> None:
+def check_skeleton(card: ModelCard, skeleton: Skeleton, place: AnyPath) -> None:
     """Raises InputError if the checkpoint is of another skeleton."""
     if card.skeleton != skeleton:
-        raise InputError(
-            f"the checkpoint {folder} is of skeleton {card.skeleton.name}, but the data are of {skeleton.name}: train a model on these data"
-        )
+        of = f"the checkpoint {StoragePath(place)} is of skeleton {card.skeleton.name}, but the data are of {skeleton.name}"
+        raise InputError(f"{of}: train a model on these data")
 
 
-def publish(source: Path, target: Path) -> None:
-    """Puts the two files of a checkpoint into the folder ``target``, in the place of what it held; it is there whole or not at all.
+def publish(source: Path, place: AnyPath) -> None:
+    """Puts the two files of a checkpoint into a folder, in the place of what that held; it is there whole or not at all: in a store, which
+    renames no folders, its ``config.json`` is written last.
 
     Weights are linked where both folders are on one disk: a checkpoint is never written to again.
     """
+    if StoragePath(place).is_local:
+        _replace(source, Path(place))
+        return
+    with tempfile.TemporaryDirectory(prefix="ms2sl-") as folder:
+        for name in (CONFIG, WEIGHTS):
+            link(source / name, Path(folder) / name)
+        StoragePath(place).upload(Path(folder), last=CONFIG)
+
+
+def _replace(source: Path, target: Path) -> None:
     temporary, earlier = (target.with_name(f".{target.name}.{secrets.token_hex(4)}") for _ in range(2))
     try:
         temporary.mkdir(parents=True)

@@ -1,7 +1,6 @@
 """Training that begins with the weights of another model instead of random ones (fine-tuning)."""
 
 import copy
-from pathlib import Path
 
 from torch import nn
 
@@ -10,12 +9,13 @@ from ms2sl.data.dataset import DatasetCard
 from ms2sl.data.normalization import PoseNormalizer
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features
+from ms2sl.io.storage import AnyPath, StoragePath
 from ms2sl.training.checkpoint import ModelCard, check_skeleton, load_weights, model_config, read_card
 
 MODALITIES = ("text", "speech")
 
 
-def read_initial_card(folder: Path, kind: str, model: Config, dataset: DatasetCard, section: str, stage: str | None = None) -> ModelCard:
+def read_initial_card(folder: AnyPath, kind: str, model: Config, dataset: DatasetCard, section: str, stage: str | None = None) -> ModelCard:
     """The card of the model that a training of ``model`` on ``dataset`` begins with.
 
     section: where the options of ``model`` stand, for the message. stage: that is trained, of a system with several.
@@ -28,22 +28,21 @@ def read_initial_card(folder: Path, kind: str, model: Config, dataset: DatasetCa
     if other:
         said = ", ".join(f"{section}.{name} {before.get(name)} there, {now[name]} here" for name in other)
         flags = " ".join(f"--{section}.{name}".replace("_", "-") + f" {before.get(name)}" for name in other)
-        raise InputError(f"--from {folder} is a model of another shape ({said}): go on from it with {flags}")
+        raise InputError(f"--from {StoragePath(folder)} is a model of another shape ({said}): go on from it with {flags}")
     check_skeleton(card, dataset.skeleton, folder)
     for modality in MODALITIES:
         _check_features(getattr(card, modality), getattr(dataset, modality), folder)
     return card
 
 
-def _check_features(before: Features, now: Features, folder: Path) -> None:
+def _check_features(before: Features, now: Features, folder: AnyPath) -> None:
     """Raises InputError unless both make the same of the same input; weights with the same digest may lie elsewhere."""
     place = {"weights", "revision"} if before.digest and before.digest == now.digest else set()
     one, other = (features.model_dump(exclude=place | {"precision"}) for features in (before, now))
     if one != other:
         said = ", ".join(f"{name} {one[name]} there, {other[name]} here" for name in one if one[name] != other[name])
-        raise InputError(
-            f"--from {folder} learned from other features of {now.modality} than the dataset has ({said}): prepare the data with the same"
-        )
+        learned = f"--from {StoragePath(folder)} learned from other features of {now.modality} than the dataset has ({said})"
+        raise InputError(f"{learned}: prepare the data with the same")
 
 
 def continued(card: ModelCard, before: ModelCard) -> ModelCard:
@@ -65,7 +64,7 @@ def continued(card: ModelCard, before: ModelCard) -> ModelCard:
     )
 
 
-def load_initial(module: nn.Module, folder: Path) -> None:
+def load_initial(module: nn.Module, folder: AnyPath) -> None:
     """Gives a module, whose pose statistics are those of the data, the weights in ``folder``.
 
     The weights are of the space in which they were learned, so its statistics hold (``PoseNormalizer.adapt``).

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from ms2sl.errors import InputError
+from ms2sl.io.user_cache import user_cache
 
 VERSION = "0.10.21"
 # What it imports of what it asks for; the rest of that (jax, OpenCV with windows, sound) is a gigabyte.
@@ -44,8 +45,7 @@ def python_of(given: str) -> str:
 
 def environment() -> Path:
     """Where it is kept between jobs."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "ms2sl" / f"mediapipe-{VERSION}-{sys.implementation.cache_tag}"
+    return user_cache() / f"mediapipe-{VERSION}-{sys.implementation.cache_tag}"
 
 
 def _make(folder: Path) -> None:

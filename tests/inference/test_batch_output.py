@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -180,7 +181,7 @@ def sign(folder: OutputFolder, producer: MS2SLProducer, path) -> list[str]:
     assert folder.missing(given.utterances, folder.made()) == []
     rows = [(clip.id, clip.text) for clip in folder.clips()]
     assert len(rows) == len({name for name, _ in rows}), "each is in one part"
-    assert {path.stem for path in (folder.path / "poses").iterdir()} == {name for name, _ in rows}
+    assert {path.stem for path in (Path(folder.path) / "poses").iterdir()} == {name for name, _ in rows}
     assert all(dict(rows)[each.id] == getattr(each, "text", None) for each in given.utterances), "the signing of each id is of its own text"
     return [each.id for each in missing]
 
@@ -220,7 +221,7 @@ def test_a_text_that_is_asked_for_in_another_language_or_of_another_signer_is_si
 def test_a_folder_of_before_there_were_digests_goes_on(tmp_path, producer):
     folder = OutputFolder(tmp_path / "out")
     sign(folder, producer, write(tmp_path / "a.txt", "cab\ndab\n"))
-    for part in (folder.path / "parts").iterdir():
+    for part in (Path(folder.path) / "parts").iterdir():
         table = pq.read_table(part)
         pq.write_table(table.drop_columns(["digest"]), part)
     assert sign(folder, producer, write(tmp_path / "a.txt", "bad\ncab\ndab\n")) == ["000002"]

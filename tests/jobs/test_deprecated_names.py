@@ -1,6 +1,7 @@
 """Options under the names that they had: what a user typed yesterday works, with a line that says what to type now."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -118,7 +119,7 @@ def test_a_run_that_was_begun_under_deprecated_names_goes_on(tiny_dataset, tmp_p
     check_run_identity(command(0.5), dataset)
     written = read_recipe(command(0.5).folder)
     former = {"hide" if key == "mask" else key: value for key, value in written.items()}
-    (command(0.5).folder / "recipe.json").write_text(json.dumps(former | {"chosen": ["hide.speech"]}))
+    (Path(command(0.5).folder) / "recipe.json").write_text(json.dumps(former | {"chosen": ["hide.speech"]}))
     with pytest.raises(InputError, match=r"other settings \(mask\.speech 0\.5 there, 0\.25 here\)"):
         check_run_identity(command(0.25), dataset)
     check_run_identity(command(0.5), dataset)
@@ -144,7 +145,7 @@ def test_a_space_and_the_sweep_that_was_begun_with_it(tiny_dataset, tmp_path, ca
     former = {"mask": "hide", "num_evals": "judgements", "back_translator": "reader"}
     record = {former.get(key, key): value for key, value in written.items()}
     record["space"] = {"hide": written["space"]["mask"], "variants": variants}
-    (options.folder / "recipe.json").write_text(json.dumps(record))
+    (Path(options.folder) / "recipe.json").write_text(json.dumps(record))
     check_run_identity(options, dataset)
     assert capsys.readouterr().out == "", "nothing changed"
     assert read_recipe(options.folder) == written

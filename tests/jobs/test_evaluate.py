@@ -42,14 +42,14 @@ def options(tiny_dataset, tiny_checkpoint, tiny_recogniser, tmp_path):
 
 
 def scores(options) -> dict[str, dict]:
-    results = json.loads((options.out / "results.json").read_text())["results"]
+    results = json.loads((Path(options.out) / "results.json").read_text())["results"]
     return {f"{each['name']} from {each['from']}".removesuffix(" from "): each for each in results}
 
 
 @pytest.mark.parametrize("kind", ["tiny_recogniser", "tiny_translator"])
 def test_it_leaves_tables_the_scores_pictures_and_a_gallery(kind, options, request, capsys):
-    run(options.model_copy(update={"back_translator": request.getfixturevalue(kind), "sweep": (1, 2)}))
-    text = (options.out / "results.md").read_text()
+    run(options.model_copy(update={"back_translator": str(request.getfixturevalue(kind)), "sweep": (1, 2)}))
+    text = (Path(options.out) / "results.md").read_text()
     assert text.startswith("4 clips of test, 1 steps, 2 seeds; model: ")
     assert text.strip() in capsys.readouterr().out
     assert ("BLEU-4" in text) is (kind == "tiny_translator")
@@ -59,11 +59,11 @@ def test_it_leaves_tables_the_scores_pictures_and_a_gallery(kind, options, reque
     assert found["real signing"]["of_ceiling"] in (100, None), "None where even real signing is not read at all"
     assert len(found["ms2sl from both"]["scores"]["letter_error"]["seeds"]) == 2
     for picture in ("samples.png", "steps.png"):
-        assert (options.out / picture).read_bytes().startswith(b"\x89PNG")
-    page = (options.out / "gallery.html").read_text()
+        assert (Path(options.out) / picture).read_bytes().startswith(b"\x89PNG")
+    page = (Path(options.out) / "gallery.html").read_text()
     assert "<audio" in page
     assert [rank in page for rank in (">worst<", ">median<", ">best<")] == [True] * 3
-    measured = pq.read_table(options.out / "measures.parquet").to_pandas()
+    measured = pq.read_table(Path(options.out) / "measures.parquet").to_pandas()
     assert len(measured[measured.label == "ms2sl from text"]) == 4 * (2 + 2), "both seeds, and both of the numbers of steps that were swept"
 
 
@@ -72,7 +72,12 @@ def test_everybody_stands_side_by_side_and_two_workers_measure_what_one_process_
     clips = chosen_clips(dataset, "test", options.clips)
     for clip in clips[1:]:  # one is missing, and counted
         (tmp_path / f"{clip.id}.pose").write_bytes(to_bytes(clip.poses, dataset.skeleton))
-    several = {"others": {"another": tiny_checkpoint}, "produced": {"theirs": tmp_path}, "asr": "own", "dictionary": "fingerspelling"}
+    several = {
+        "others": {"another": str(tiny_checkpoint)},
+        "produced": {"theirs": str(tmp_path)},
+        "asr": "own",
+        "dictionary": "fingerspelling",
+    }
     run(options.model_copy(update={**several, "modalities": ("text", "speech"), "baselines": ("mean pose",), "shown": 0, "workers": 2}))
     found = scores(options)
     models = {f"{name} from {modality}" for name in ("ms2sl", "another") for modality in ("text", "speech")}
@@ -80,7 +85,7 @@ def test_everybody_stands_side_by_side_and_two_workers_measure_what_one_process_
     assert found["another from text"]["scores"]["hand_dtw"] == found["ms2sl from text"]["scores"]["hand_dtw"]
     assert found["theirs"]["failed"] == 1
     assert found["theirs"]["scores"]["hand_dtw"]["value"] < found["mean pose"]["scores"]["hand_dtw"]["value"]
-    assert "theirs: 1 clips could not be produced" in (options.out / "results.md").read_text()
+    assert "theirs: 1 clips could not be produced" in (Path(options.out) / "results.md").read_text()
 
     judge = Evaluator(dataset, back_translation.load(options.back_translator))
     model = SystemUnderTest(
@@ -99,7 +104,7 @@ def test_a_model_is_not_asked_for_what_it_never_heard(options, tiny_dataset, tin
     assert card.learned == ("text",)
     task = MS2SLTask(dataset, tiny_model, LossWeights(), card, hide)
     task.save(tmp_path / "model", task.module.state_dict())
-    mute = options.model_copy(update={"model": tmp_path / "model", "baselines": (), "shown": 0})
+    mute = options.model_copy(update={"model": str(tmp_path / "model"), "baselines": (), "shown": 0})
     run(mute)
     assert scores(options).keys() == {"real signing", "ms2sl from text"}
     with pytest.raises(InputError, match="can be judged from text here, not from speech"):
@@ -112,8 +117,8 @@ def test_a_model_is_not_asked_for_what_it_never_heard(options, tiny_dataset, tin
         ({"dictionary": "/nowhere"}, "/nowhere is no dictionary"),
         ({"workers": 99}, "99 workers need 99 CPUs"),
         ({"split": "exam"}, "has no split 'exam'"),
-        ({"produced": {"real signing": Path(lexicon() / "ase")}}, "'real signing' would stand in the tables twice"),
-        ({"produced": {"mean pose": Path(lexicon() / "ase")}}, "'mean pose' would stand in the tables twice"),
+        ({"produced": {"real signing": str(lexicon() / "ase")}}, "'real signing' would stand in the tables twice"),
+        ({"produced": {"mean pose": str(lexicon() / "ase")}}, "'mean pose' would stand in the tables twice"),
         ({"modalities": ("text", "text")}, "'ms2sl from text' would stand in the tables twice"),
     ],
 )
@@ -124,7 +129,7 @@ def test_what_cannot_be_is_said_before_anything_is_judged(options, change, reaso
 
 def test_all_that_is_sampled_is_sampled_as_asked(options, tiny_dataset, tiny_checkpoint):
     choices = {"steps": 5, "guidance": 1.5, "sampler": "dpm++"}
-    asked = options.model_copy(update={**choices, "others": {"another": tiny_checkpoint}, "asr": "own"})
+    asked = options.model_copy(update={**choices, "others": {"another": str(tiny_checkpoint)}, "asr": "own"})
     entries = [entry for entry in compared(asked, Dataset(tiny_dataset), spoken=True) if entry.kind in ("ms2sl", "cascade")]
     assert len(entries) == 7
     assert all(entry.options.model_dump() == choices for entry in entries)
@@ -137,14 +142,14 @@ def test_a_model_that_learned_another_language_than_the_data_have_is_judged_and_
     shutil.copytree(tiny_checkpoint, foreign)
     card = json.loads((foreign / "config.json").read_text())
     (foreign / "config.json").write_text(json.dumps(card | {"signed_languages": ["gsg"]}))
-    entries = compared(options.model_copy(update={"others": {"foreign": foreign}}), Dataset(tiny_dataset), spoken=True)
+    entries = compared(options.model_copy(update={"others": {"foreign": str(foreign)}}), Dataset(tiny_dataset), spoken=True)
     assert {"ms2sl", "foreign"} <= {entry.name for entry in entries}
     assert capsys.readouterr().out == "foreign: signed_language ase is ignored: the model signs as it learned, from gsg\n"
 
 
 def test_a_second_model_must_have_a_name_of_its_own(options, tiny_checkpoint):
     with pytest.raises(InputError, match="'ms2sl from text' would stand in the tables twice"):
-        run(options.model_copy(update={"others": {"ms2sl": tiny_checkpoint}}))
+        run(options.model_copy(update={"others": {"ms2sl": str(tiny_checkpoint)}}))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +162,7 @@ def test_a_reader_must_fit_the_data(options, tiny_recogniser, tmp_path, change, 
         card = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(card | change))
     with pytest.raises(InputError, match=reason):
-        run(options.model_copy(update={"back_translator": folder}))
+        run(options.model_copy(update={"back_translator": str(folder)}))
 
 
 def test_a_corpus_without_speech_is_judged_from_text(tiny_model, tmp_path, capsys):

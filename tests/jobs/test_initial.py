@@ -1,6 +1,7 @@
 """``--from``: a run that begins with the weights of another model."""
 
 import shutil
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -83,7 +84,7 @@ def test_a_run_on_other_data_begins_with_the_model_and_says_so_everywhere(comman
     assert torch.equal(after["space.share_seen"], torch.tensor(Dataset(other_dataset).card.statistics.seen))
     origin = {"model": f"{tiny_checkpoint.parent.name}/{tiny_checkpoint.name}", "weights": fingerprint(tiny_checkpoint)}
     assert read_card(model).recipe["from"] == read_recipe(options.folder)["from"] == origin
-    tracked = mlflow.MlflowClient(default_uri(options.runs)).get_run((options.folder / "mlflow_run_id").read_text())
+    tracked = mlflow.MlflowClient(default_uri(options.runs)).get_run((Path(options.folder) / "mlflow_run_id").read_text())
     assert {name: tracked.data.params[f"from.{name}"] for name in origin} == origin
     MS2SLProducer.load(model)
 
@@ -176,7 +177,7 @@ def test_a_sweep_and_its_trials_begin_with_the_model(command, tiny_dataset, tiny
 def test_ablations_begin_with_the_model_unless_they_are_of_its_shape(tiny_dataset, tiny_checkpoint, tiny_recogniser, tmp_path):
     given = {"data": str(tiny_dataset), "back_translator": tiny_recogniser, "runs": tmp_path, "model": TINY, "clips": 4}
     options = ablate.AblateCommand(**given, only=("without cycle",), **{"from": tiny_checkpoint})
-    assert ablate.training_of(options, "without cycle", 0).initial == tiny_checkpoint
+    assert ablate.training_of(options, "without cycle", 0).initial == str(tiny_checkpoint)
     with pytest.raises(InputError, match=r"model\.schedule linear there, none here"):
         ablate.run(options.model_copy(update={"only": ("without diffusion",)}))
     assert not list(tmp_path.glob("*/recipe.json"))

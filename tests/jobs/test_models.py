@@ -43,13 +43,13 @@ def registry(tiny_checkpoint, better, tiny_recogniser, tmp_path_factory) -> str:
     return uri
 
 
-def found(model: str, tracking: str, within: Path) -> Path:
-    return with_folders(ProduceCommand(model=model, tracking=tracking), "model", within=within).model
+def found(model: str, tracking: str, within: Path) -> str:
+    return with_folders(ProduceCommand(model=model, tracking=tracking), "model", within=str(within)).model
 
 
 def test_an_alias_and_a_version_become_folders_and_what_the_alias_means_is_printed(registry, tiny_checkpoint, better, tmp_path, capsys):
     folder = found(CHAMPION, registry, tmp_path)
-    assert (folder.parent, folder.is_absolute()) == (tmp_path / ".models", True)
+    assert Path(folder).parent == tmp_path / ".models"
     assert fingerprint(folder) == fingerprint(better)
     assert capsys.readouterr().out == "models:/ms2sl@champion is version 2\n"
     assert fingerprint(found("models:/ms2sl/1", registry, tmp_path)) == fingerprint(tiny_checkpoint)
@@ -60,9 +60,9 @@ def test_an_alias_and_a_version_become_folders_and_what_the_alias_means_is_print
 
 def test_a_version_is_fetched_once(registry, tmp_path):
     folder = found(CHAMPION, registry, tmp_path)
-    before = (folder / "model.safetensors").stat()
+    before = Path(folder, "model.safetensors").stat()
     assert found(CHAMPION, registry, tmp_path) == folder
-    assert (folder / "model.safetensors").stat() == before
+    assert Path(folder, "model.safetensors").stat() == before
 
 
 def test_the_same_version_of_another_registry_is_another_model(registry, better, tmp_path):
@@ -77,8 +77,8 @@ def test_the_same_version_of_another_registry_is_another_model(registry, better,
 def test_a_folder_is_itself_and_absolute_and_asks_no_registry(tiny_checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tiny_checkpoint.parent)
     options = EvaluateCommand(model=tiny_checkpoint.name, others={"a": tiny_checkpoint.name}, tracking="http://127.0.0.1:9")
-    options = with_folders(options, "model", "others", within=tmp_path)
-    assert (options.model, options.others) == (tiny_checkpoint, {"a": tiny_checkpoint})
+    options = with_folders(options, "model", "others", within=str(tmp_path))
+    assert (options.model, options.others) == (str(tiny_checkpoint), {"a": str(tiny_checkpoint)})
     assert not list(tmp_path.iterdir())
 
 

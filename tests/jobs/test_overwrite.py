@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -15,10 +16,10 @@ COMMANDS = {"training": TrainCommand, "sweep": TuneCommand}
 def begun(runs, kind: str, name: str = "mine"):
     """Options of a run of this kind, whose folder is there as a command leaves it."""
     options = COMMANDS[kind](runs=runs, name=name, overwrite=True)
-    options.folder.mkdir(parents=True)
-    (options.folder / "recipe.json").write_text(json.dumps(options.learns))
-    (options.folder / "train").mkdir()
-    (options.folder / "train" / "checkpoint").write_bytes(b"of an earlier run")
+    Path(options.folder).mkdir(parents=True)
+    (Path(options.folder) / "recipe.json").write_text(json.dumps(options.learns))
+    (Path(options.folder) / "train").mkdir()
+    (Path(options.folder) / "train" / "checkpoint").write_bytes(b"of an earlier run")
     return options
 
 
@@ -46,7 +47,7 @@ def test_a_run_of_another_kind_stays(kind, other, tmp_path, tiny_dataset):
     there = begun(tmp_path, other)
     with pytest.raises(InputError, match=f"holds a {other} and no {kind}, and is not deleted"):
         check_run_identity(COMMANDS[kind](runs=tmp_path, name="mine", overwrite=True), Dataset(tiny_dataset))
-    assert (there.folder / "train" / "checkpoint").exists()
+    assert (Path(there.folder) / "train" / "checkpoint").exists()
 
 
 @pytest.mark.parametrize("recipe", [None, "", "5", '"space"', '{"task'])
@@ -69,7 +70,7 @@ def test_a_link_stays_and_what_it_leads_to(tmp_path):
     (tmp_path / "mine").symlink_to(elsewhere.folder)
     with pytest.raises(InputError, match="is a link and is not deleted"):
         forget(TrainCommand(runs=tmp_path, name="mine", overwrite=True))
-    assert (elsewhere.folder / "recipe.json").exists()
+    assert (Path(elsewhere.folder) / "recipe.json").exists()
 
 
 def test_what_an_interrupted_command_left_goes_with_the_next_one(tmp_path):

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -31,7 +32,7 @@ WORDS = ["cab", "bad", "dab", "abba", "cabs", "deaf", "bead", "fade"]
 
 
 def produced_ids(out) -> list[str]:
-    return sorted(id for part in (out / "parts").glob("*.parquet") for id in pq.read_table(part)["id"].to_pylist())
+    return sorted(id for part in (Path(out) / "parts").glob("*.parquet") for id in pq.read_table(part)["id"].to_pylist())
 
 
 @pytest.fixture
@@ -61,11 +62,11 @@ def test_run_again_it_makes_only_what_is_missing(tiny_checkpoint, words, tmp_pat
 def test_a_line_that_is_put_in_front_is_made_and_the_others_keep_their_ids(tiny_checkpoint, words, tmp_path, capsys):
     options = ProduceCommand(model=tiny_checkpoint, utterances=words, out=tmp_path / "out", steps=1)
     run(options)
-    times = {path.name: path.stat().st_mtime_ns for path in (options.out / "poses").iterdir()}
+    times = {path.name: path.stat().st_mtime_ns for path in (Path(options.out) / "poses").iterdir()}
     words.write_text("ace\n" + words.read_text())
     run(options)
     assert "1 produced, 8 were there already" in capsys.readouterr().out
-    after = {path.name: path.stat().st_mtime_ns for path in (options.out / "poses").iterdir()}
+    after = {path.name: path.stat().st_mtime_ns for path in (Path(options.out) / "poses").iterdir()}
     assert after.keys() - times.keys() == {"000008.pose"}
     assert times.items() <= after.items()
     made = {clip.id: clip.text for clip in OutputFolder(options.out).clips()}
@@ -84,7 +85,7 @@ def test_what_cannot_be_said_is_counted_and_the_rest_is_made(tiny_checkpoint, tm
     assert "3 utterances found: 1 used, 0 used in part or mended, 2 refused, 0 ignored" in said
     assert run(options) == SOME_FAILED
     path.write_text("id,text\nempty,\nforeign,caß\n")
-    assert run(options.model_copy(update={"out": tmp_path / "other"})) == NOTHING_DONE
+    assert run(options.model_copy(update={"out": str(tmp_path / "other")})) == NOTHING_DONE
 
 
 def test_sentences_of_any_length_are_signed_as_one_by_one(tiny_checkpoint, tmp_path):
@@ -157,7 +158,7 @@ def test_other_settings_do_not_mix_in_one_folder(tiny_checkpoint, words, tmp_pat
         run(options.model_copy(update={"seed": 5}))
     with pytest.raises(InputError, match="another sampler"):
         run(options.model_copy(update={"sampler": "dpm++"}))
-    run(options.model_copy(update={"sampler": "dpm++", "out": tmp_path / "other"}))
+    run(options.model_copy(update={"sampler": "dpm++", "out": str(tmp_path / "other")}))
     one, other = (from_bytes((tmp_path / out / "poses" / "000000.pose").read_bytes(), HOLISTIC_49X2).poses for out in ("out", "other"))
     assert not np.allclose(one.joints, other.joints, atol=1e-3)
     with pytest.raises(InputError, match=r"sampler: .*'ddim' or 'dpm\+\+'"):

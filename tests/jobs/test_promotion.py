@@ -12,6 +12,7 @@ from jobs.train import TrainCommand
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.errors import InputError
+from ms2sl.io.storage import StoragePath
 from ms2sl.model_uri import resolve_model
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.tracking.mlflow_server import connect
@@ -57,7 +58,7 @@ def test_the_first_is_promoted_a_worse_one_is_not_and_an_equal_one_is(options, t
     with resolve_model("models:/ms2sl@champion", uri).folder() as folder:
         assert fingerprint(folder) == fingerprint(tiny_checkpoint)
 
-    results = run(options.model_copy(update={"model": worse}))
+    results = run(options.model_copy(update={"model": str(worse)}))
     said = capsys.readouterr().out
     assert "models:/ms2sl@champion stays version 1, and version 2 a candidate: its loss in letter error is, against the champion's," in said
     assert "speech it is not surely within 1\n" in said
@@ -65,15 +66,15 @@ def test_the_first_is_promoted_a_worse_one_is_not_and_an_equal_one_is(options, t
     assert aliases(uri) == {"candidate": "2", "champion": "1"}
     assert tags(uri, "2")["promotion"] == "refused"
     assert tags(uri, "2")["promotion.reason"] in said
-    names = {result["name"] for result in json.loads((options.out / "results.json").read_text())["results"]}
+    names = {result["name"] for result in json.loads((Path(options.out) / "results.json").read_text())["results"]}
     assert names == {"real signing", "ms2sl", "champion"}
-    assert not list(options.out.glob(".champion-*")), "no copy of the champion stays"
+    assert not list(Path(options.out).glob(".champion-*")), "no copy of the champion stays"
 
     shutil.copytree(tiny_checkpoint, tmp_path / "best")
     tracker = Tracker.open(uri, "sweeps", "again")
     assert tracker.register(tmp_path / "best", "ms2sl", "challenger") == "3"
     tracker.finish()
-    run(options.model_copy(update={"model": tmp_path / "best"}))
+    run(options.model_copy(update={"model": str(tmp_path / "best")}))
     said = capsys.readouterr().out
     figures = "from text +0.00 (0.00 to 0.00), from speech +0.00 (0.00 to 0.00): surely within 1\n"
     assert f"models:/ms2sl@champion is now version 3: its loss in letter error is, against the champion's, {figures}" in said
@@ -108,7 +109,7 @@ def test_a_champion_of_another_skeleton_is_refused_before_anything_is_judged(pro
     promotion = Promotion(worse, promoted.uri, None)
     with (
         pytest.raises(InputError, match="models:/ms2sl/1, the present champion, is of another skeleton"),
-        promotion.champion(HOLISTIC_178X3, tmp_path / "out"),
+        promotion.champion(HOLISTIC_178X3, StoragePath(tmp_path / "out")),
     ):
         pass
 
@@ -117,9 +118,9 @@ def test_a_champion_of_another_skeleton_is_refused_before_anything_is_judged(pro
     ("change", "reason"),
     [
         ({"split": "train"}, "--promote needs another --split"),
-        ({"others": {"champion": Path("runs/other")}}, "with --promote 'champion' is the present one"),
+        ({"others": {"champion": "runs/other"}}, "with --promote 'champion' is the present one"),
         ({"tracking": "http://127.0.0.1:9"}, "MLflow at http://127.0.0.1:9 does not tell of models:/ms2sl@champion"),
-        ({"model": Path("nowhere")}, "nowhere is no checkpoint"),
+        ({"model": "nowhere"}, "nowhere is no checkpoint"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

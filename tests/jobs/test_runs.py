@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from jobs import runs, train
-from jobs.runs import as_begun, check_run_identity, held, read_recipe
+from jobs.run_lock import held
+from jobs.runs import as_begun, check_run_identity, read_recipe
 from jobs.sweep.command import TuneCommand
 from jobs.train import TrainCommand, dealt
 from ms2sl.data.dataset import Dataset
@@ -82,14 +84,14 @@ def begun(dataset, tmp_path):
 
 
 def come_to(folder, step: int) -> None:
-    checkpoint = folder / "train" / f"step-{step:08d}"
+    checkpoint = Path(folder) / "train" / f"step-{step:08d}"
     checkpoint.mkdir(parents=True)
     (checkpoint / "training.json").write_text(json.dumps({"step": step}))
 
 
 def finished(folder, steps: int) -> None:
-    (folder / "model").mkdir()
-    (folder / "model" / "config.json").write_text(json.dumps({"recipe": {"training": {"steps": steps}}}))
+    (Path(folder) / "model").mkdir()
+    (Path(folder) / "model" / "config.json").write_text(json.dumps({"recipe": {"training": {"steps": steps}}}))
 
 
 def test_a_lock_that_cannot_be_opened_is_an_error_that_says_what_to_do(begun, tmp_path):
@@ -167,16 +169,16 @@ def test_workers_may_change_and_those_of_the_data_only_where_there_are_more(begu
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_decides_what_is_learned_may_not_change(begun, dataset, change, said):
-    before = (begun().folder / "recipe.json").read_bytes()
+    before = (Path(begun().folder) / "recipe.json").read_bytes()
     with pytest.raises(InputError, match=f"holds a run with other settings .*{said}"):
         check_run_identity(begun(**change, workers=2), dataset)
-    assert (begun().folder / "recipe.json").read_bytes() == before
+    assert (Path(begun().folder) / "recipe.json").read_bytes() == before
 
 
 def test_an_option_that_is_gone_counts_where_it_was_not_at_its_default(begun, dataset):
-    path = begun().folder / "recipe.json"
+    path = Path(begun().folder) / "recipe.json"
     check_run_identity(begun(losses={"cycle": 0.7}, workers=2).model_copy(update={"name": "new"}), dataset)
-    recipe = read_recipe(begun().runs / "new")
+    recipe = read_recipe(Path(begun().runs) / "new")
     earlier = [
         "guidance_from",
         "language_condition",
@@ -229,7 +231,7 @@ def test_the_trials_of_a_sweep_are_compared_at_the_same_step(dataset, tmp_path):
 
 
 def test_a_recipe_that_is_damaged_is_told_in_one_line(begun, dataset):
-    (begun().folder / "recipe.json").write_text('{"task": ')
+    (Path(begun().folder) / "recipe.json").write_text('{"task": ')
     with pytest.raises(InputError, match=r"recipe\.json cannot be read .*: restore it, or delete"):
         check_run_identity(begun(), dataset)
 
@@ -244,7 +246,7 @@ def test_a_recipe_is_there_whole_or_not_at_all(dataset, tmp_path, monkeypatch):
         patch.setattr(os, "replace", crash)
         with pytest.raises(KeyboardInterrupt):
             check_run_identity(options, dataset)
-    assert list(options.folder.iterdir()) == []
+    assert list(Path(options.folder).iterdir()) == []
     check_run_identity(options, dataset)
 
 
@@ -259,7 +261,7 @@ def test_two_commands_do_not_work_on_one_run(begun):
 
 
 def test_a_lock_ends_with_its_process_however_it_ends(begun):
-    script = "import sys; from jobs.runs import held; from jobs.train import TrainCommand\n"
+    script = "import sys; from jobs.run_lock import held; from jobs.train import TrainCommand\n"
     script += "with held(TrainCommand(runs=sys.argv[1], name='old')): print('held', flush=True); sys.stdin.read()"
     other = subprocess.Popen([sys.executable, "-c", script, begun().runs], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:

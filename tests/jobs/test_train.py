@@ -54,6 +54,7 @@ def test_two_workers_train_one_model_that_loads_without_ray(whole):
 # Two machines, of which one goes while both are at work. Between these two stands ``change``: when it goes.
 MACHINES = """
 import os, sys, threading, time
+from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -64,9 +65,9 @@ options, gone = TrainCommand.parse(["--recipe", sys.argv[1]]), threading.Event()
 ray._private.utils.set_sigterm_handler = lambda handler: None  # which a thread that adds a machine may not set
 
 def checkpoints(pause):
-    while not list(options.folder.glob("train/step-*/model.safetensors")):
+    while not list(Path(options.folder).glob("train/step-*/model.safetensors")):
         time.sleep(pause)
-    return [path.name for path in options.folder.glob("train/step-*")]
+    return [path.name for path in Path(options.folder).glob("train/step-*")]
 
 def lose(another):
     if another:
@@ -94,7 +95,7 @@ def change():
 
 def train_on_machines(options: TrainCommand, change: str, **environment) -> str:
     """What the driver of a training prints, whose machines change on the way."""
-    recipe = options.runs / f"{options.name}.yaml"
+    recipe = Path(options.runs) / f"{options.name}.yaml"
     recipe.write_text(options.model_dump_json(exclude={"recipe"}), encoding="utf-8")
     script = [sys.executable, "-c", MACHINES + change + TRAIN, str(recipe)]
     return subprocess.run(script, timeout=400, check=True, stdout=subprocess.PIPE, text=True, **environment).stdout
@@ -124,7 +125,7 @@ from ray._raylet import GcsClient
 from ray.core.generated import autoscaler_pb2
 
 def change():
-    outbox = options.folder / "mlflow.jsonl"
+    outbox = Path(options.folder) / "mlflow.jsonl"
     while not outbox.exists() or '{"operation": "metrics"' not in outbox.read_text():
         time.sleep(0.05)
     reason, deadline = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"), int((time.time() + 30) * 1000)
@@ -264,7 +265,7 @@ start_ray(include_dashboard=True)
 address, options, seen = ray.get_runtime_context().gcs_address, TrainCommand.parse(sys.argv[1:]), []
 
 def look():
-    while not list(options.folder.glob("train/step-*/model.safetensors")):
+    while not list(Path(options.folder).glob("train/step-*/model.safetensors")):
         time.sleep(0.01)
     seen.extend(actor.state for actor in list_actors(address=address, filters=[("class_name", "=", "PlacementGroupCleaner")]))
 

@@ -51,7 +51,7 @@ def space_file(folder: Path, content: dict) -> str:
 
 
 def trials(options: TuneCommand) -> list[Trial]:
-    return TrialStore(options.folder / "trials").trials()
+    return TrialStore(Path(options.folder) / "trials").trials()
 
 
 def runs(options: TuneCommand) -> tuple[list, list]:
@@ -77,7 +77,7 @@ def test_a_sweep_tries_settings_keeps_all_and_registers_the_best(options, capsys
     assert {trial.outcome for trial in tried} <= {"finished", "stopped"}
     best = min((trial for trial in tried if trial.outcome == "finished"), key=lambda trial: trial.value(QUALITY))
     assert f"best: trial {best.label}" in said
-    assert read_card(sweep.folder / "best", "ms2sl").recipe["losses"] == sweep.with_recipe(best.recipe).losses.model_dump()
+    assert read_card(Path(sweep.folder) / "best", "ms2sl").recipe["losses"] == sweep.with_recipe(best.recipe).losses.model_dump()
 
     parents, children = runs(sweep)
     assert [each.info.status for each in parents] == ["FINISHED"]
@@ -92,7 +92,7 @@ def test_a_sweep_tries_settings_keeps_all_and_registers_the_best(options, capsys
     artifacts = {each.path for each in client.list_artifacts(parents[0].info.run_id)}
     assert {"sweep.md", "curves.png", "parallel.png", "trials"} <= artifacts
 
-    written = {path: path.stat().st_mtime_ns for path in (sweep.folder / "trials").iterdir()}
+    written = {path: path.stat().st_mtime_ns for path in (Path(sweep.folder) / "trials").iterdir()}
     run(sweep.model_copy(update={"trials": 5}))
     assert {path: path.stat().st_mtime_ns for path in written} == written
     assert len(trials(sweep)) == 5
@@ -128,7 +128,7 @@ def test_more_than_the_cluster_has_is_refused_at_once(options):
         run(options(cpus_per_trial=64))
     with pytest.raises(InputError, match=r"a trial needs 2 workers of 1 CPUs and 1 GPUs each, .* have room for 0"):
         run(options(workers_per_trial=2, gpus_per_trial=1))
-    assert not options().folder.exists()
+    assert not Path(options().folder).exists()
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -140,7 +140,7 @@ def test_population_based_training_changes_weights_on_the_way(options):
     changed = [trial for trial in tried if len({row["set/losses.cycle"] for row in trial.history}) > 1]
     assert changed, "the worst of four never went on from the best"
     assert changed[0].recipe["losses"]["cycle"] == changed[0].history[-1]["set/losses.cycle"]
-    assert (sweep.folder / "changes.png").exists()
+    assert (Path(sweep.folder) / "changes.png").exists()
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -154,15 +154,15 @@ def test_sampling_is_swept_on_one_model_for_quality_and_latency(options, tiny_ch
     assert len(tried) == 5
     assert 40 not in latency or latency[40] > min(latency.values())
     assert "The front, judged again" in capsys.readouterr().out
-    assert (sweep.folder / "front.png").exists()
-    assert not (sweep.folder / "best").exists()
+    assert (Path(sweep.folder) / "front.png").exists()
+    assert not (Path(sweep.folder) / "best").exists()
 
 
 def test_trials_of_several_workers_give_all_they_took_back(options, ray_cluster):
     sweep = options(workers_per_trial=2, trials=5, name="together")
     perfect = [Trial(number=n, recipe={}, outcome="stopped", history=({"step": 2, QUALITY: 0.0},)) for n in (2, 3, 4)]
     for trial in perfect:  # beside which nobody else may go on
-        TrialStore(sweep.folder / "trials").write(trial)
+        TrialStore(Path(sweep.folder) / "trials").write(trial)
     run(sweep)
     own, other = trials(sweep)[:2]
     assert (own.outcome, own.step) == ("finished", 6)

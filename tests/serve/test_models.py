@@ -7,8 +7,9 @@ import pytest
 import ray
 
 from ms2sl.errors import InputError
+from ms2sl.io.storage import StoragePath
 from ms2sl.tracking.tracker import Tracker, default_uri
-from ms2sl.training.checkpoint import fingerprint
+from ms2sl.training.checkpoint import fingerprint, publish, read_card
 from serve import app, models
 from serve.model_replica import Sampler
 
@@ -72,8 +73,16 @@ def test_a_database_that_is_nowhere_is_told_with_where_it_was_sought_and_none_is
         str(refused.value) == f"{CHAMPION} cannot be looked up: there is no {looked}; give tracking, MLflow's URI, or a folder as the model"
     )
     assert not list(elsewhere.iterdir())
-    with pytest.raises(InputError, match="model: s3://bucket/a is a URI"):
-        Sampler(1, 2, "cpu", "fp32")._load({"model": "s3://bucket/a", "tracking": None})
+
+
+def test_a_model_in_a_bucket_is_served(s3, tiny_checkpoint, tmp_path):
+    place = StoragePath(s3) / tmp_path.name / "model"
+    with pytest.raises(InputError, match=r"is no checkpoint: it has no config\.json"):
+        Sampler(1, 2, "cpu", "fp32")._load({"model": place.uri, "tracking": None})
+    publish(tiny_checkpoint, place)
+    version, loaded = Sampler(1, 2, "cpu", "fp32")._load({"model": place.uri, "tracking": None})
+    assert version == fingerprint(tiny_checkpoint)
+    assert loaded.card == read_card(tiny_checkpoint)
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_a_trial_is_replaced_and_leaves_nothing_else(ledger):
     for seconds in (1.0, 2.0):
         ledger.write(FULL.model_copy(update={"seconds": seconds}))
     assert [trial.seconds for trial in ledger.trials()] == [2.0]
-    assert [path.name for path in ledger.folder.iterdir()] == ["00003.json"]
+    assert [path.name for path in Path(ledger.folder).iterdir()] == ["00003.json"]
 
 
 def test_a_write_that_fails_leaves_the_old_one(ledger, monkeypatch):
@@ -65,19 +66,19 @@ def test_a_write_that_fails_leaves_the_old_one(ledger, monkeypatch):
         ledger.write(FULL.model_copy(update={"seconds": 99.0}))
     monkeypatch.undo()
     assert ledger.trials() == [FULL]
-    assert [path.name for path in ledger.folder.iterdir()] == ["00003.json"]
+    assert [path.name for path in Path(ledger.folder).iterdir()] == ["00003.json"]
 
 
 def test_what_another_process_is_writing_is_no_trial(ledger):
     ledger.write(FULL)
-    (ledger.folder / ".00004.json.123").write_text("{")
+    (Path(ledger.folder) / ".00004.json.123").write_text("{")
     assert ledger.trials() == [FULL]
 
 
 @pytest.mark.parametrize("content", [b"", b'{"number": 3, "recipe"', b"[]", b'{"number": 3}', b'{"number": 3, "recipe": {"a": "\xff'])
 def test_a_broken_file_is_named_and_may_be_deleted(ledger, content):
     ledger.write(FULL)
-    broken = ledger.folder / "00005.json"
+    broken = Path(ledger.folder) / "00005.json"
     broken.write_bytes(content)
     with pytest.raises(InputError, match="delete it, and that trial is run again") as raised:
         ledger.trials()

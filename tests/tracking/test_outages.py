@@ -198,16 +198,16 @@ def test_a_model_that_mlflow_did_not_register_is_told_and_registered_by_the_same
     proxy, uri, tmp_path, tiny_dataset, tiny_checkpoint, capsys
 ):
     options, dataset = TrainCommand(data=str(tiny_dataset), runs=tmp_path, name="away", tracking=uri), Dataset(tiny_dataset)
-    options.folder.mkdir()
+    Path(options.folder).mkdir()
     hand_over(options, open_tracker(options, dataset), tiny_checkpoint)
     assert f"MLflow has no version of {tiny_checkpoint} yet" in capsys.readouterr().out
-    assert (options.folder / "mlflow.jsonl").exists()
+    assert (Path(options.folder) / "mlflow.jsonl").exists()
     proxy.start()
     mlflow_server.server.cache_clear()  # as another process
     hand_over(options, open_tracker(options, dataset), tiny_checkpoint)
     assert capsys.readouterr().out == ""
-    assert not (options.folder / "mlflow.jsonl").exists()
-    run_id = (options.folder / "mlflow_run_id").read_text()
+    assert not (Path(options.folder) / "mlflow.jsonl").exists()
+    run_id = (Path(options.folder) / "mlflow_run_id").read_text()
     assert mlflow.MlflowClient(uri).get_model_version_by_alias("ms2sl", "candidate").run_id == run_id
 
 

@@ -1,7 +1,6 @@
 """MS2SL as a producer: utterances in, poses out."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from ms2sl.inference.producer import Producer
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.inference.sliding_window import SHORTEST, Window, WindowedGenerator
 from ms2sl.inference.windowed_session import WindowedSession, WindowReply, WindowRequest, measure_pieces, step_windows
+from ms2sl.io.storage import AnyPath
 from ms2sl.precision import Precision, uses_bf16
 from ms2sl.systems.ms2sl import task
 from ms2sl.systems.ms2sl.condition_cache import BATCH, ConditionEncoderCache, EncodedUtterance, SaidFeatures, one_after_another
@@ -49,9 +49,11 @@ class MS2SLProducer(Producer):
         self.collate = self.hearing.collate
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "cpu", precision: Precision = "fp32", options: Sampling | None = None) -> "MS2SLProducer":
+    def load(
+        cls, folder: AnyPath, *, device: str = "cpu", precision: Precision = "fp32", options: Sampling | None = None
+    ) -> "MS2SLProducer":
         """From a checkpoint folder, with the options of the class. Raises InputError if it holds no MS2SL model."""
-        return cls(*task.load(Path(folder)), device=device, precision=precision, options=options)
+        return cls(*task.load(folder), device=device, precision=precision, options=options)
 
     def features(self, utterance: Utterance) -> SaidFeatures:
         """Features of its text and of its speech; None for what it lacks.

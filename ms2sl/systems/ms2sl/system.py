@@ -1,7 +1,6 @@
 """MS2SL as the registry knows it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ms2sl.data.dataset import Dataset
@@ -21,7 +20,7 @@ def make_task(dataset: Dataset, sections: Mapping[str, Any], card: ModelCard) ->
 
 
 def load(source: str, context: Context) -> MS2SLProducer:
-    return MS2SLProducer.load(Path(source), device=context.device, precision=context.precision)
+    return MS2SLProducer.load(source, device=context.device, precision=context.precision)
 
 
 SYSTEM = System(

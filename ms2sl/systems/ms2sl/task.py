@@ -14,6 +14,7 @@ from ms2sl.data.modality_masking import MaskConfig, MaskingCollate
 from ms2sl.data.signed_language import UNDETERMINED
 from ms2sl.data.speech_augmentation import SpeechAugmentConfig, noisy_speech
 from ms2sl.data.types import Poses
+from ms2sl.io.storage import AnyPath
 from ms2sl.metrics.motion import movement
 from ms2sl.random_numbers import normal
 from ms2sl.systems.ms2sl.condition_encoders import expected_frames
@@ -116,7 +117,7 @@ class MS2SLTask:
         checkpoint.save(folder, self.card, weights)
 
 
-def load(folder: Path) -> tuple[MS2SL, checkpoint.ModelCard]:
+def load(folder: AnyPath) -> tuple[MS2SL, checkpoint.ModelCard]:
     """A trained model, ready to sample. Raises InputError if the folder holds none."""
     card = checkpoint.read_card(folder, KIND)
     model = MS2SL(checkpoint.model_config(card, ModelConfig, folder), card.skeleton, card.text, card.speech, sizes(card), len(card.glosses))

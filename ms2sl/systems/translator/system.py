@@ -1,7 +1,5 @@
 """The back-translator as the registry knows it."""
 
-from pathlib import Path
-
 from ms2sl.systems.registry import System
 from ms2sl.systems.translator.model import KIND, TranslatorConfig
 from ms2sl.systems.translator.task import TranslationTask, load
@@ -11,7 +9,7 @@ SYSTEM = System(
     description="Writes what is signed, as sentences: the judge of continuous signing.",
     inputs=frozenset({"poses"}),
     output="text",
-    load=lambda source, context: load(Path(source)).to(context.device),
+    load=lambda source, context: load(source).to(context.device),
     Config=TranslatorConfig,
     task=lambda dataset, sections, card: TranslationTask(dataset, sections[KIND], card),
 )

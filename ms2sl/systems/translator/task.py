@@ -13,6 +13,7 @@ from ms2sl.data.batch_sampler import split_batches
 from ms2sl.data.collate import POSES, Batch, BatchField, Collate, FieldSpec
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
+from ms2sl.io.storage import AnyPath
 from ms2sl.nn.vocabulary import PAD, Vocabulary
 from ms2sl.systems.translator.model import KIND, Translator, TranslatorConfig, target_field
 from ms2sl.training import checkpoint
@@ -88,7 +89,7 @@ class TranslationTask:
         checkpoint.save(folder, self.card, weights)
 
 
-def load(folder: Path) -> Translator:
+def load(folder: AnyPath) -> Translator:
     """A trained back-translator. Raises InputError if the folder holds none."""
     card = checkpoint.read_card(folder, KIND)
     collate = Collate(card.skeleton, card.text, card.speech)

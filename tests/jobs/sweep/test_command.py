@@ -171,7 +171,7 @@ def test_a_population_takes_turns_on_all_there_is():
 def test_workers_in_other_folders_find_what_was_said_here():
     options = settle(STEPS, trained=Path("model"), back_translator=Path("reader"), runs=Path("runs"))
     options = with_folders(options, "back_translator", "trained", within=options.runs)
-    assert (options.trained, options.back_translator, options.runs) == tuple(Path.cwd() / name for name in ("model", "reader", "runs"))
+    assert (options.trained, options.back_translator, options.runs) == tuple(str(Path.cwd() / name) for name in ("model", "reader", "runs"))
 
 
 def test_settling_twice_changes_nothing():
@@ -239,7 +239,7 @@ def test_the_training_of_a_trial_is_judged_checkpointed_and_reported_at_the_same
 def test_judging_is_what_was_said(tmp_path):
     options = settle(CYCLE, back_translator=tmp_path, score="hand_dtw", clips=7, sampling={"steps": 3})
     judging = options.with_recipe({"sampling": {"guidance": 2.0}}).judging
-    assert (judging.back_translator, judging.score, judging.clips) == (tmp_path, "hand_dtw", 7)
+    assert (judging.back_translator, judging.score, judging.clips) == (str(tmp_path), "hand_dtw", 7)
     assert (judging.sampling.steps, judging.sampling.guidance) == (3, 2.0)
 
 
@@ -310,7 +310,7 @@ def test_the_command_line_says_all_of_it():
     assert options.objectives == ("quality", "latency")
     assert (options.space, options.losses.cycle, options.model.width, options.sampling.sampler) == ("x", 0.3, 48, "dpm++")
     assert (options.trials, options.overwrite, options.workers_per_trial, options.gpus_per_trial) == (3, True, 2, 0.5)
-    assert (options.scheduler, options.trained, options.minutes, options.score) == ("none", Path("somewhere"), 1.5, "hand_dtw")
+    assert (options.scheduler, options.trained, options.minutes, options.score) == ("none", "somewhere", 1.5, "hand_dtw")
     assert TuneCommand.parse(["--objectives", "latency"]).objectives == ("latency",)
     assert TuneCommand.parse(["--objectives", "quality", "--objectives", "latency"]).objectives == ("quality", "latency")
 

@@ -1,0 +1,121 @@
+"""One command at a time works in a run: a lock of the file system, or in a store, which has none, a sign of life that is renewed."""
+
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jobs.overwrite import RunOptions
+from ms2sl.errors import InputError
+from ms2sl.io.storage import StoragePath
+
+RENEWED = 10.0  # seconds between signs of life in a store
+SILENCE = 40.0  # seconds without one, after which the command that gave them has ended
+SETTLED = 1.0  # seconds after which one of two that began together sees the other
+
+
+@contextmanager
+def held(options: RunOptions) -> Iterator[None]:
+    """Keeps the run for this process, however that ends; in a store for some seconds beyond it.
+
+    Raises InputError if another command works on it, and says which, and if the lock cannot be written (another user's).
+    """
+    runs = StoragePath(options.runs)
+    lock = runs / f".{options.name}.lock" if not runs.is_local else None
+    with _alive(lock, options.folder) if lock else _locked(Path(runs) / f".{options.name}.lock", options.folder):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, folder: StoragePath) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}): choose another --name, or a folder of --runs in which you may write"
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise _taken(folder, file.read()) from None
+        except OSError as error:
+            print(f"{path} cannot be locked ({error.strerror}): take care that no other command works in {folder}")
+        file.truncate(0)
+        file.write(_this_process())
+        file.flush()
+        yield
+
+
+@contextmanager
+def _alive(lock: StoragePath, folder: StoragePath) -> Iterator[None]:
+    """Writes other words into the lock again and again; who sees them change sees that somebody works."""
+    if found := _read(lock):
+        print(f"waiting {SILENCE:.0f} s to see whether another command still works in {folder} ({_owner(found)})", flush=True)
+        until = time.monotonic() + SILENCE
+        while time.monotonic() < until:
+            time.sleep(RENEWED / 5)
+            now = _read(lock)
+            if now is None:  # it has ended in the meantime
+                break
+            if now != found:
+                raise _taken(folder, _owner(now))
+    who, token, over = _this_process(), secrets.token_hex(8), threading.Event()
+
+    def sign(number: int) -> None:
+        lock.write(f"{who}\n{token}\n{number}".encode())
+
+    def own() -> bool:
+        return token in (_read(lock) or token)
+
+    sign(0)
+    time.sleep(SETTLED)
+    if not own():
+        raise _taken(folder, _owner(_read(lock) or ""))
+
+    def renew() -> None:
+        number = 0
+        while not over.wait(RENEWED):
+            number += 1
+            try:
+                if not own():
+                    print(f"another command has taken {folder} over ({_owner(_read(lock) or '')}): this one stops", flush=True)
+                    os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does
+                    return
+                sign(number)
+            except InputError:  # the store is away, and so it is for others
+                continue
+
+    thread = threading.Thread(target=renew, name=f"lock of {folder}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        if own():
+            lock.delete()
+
+
+def _read(lock: StoragePath) -> str | None:
+    return lock.read_text() if lock.exists() else None
+
+
+def _owner(found: str) -> str:
+    return found.partition("\n")[0]
+
+
+def _this_process() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+
+
+def _taken(folder: StoragePath, owner: str) -> InputError:
+    return InputError(f"another command works in {folder} ({owner}): wait for it, or choose another --name")
