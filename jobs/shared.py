@@ -1,4 +1,4 @@
-"""Folders that all nodes of a cluster must see alike: tried before work begins, since it would show late or not at all."""
+"""Folders and stores that all nodes of a cluster must see alike: tried before work begins, since it would show late or not at all."""
 
 import contextlib
 import hashlib
@@ -22,10 +22,11 @@ PATIENCE = 60.0  # seconds that a node has for an answer; who is silent so long 
 
 
 def check_shared(read: Mapping[str, AnyPath | None], written: Mapping[str, AnyPath | None], gpus: float = 0) -> None:
-    """Raises InputError if another node, on which workers may run, does not see these folders as this process does.
+    """Raises InputError if another node, on which workers may run, does not see these folders as this process does, or reaches no store
+    that they are in.
 
-    read, written: folders of datasets and models, and folders for results, by the options that name them. URIs and None are left out.
-    gpus: what each worker takes. Nothing is done where there is no other node. Nodes that join later are not asked.
+    read, written: folders of datasets and models, and folders for results, by the options that name them; None are left out. gpus: what
+    each worker takes. Nothing is done where there is no other node. Nodes that join later are not asked.
     """
     nodes = others(gpus)
     if not nodes:
@@ -34,8 +35,10 @@ def check_shared(read: Mapping[str, AnyPath | None], written: Mapping[str, AnyPa
         files = {option: _proof(folder) for option, folder in _local(read)}
         files |= {option: markers.enter_context(_marker(folder)) for option, folder in _local(written)}
         expected = {option: (str(file), digest(str(file))) for option, file in files.items() if file is not None}
+        places = {option: StoragePath(folder) for option, folder in {**read, **written}.items() if folder is not None}
+        stores = {option: place for option, place in places.items() if not place.is_local}
         asked = {
-            unlike.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(expected): node
+            unlike.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(expected, stores): node
             for node in nodes
         }
         answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE)
@@ -92,8 +95,16 @@ def digest(path: str) -> str | None:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def unlike(expected: dict[str, tuple[str, str | None]]) -> list[str]:
-    """Options whose files are others on this node, and stay so for some seconds: mounts keep what they have listed for a while."""
+def unlike(expected: dict[str, tuple[str, str | None]], stores: dict[str, StoragePath]) -> list[str]:
+    """Options whose files are others on this node, and stay so for some seconds: mounts keep what they have listed for a while.
+
+    Raises InputError if a store cannot be reached from here.
+    """
+    for option, place in stores.items():
+        try:
+            place.check_reachable()
+        except InputError as error:
+            raise InputError(f"{option}: {error}") from None
     began = time.monotonic()
     while True:
         options = [option for option, (path, found) in expected.items() if digest(path) != found]
@@ -107,6 +118,10 @@ def _judge(answer: ray.ObjectRef, address: str, expected: Mapping[str, tuple[str
         unseen = ray.get(answer)
     except ray.exceptions.RayTaskError as error:
         reason = str(error.cause or error).strip().splitlines()[-1]
+        if isinstance(error.cause, InputError):
+            raise InputError(
+                f"{reason}: so it is on node {address}; set the credentials of the store in the environment of `ray start` there"
+            ) from None
         raise InputError(f"node {address} cannot run this program ({reason}): install the same version there, at the same path") from None
     except ray.exceptions.RayError:  # the node is lost, which is for others to say
         return

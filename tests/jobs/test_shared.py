@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -9,13 +10,16 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from benchmarks.service import reserved_port
+from ms2sl.io.storage import StoragePath
 from tests.jobs.nodes import ANY_PORTS, short_folder
 
 pytestmark = pytest.mark.slow
+NAME = "s3.nowhere.amazonaws.com"  # that only the driver's machine knows; the server wants one of this kind
 RAY = f"{sys.executable} -m ray.scripts.scripts start --object-store-memory=100000000 --disable-usage-stats --block {ANY_PORTS}"
 DRIVER = """
 import json, sys, time
@@ -26,7 +30,7 @@ from jobs.shared import others
 from jobs.sweep.command import TuneCommand
 from ms2sl.errors import InputError
 
-own, shared, words, data, model, reader = sys.argv[1:]
+own, shared, words, data, model, reader, bucket = sys.argv[1:]
 start_ray()
 while not others():
     time.sleep(0.1)
@@ -42,6 +46,7 @@ cases = {
     "evaluate the folder of ms2sl": (evaluate, evaluate.EvaluateCommand(model=f"{own}/model", back_translator=reader, **judging)),
     "tune --runs": (tune, TuneCommand(data=data, back_translator=reader, runs=f"{own}/runs", training=tiny["training"], clips=2)),
     "prepare --out": (prepare, prepare.PrepareCommand(out=f"{own}/new", workers=1, fingerspelling={"train": 8, "dev": 2, "test": 2})),
+    "bucket": (produce, produce.ProduceCommand(model=model, out=bucket, **one)),
     "shared": (produce, produce.ProduceCommand(model=model, out=f"{shared}/out", **one)),
 }
 said = {}
@@ -103,13 +108,17 @@ def _answers(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_what_other_nodes_do_not_see_is_said_in_a_line(other_view, tiny_dataset, tiny_checkpoint, tiny_recogniser, folder):
+def test_what_other_nodes_do_not_see_is_said_in_a_line(other_view, tiny_dataset, tiny_checkpoint, tiny_recogniser, folder, s3):
     own, shared, words = folder / "own", folder / "shared", folder / "words.txt"
     words.write_text("cab\n")
     for name, source in {"data": tiny_dataset, "model": tiny_checkpoint, "reader": tiny_recogniser}.items():
         shutil.copytree(source, own / name)
-    arguments = [own, shared, words, tiny_dataset, tiny_checkpoint, tiny_recogniser]
-    driver = [sys.executable, "-c", DRIVER, *map(str, arguments)]
+    bucket = (StoragePath(s3) / "out").uri.replace("127.0.0.1", NAME)
+    arguments = [own, shared, words, tiny_dataset, tiny_checkpoint, tiny_recogniser, bucket]
+    hosts = folder / "hosts"
+    hosts.write_text(Path("/etc/hosts").read_text() + f"127.0.0.1 {NAME}\n")  # which the other node does not know
+    alone = ["unshare", "-m", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh"]
+    driver = [*alone, sys.executable, "-c", DRIVER, *map(str, arguments)]
     ended = subprocess.run(driver, capture_output=True, text=True, check=False, timeout=500, env=other_view)
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
@@ -117,6 +126,11 @@ def test_what_other_nodes_do_not_see_is_said_in_a_line(other_view, tiny_dataset,
     print(*said.items(), sep="\n")
     assert said.pop("shared")[0] == "done"
     assert len(list((shared / "out" / "poses").glob("*.pose"))) == 1
+    error, seconds = said.pop("bucket")
+    assert re.match(
+        rf"--out: s3://bucket/folder/out\?endpoint_override={NAME}.* cannot be reached: .*: so it is on node [\d.]+; set the", error
+    )
+    assert seconds < 60
     for case, (error, _) in said.items():
         assert error.startswith(f"{case.split(' ', 1)[1]} {own}/"), (case, error)
         assert "choose a folder on storage that all nodes share" in error
