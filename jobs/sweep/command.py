@@ -14,7 +14,7 @@ from ms2sl.evaluation.objective import LATENCY, QUALITY, ScoreName
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig
 from ms2sl.io.file_names import Name
 from ms2sl.io.storage import StoragePath
-from ms2sl.io.uri import PathOrModelUri, PathOrName, PathOrUri, Uri
+from ms2sl.io.uri import PathOrModelUri, PathOrName, PathOrUri, Uri, public
 from ms2sl.sweep.trial_store import Trial
 from ms2sl.systems.options import CallOptions, chosen, with_sections_of
 from ms2sl.systems.registry import producing, system
@@ -183,6 +183,10 @@ class TuneCommand(TrainingCommand):
         return options
 
     def _check(self, space: Space) -> None:
+        if public(self.runs) != self.runs:
+            raise InputError(
+                f"--runs {public(self.runs)}: Ray Tune would write the keys of this URI down: set them where the nodes find them"
+            )
         if self.trains and system(self.task).stages:
             raise InputError(f"a trial is one training, and {self.task} is trained in stages: sweep its sampling, with --trained")
         parts = space.parts

@@ -77,7 +77,7 @@ class ModelConfig(Config):
         json_schema_extra=TRAINING_ONLY | before(1.0),
     )
     guidance_from: float = Field(
-        0.8,
+        0.6,
         ge=0,
         le=1,
         description="diffusion time from which on, towards pure noise, guidance acts; 0 is always",

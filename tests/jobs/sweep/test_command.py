@@ -236,6 +236,13 @@ def test_the_training_of_a_trial_is_judged_checkpointed_and_reported_at_the_same
     assert settle(CYCLE, gpus_per_trial=0.5).training_command().gpu
 
 
+def test_keys_in_the_uri_of_a_sweep_are_refused_since_ray_would_write_them_down():
+    with pytest.raises(InputError, match=r"--runs s3://bucket/runs: Ray Tune would write the keys") as refused:
+        settle(CYCLE, runs="s3://AKIA:SECRET@bucket/runs")
+    assert "SECRET" not in str(refused.value)
+    assert settle(CYCLE, runs="s3://bucket/runs?scheme=http").folder.name == "ms2sl"
+
+
 def test_judging_is_what_was_said(tmp_path):
     options = settle(CYCLE, back_translator=tmp_path, score="hand_dtw", clips=7, sampling={"steps": 3})
     judging = options.with_recipe({"sampling": {"guidance": 2.0}}).judging
