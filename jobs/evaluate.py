@@ -3,7 +3,6 @@
 What is compared is judged on Ray Data; the same seeds give the same numbers on any number of machines.
 """
 
-import os
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -21,6 +20,7 @@ from jobs.outboxes import kept_outboxes, outboxes
 from jobs.promotion import Promotion
 from jobs.runs import RUN_ID
 from jobs.shared import check_shared
+from jobs.threads import threads_of_one
 from jobs.waiting import watch
 from ms2sl import gallery
 from ms2sl.corpora.letters import FINGERSPELLING
@@ -39,7 +39,7 @@ from ms2sl.evaluation.report import Report
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point, latency
 from ms2sl.io.storage import AnyPath, StoragePath
-from ms2sl.io.uri import PathOrModelUri, PathOrName, PathOrUri, Uri
+from ms2sl.io.uri import PathOrModelUri, PathOrName, PathOrUri, Uri, is_uri
 from ms2sl.model_uri import CHAMPION
 from ms2sl.rendering import strips
 from ms2sl.systems import back_translation
@@ -112,8 +112,8 @@ class EvaluateCommand(Command):
 class JudgeActor:
     """An actor with readers, producers and clips in memory: some clips of an entry → their measures."""
 
-    def __init__(self, options: EvaluateCommand, threads: int):
-        torch.set_num_threads(threads)
+    def __init__(self, options: EvaluateCommand):
+        torch.set_num_threads(threads_of_one(options.workers))
         dataset = judged_data(options.data, options.back_translator)
         reader = back_translation.load(options.back_translator, options.device)
         self.clips = chosen_clips(dataset, options.split, options.clips, reader.reads)
@@ -289,16 +289,19 @@ def measures(options: EvaluateCommand, entries: list[SystemUnderTest], clips: li
     """Rows of all entries, made by actors."""
     start_ray()
     check_resources(options.workers, gpus=options.gpus_per_worker)
-    folders = {f"the folder of {entry.name}": entry.source for entry in entries if entry.source and Path(entry.source).is_dir()}
+    folders = {
+        f"the folder of {entry.name}": entry.source
+        for entry in entries
+        if is_uri(entry.source) or Path(entry.source or "/dev/null").is_dir()
+    }
     check_shared(
         read={"--data": options.data, "--back-translator": options.back_translator, **folders}, written={}, gpus=options.gpus_per_worker
     )
     ray.data.DataContext.get_current().enable_progress_bars = False
     tasks = [{"entry": entry, "start": start} for entry, start in product(entries, range(0, len(clips), CHUNK))]
-    threads = max(1, (os.cpu_count() or 1) // options.workers)
     judged = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
         JudgeActor,
-        fn_constructor_args=(options, threads),
+        fn_constructor_args=(options,),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=min(options.workers, len(tasks))),
         num_gpus=options.gpus_per_worker or None,

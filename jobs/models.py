@@ -24,7 +24,7 @@ def with_folders(options: T, *names: str, within: str, runs: str = "runs") -> T:
     def folder(model: str) -> str:
         if not is_registered(model):
             return StoragePath(model).uri
-        tracking = options.tracking or default_uri(runs)  # type: ignore[attr-defined]
+        tracking = options.tracking or default_uri(runs if StoragePath(within).is_local else within)  # type: ignore[attr-defined]
         version, checkpoint = fetch(model, tracking, StoragePath(within) / FETCHED)
         if "@" in model:
             print(f"{model} is version {version}")

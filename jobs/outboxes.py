@@ -2,13 +2,16 @@
 nobody add to a file; what is left at the end is then kept in the store, for the next command."""
 
 import hashlib
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ms2sl.io.storage import StoragePath
+from ms2sl.errors import InputError
+from ms2sl.io.storage import StoragePath, make_folder
 from ms2sl.io.user_cache import user_cache
+from ms2sl.tracking.outbox import Outbox
 
 NAMES = ("mlflow.", "mlflow-")  # what the names of outboxes begin with; those of the trials of a sweep are in a folder
 OF_TRIALS = "mlflow"
@@ -28,18 +31,34 @@ def kept_outboxes(folder: StoragePath) -> Iterator[None]:
         yield
         return
     here = outboxes(folder)
-    if not here.exists():  # else a command of this machine was killed, whose outboxes are newer
-        here.mkdir(parents=True)
-        for each in _kept(folder):
-            each.download(here / each.name)
+    _fetch(folder, here)
     try:
         yield
     finally:
-        for each in _kept(folder):
-            if not (here / each.name).exists():
-                each.delete()
-        folder.upload(here)
-        shutil.rmtree(here)
+        try:
+            for each in _kept(folder):
+                if not (here / each.name).exists():
+                    each.delete()
+            folder.upload(here)
+            shutil.rmtree(here, ignore_errors=True)
+        except InputError as error:  # which must not hide how the work ended
+            print(f"what MLflow has not been told waits in {here}, for the next command on this machine: {error}")
+
+
+def _fetch(folder: StoragePath, here: Path) -> None:
+    """Brings what the store has, and adds what a command of this machine that was killed has left untold."""
+    make_folder(here.parent)
+    fetched = here.with_name(f".{here.name}-{secrets.token_hex(4)}")
+    make_folder(fetched)
+    for each in _kept(folder):
+        each.download(fetched / each.name)
+    for left in here.rglob("*.jsonl"):
+        untold = left.read_bytes()[Outbox(left).sent :]
+        make_folder((fetched / left.relative_to(here)).parent)
+        with open(fetched / left.relative_to(here), "ab") as file:
+            file.write(untold)
+    shutil.rmtree(here, ignore_errors=True)
+    fetched.rename(here)
 
 
 def _kept(folder: StoragePath) -> list[StoragePath]:

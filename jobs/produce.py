@@ -14,12 +14,14 @@ from functools import partial
 from itertools import chain, pairwise
 
 import ray
+import torch
 from pydantic import Field
 from tqdm import tqdm
 
 from jobs.cli import NOTHING_DONE, SOME_FAILED, Command, check_resources, main, start_ray
 from jobs.models import with_folders
 from jobs.shared import check_shared
+from jobs.threads import threads_of_one
 from jobs.waiting import watch
 from ms2sl.corpora.slrtp import export
 from ms2sl.data.clip_counts import Counts
@@ -78,6 +80,7 @@ class Produce:
     """An actor with the model in memory: a batch of utterances → files on disk."""
 
     def __init__(self, options: ProduceCommand):
+        torch.set_num_threads(threads_of_one(options.workers))
         self.options, self.folder = options, OutputFolder(options.out)
         self.producer = load(options)
         self.remarks_on = remarks_of(self.producer.card)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import ray.train
 import ray.train.torch
+from ray.train import CheckpointUploadMode
 from torch import nn
 
 from ms2sl.io.storage import AnyPath, StoragePath
@@ -29,14 +30,15 @@ def copied(checkpoint: ray.train.Checkpoint | None, start: AnyPath | None) -> te
 class RayReporter:
     """A worker's side: rank, device, DDP, checkpoints and reports of Ray Train.
 
-    start: a checkpoint to go on from where the run has none of its own.
+    start: a checkpoint to go on from where the run has none of its own. beside: whether checkpoints are uploaded while training goes on,
+    for a run in a store: if a worker is lost meanwhile, that one is, too.
     """
 
-    def __init__(self, start: AnyPath | None = None):
+    def __init__(self, start: AnyPath | None = None, beside: bool = False):
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
-        self.start, self._noticed = start, None
+        self.start, self.beside, self._noticed = start, beside, None
 
     def wrap(self, module: nn.Module) -> nn.Module:
         return ray.train.torch.prepare_model(module)
@@ -49,9 +51,13 @@ class RayReporter:
         before, self._noticed = self._noticed, ray.train.get_preemption_info()
         return self._noticed not in (None, before)
 
-    def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
+    def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None, urgent: bool) -> None:
+        mode = CheckpointUploadMode.ASYNC if self.beside and not urgent else CheckpointUploadMode.SYNC
+        if checkpoint and mode == CheckpointUploadMode.ASYNC:  # which deletes it when it is uploaded
+            checkpoint = checkpoint.rename(tempfile.mkdtemp(prefix="ms2sl-"))
         saved = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint else None
-        ray.train.report(metrics | {"step": step}, checkpoint=saved, checkpoint_dir_name=f"step-{step:08d}")
+        name = f"step-{step:08d}"
+        ray.train.report(metrics | {"step": step}, checkpoint=saved, checkpoint_dir_name=name, checkpoint_upload_mode=mode)
 
 
 class WriteReports(ray.train.UserCallback):

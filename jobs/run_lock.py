@@ -3,7 +3,6 @@
 import fcntl
 import os
 import secrets
-import signal
 import socket
 import threading
 import time
@@ -17,7 +16,7 @@ from ms2sl.io.storage import StoragePath
 
 RENEWED = 10.0  # seconds between signs of life in a store
 SILENCE = 40.0  # seconds without one, after which the command that gave them has ended
-SETTLED = 1.0  # seconds after which one of two that began together sees the other
+SETTLED = 3.0  # seconds after which one of two that began together sees the other
 
 
 @contextmanager
@@ -27,8 +26,8 @@ def held(options: RunOptions) -> Iterator[None]:
     Raises InputError if another command works on it, and says which, and if the lock cannot be written (another user's).
     """
     runs = StoragePath(options.runs)
-    lock = runs / f".{options.name}.lock" if not runs.is_local else None
-    with _alive(lock, options.folder) if lock else _locked(Path(runs) / f".{options.name}.lock", options.folder):
+    name = f".{options.name}.lock"
+    with _locked(Path(runs) / name, options.folder) if runs.is_local else _alive((runs / name).hasty(), options.folder):
         yield
 
 
@@ -58,40 +57,22 @@ def _locked(path: Path, folder: StoragePath) -> Iterator[None]:
 @contextmanager
 def _alive(lock: StoragePath, folder: StoragePath) -> Iterator[None]:
     """Writes other words into the lock again and again; who sees them change sees that somebody works."""
-    if found := _read(lock):
-        print(f"waiting {SILENCE:.0f} s to see whether another command still works in {folder} ({_owner(found)})", flush=True)
-        until = time.monotonic() + SILENCE
-        while time.monotonic() < until:
-            time.sleep(RENEWED / 5)
-            now = _read(lock)
-            if now is None:  # it has ended in the meantime
-                break
-            if now != found:
-                raise _taken(folder, _owner(now))
-    who, token, over = _this_process(), secrets.token_hex(8), threading.Event()
-
-    def sign(number: int) -> None:
-        lock.write(f"{who}\n{token}\n{number}".encode())
-
-    def own() -> bool:
-        return token in (_read(lock) or token)
-
-    sign(0)
+    _wait_for_silence(lock, folder)
+    sign = _Sign(lock)
+    sign.renew()
     time.sleep(SETTLED)
-    if not own():
+    if not sign.stands():
         raise _taken(folder, _owner(_read(lock) or ""))
+    over = threading.Event()
 
     def renew() -> None:
-        number = 0
         while not over.wait(RENEWED):
-            number += 1
             try:
-                if not own():
-                    print(f"another command has taken {folder} over ({_owner(_read(lock) or '')}): this one stops", flush=True)
-                    os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does
-                    return
-                sign(number)
-            except InputError:  # the store is away, and so it is for others
+                if not sign.stands():
+                    print(f"another command has taken {folder} over ({_owner(_read(lock) or '')}): this one ends at once", flush=True)
+                    os._exit(1)  # whatever would be written at an ordinary end, the run is the other's now
+                sign.renew()
+            except InputError:  # the store is away
                 continue
 
     thread = threading.Thread(target=renew, name=f"lock of {folder}", daemon=True)
@@ -101,12 +82,51 @@ def _alive(lock: StoragePath, folder: StoragePath) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        if own():
-            lock.delete()
+        try:
+            if sign.stands():
+                lock.delete()
+        except InputError as error:  # which must not hide how the work ended
+            print(f"the next command waits {SILENCE:.0f} s for {folder}: {error}")
+
+
+def _wait_for_silence(lock: StoragePath, folder: StoragePath) -> None:
+    """Raises InputError if the command that has signed the lock still works."""
+    if (found := _read(lock)) is None:
+        return
+    print(f"waiting {SILENCE:.0f} s to see whether another command still works in {folder} ({_owner(found)})", flush=True)
+    until = time.monotonic() + SILENCE
+    while time.monotonic() < until:
+        time.sleep(RENEWED / 5)
+        now = _read(lock)
+        if now is None:  # it has ended in the meantime
+            return
+        if now != found:
+            raise _taken(folder, _owner(now))
+
+
+class _Sign:
+    """The sign of life of this command, in a lock."""
+
+    def __init__(self, lock: StoragePath):
+        self.lock, self.token, self.number = lock, secrets.token_hex(8), 0
+        self.who = _this_process()
+
+    def renew(self) -> None:
+        self.number += 1
+        self.lock.write(f"{self.who}\n{self.token}\n{self.number}".encode())
+
+    def stands(self) -> bool:
+        """Whether nobody else has signed, or has taken the lock away."""
+        return self.token in (_read(self.lock) or "")
 
 
 def _read(lock: StoragePath) -> str | None:
-    return lock.read_text() if lock.exists() else None
+    try:
+        return lock.read_text() if lock.exists() else None
+    except InputError:
+        if lock.exists():
+            raise
+        return None  # it went in between
 
 
 def _owner(found: str) -> str:

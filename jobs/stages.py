@@ -12,7 +12,7 @@ from ms2sl.config import Config
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
 from ms2sl.io.storage import AnyPath, StoragePath
-from ms2sl.training.checkpoint import ModelCard, check_skeleton, fingerprint, publish, read_card
+from ms2sl.training.checkpoint import CONFIG, ModelCard, check_skeleton, fingerprint, publish, read_card
 from ms2sl.training.loop import Task, TrainingConfig
 
 if TYPE_CHECKING:  # which imports this module
@@ -132,7 +132,7 @@ def check_whole(options: "TrainCommand", todo: "list[TrainCommand]") -> None:
 def publish_whole(options: "TrainCommand", model: StoragePath) -> StoragePath:
     """Puts the model of the last stage, and what MLflow calls its run, where those of a run are; returns its folder."""
     target = options.folder / MODEL
-    if not target.exists() or fingerprint(target) != fingerprint(model):
+    if not (target / CONFIG).exists() or fingerprint(target) != fingerprint(model):
         with model.reading() as folder:
             publish(folder, target)
     if (known := model.parent / RUN_ID).exists():

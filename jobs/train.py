@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import ray.train
+import ray.util.client
 import torch
 from pydantic import Field
 from ray.train.torch import TorchTrainer
@@ -168,7 +169,7 @@ def train_worker(config: dict) -> dict:
     beside = ray.train.get_context().get_local_world_size()
     torch.set_num_threads(config["threads"] or max(1, len(os.sched_getaffinity(0)) // beside))
     dataset = options.open_data()
-    reporter = RayReporter(config["start"])
+    reporter = RayReporter(config["start"], beside=not options.folder.is_local)
     task = options.make_task(dataset, config["commit"])
     if judging := config["judging"]:
         quality = judging.quality(dataset, str(reporter.device)) if reporter.rank == 0 else None
@@ -248,6 +249,8 @@ def finish(options: TrainCommand, dataset: Dataset) -> StoragePath:
 def run_alone(options: TrainCommand, dataset: Dataset, finished: StoragePath) -> StoragePath:
     """Trains from the last checkpoint to the end, and publishes the model."""
     start_ray()
+    if not options.folder.is_local and ray.util.client.ray.is_connected():
+        raise InputError(f"--runs {options.folder}: a client (ray://) does not see how a run in a store goes on: use `ray job submit`")
     check_resources(fewest(options.workers), gpus=1 if options.gpu else 0)
     read = named_folders("--data", options.data) | {"--from": options.initial}
     read |= {f"--earlier {name}": folder for name, folder in options.earlier.items()}

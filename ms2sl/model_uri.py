@@ -87,8 +87,8 @@ def fetch(model: str, tracking: str, folder: StoragePath) -> tuple[str, StorageP
 
 
 def _copy(source: Path, place: StoragePath) -> None:
-    if not place.is_local:
-        publish(source, place)
+    if not place.is_local:  # whose name says its version: another command may have put the same there, and read it
+        place.upload(source, last=CONFIG)
         return
     target = Path(place)
     try:

@@ -9,6 +9,7 @@ from ms2sl.data.types import MODALITIES
 from ms2sl.errors import InputError
 from ms2sl.evaluation.objective import LATENCY, QUALITY, digits
 from ms2sl.evaluation.tables import markdown
+from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import public
 from ms2sl.sweep.importance import importance
 from ms2sl.sweep.pareto import front
@@ -86,7 +87,7 @@ def described(options: TuneCommand, trials: Sequence[Trial]) -> str:
     """Who was tried, how, and what became of them."""
     outcomes = [trial.outcome for trial in trials]
     count = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes))
-    what = f"{options.steps} steps each" if options.trains else f"samples of {options.trained}"
+    what = f"{options.steps} steps each" if options.trains else f"samples of {StoragePath(options.trained)}"
     how = options.search if options.scheduler == "none" else f"{options.search}, {options.scheduler}"
     return f"{len(trials)} trials of {options.space} ({how}), {what}: {count}"
 

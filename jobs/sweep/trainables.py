@@ -57,7 +57,7 @@ class TuneReporter:
     def preempted(self) -> bool:
         return False
 
-    def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
+    def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None, urgent: bool) -> None:
         saved = tune.Checkpoint.from_directory(checkpoint) if checkpoint else None
         tune.report(metrics | {"step": step}, checkpoint=saved)
 

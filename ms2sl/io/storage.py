@@ -3,11 +3,10 @@
 import hashlib
 import os
 import posixpath
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -22,6 +21,7 @@ from ms2sl.io.stored_names import is_undecodable, path_of, stored_path
 from ms2sl.io.uri import public, public_uri
 
 NOT_UTF8 = "its name is not UTF-8: rename it"
+BUCKETS = ("s3", "gs", "gcs")  # schemes of stores that have them
 FAULTS = (pa.ArrowException, OSError, UnicodeError)  # of a store; a name that is no UTF-8
 
 
@@ -39,7 +39,7 @@ class StoragePath:
         text = where.uri if isinstance(where, StoragePath) else str(where)
         self.is_local = "://" not in text
         self.base, _, self.query = (str(Path(text).absolute()), "", "") if self.is_local else text.partition("?")
-        self.base = self.base.rstrip("/")
+        self.base = self.base.rstrip("/") or "/"
 
     @property
     def uri(self) -> str:
@@ -69,7 +69,7 @@ class StoragePath:
     def __truediv__(self, name: str) -> "StoragePath":
         """``name`` within this folder; it may have several parts. Raises InputError for one that would lead out of it."""
         inside = check_inside(name, self)
-        joined = f"{self.base}/{inside if self.is_local else quote(inside)}"
+        joined = f"{self.base.rstrip('/')}/{inside if self.is_local else quote(inside)}"
         return StoragePath(f"{joined}?{self.query}" if self.query else joined)
 
     def resolve(self, path: str) -> "StoragePath":
@@ -86,7 +86,7 @@ class StoragePath:
     @property
     def name(self) -> str:
         last = posixpath.basename(self.base)
-        return last if self.is_local else unquote(last)
+        return last if self.is_local else unquote(last.rpartition("@")[2] if self._is_root else last)
 
     @property
     def stem(self) -> str:
@@ -94,42 +94,49 @@ class StoragePath:
 
     @property
     def parent(self) -> "StoragePath":
-        """The folder that it is in."""
-        above = posixpath.dirname(self.base)
+        """The folder that it is in; of a bucket itself."""
+        above = self.base if self._is_root else posixpath.dirname(self.base)
         return StoragePath(f"{above}?{self.query}" if self.query else above)
 
     def is_within(self, folder: "StoragePath") -> bool:
-        """Whether it is that folder or below it; local links are followed."""
+        """Whether it is that folder or below it; local links are followed, and of URIs the credentials do not count."""
         if self.is_local and folder.is_local:
             return Path(self).resolve().is_relative_to(Path(folder).resolve())
-        return f"{self.base}/".startswith(f"{folder.base}/")
+        one, other = (unquote(public_uri(each.uri).partition("?")[0]) for each in (self, folder))
+        return f"{one}/".startswith(f"{other}/") and _endpoint(self.query) == _endpoint(folder.query)
 
-    def within(self, folder: "StoragePath") -> str:
-        """Its path below a folder that it is in, as ``/`` and ``resolve`` take it."""
-        below = self.base.removeprefix(folder.base).strip("/")
-        return below if self.is_local else unquote(below)
+    @property
+    def _is_root(self) -> bool:
+        """Whether it is a whole store, or a bucket of one."""
+        return self.base == "/" if self.is_local else "/" not in self.base.partition("://")[2]
 
     @cached_property
     def store(self) -> tuple[fs.FileSystem, str]:
         """pyarrow's file system, and what this is called in it. S3 that does not answer is waited for, a minute or two."""
+        return self._open(patient=True)
+
+    def hasty(self) -> "StoragePath":
+        """The same place, of a store that is not waited for."""
+        found = StoragePath(self)
+        found.__dict__["store"] = self._open(patient=False)
+        return found
+
+    def _open(self, patient: bool) -> tuple[fs.FileSystem, str]:
         if self.is_local:
             return fs.LocalFileSystem(), self.base
-        found, path = self._hasty_store()
-        return (PatientS3FileSystem.of(found) if isinstance(found, fs.S3FileSystem) else found), path
-
-    def _hasty_store(self) -> tuple[fs.FileSystem, str]:
+        scheme, _, rest = self.base.partition("://")
+        bucket, _, path = rest.partition("/")
         try:
-            return fs.FileSystem.from_uri(self.uri)
+            if scheme not in BUCKETS:
+                return fs.FileSystem.from_uri(self.uri)
+            store, name = open_bucket(f"{scheme}://{bucket}?{self.query}", patient)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise InputError(f"{self} names no store that pyarrow knows: {self._reason(error)}") from None
+        return store, f"{name}/{unquote(path)}" if path else name
 
     def check_reachable(self) -> None:
         """Raises InputError at once, or within seconds, if the store does not answer or refuses to."""
-        store, path = self._hasty_store()
-        try:
-            store.get_file_info(path)
-        except FAULTS as error:
-            raise InputError(f"{self} cannot be reached: {self._reason(error)}") from None
+        self.hasty().exists()
 
     def _info(self) -> fs.FileInfo:
         store, _ = self.store
@@ -212,8 +219,8 @@ class StoragePath:
             with atomic_write(Path(self.base)) as temporary:
                 yield temporary
             return
-        with tempfile.TemporaryDirectory(prefix="ms2sl-") as folder:
-            temporary = Path(folder) / self.name
+        with scratch_folder() as folder:
+            temporary = folder / self.name
             yield temporary
             self._copy(fs.LocalFileSystem(), str(temporary), *self.store)
 
@@ -223,10 +230,9 @@ class StoragePath:
         if self.is_local:
             yield self.local_path()
             return
-        with tempfile.TemporaryDirectory(prefix="ms2sl-") as folder:
-            copy = Path(folder) / self.name
-            self.download(copy)
-            yield copy
+        with scratch_folder() as folder:
+            self.download(folder / self.name)
+            yield folder / self.name
 
     def download(self, target: Path) -> None:
         """Copies this file, or this folder with all that is in it, to a path of this machine."""
@@ -235,22 +241,15 @@ class StoragePath:
             for name in self.files(junk=True):
                 (self / name).download(target / name)
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         self._copy(store, path, fs.LocalFileSystem(), str(target))
 
     def upload(self, source: Path, last: str | None = None) -> None:
-        """Copies the files of a folder of this machine into this folder. last: the file by which it is known, which is there only while
-        all others are."""
-        if last is not None:
-            (self / last).delete()
+        """Copies the files of a folder of this machine into this folder of a store. last: the file by which that is known."""
         names = [str(path.relative_to(source)) for path in sorted(source.rglob("*")) if path.is_file()]
         for name in sorted(names, key=lambda name: name == last):
             where = self / name
-            if where.is_local:
-                with where.writing() as temporary:
-                    shutil.copyfile(source / name, temporary)
-            else:
-                where._copy(fs.LocalFileSystem(), str(source / name), *where.store)
+            where._copy(fs.LocalFileSystem(), str(source / name), *where.store)
 
     def _copy(self, source: fs.FileSystem, name: str, target: fs.FileSystem, to: str) -> None:
         try:
@@ -320,6 +319,36 @@ class StoragePath:
 
 
 AnyPath = StoragePath | os.PathLike[str] | str
+
+
+@lru_cache(maxsize=64)
+def open_bucket(uri: str, patient: bool) -> tuple[fs.FileSystem, str]:
+    """A client for all that is in a bucket, since each has connections of its own, and the name of the bucket."""
+    store, name = fs.FileSystem.from_uri(uri)
+    return PatientS3FileSystem.of(store) if patient and isinstance(store, fs.S3FileSystem) else store, name
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder of this machine, if it is not there. Raises InputError if that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror}") from None
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder of this machine that is gone at the end. Raises InputError if it cannot be made."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="ms2sl-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise InputError(f"no temporary folder can be made: {error.strerror}; TMPDIR names another place for it") from None
+    with folder:
+        yield Path(folder.name)
+
+
+def _endpoint(query: str) -> list[str]:
+    return sorted(option for option in query.split("&") if option.startswith("endpoint_override="))
 
 
 def _is_file(info: fs.FileInfo) -> bool:

@@ -16,11 +16,22 @@ REGISTERED = "models:/"
 MODEL = re.compile(rf"{REGISTERED}([^/@]+)(?:@([^/@]+)|/(\d+))")
 PORT = r"(?![^/?#@]*:\d+(?:[/?#]|$))"  # host:9000/…, which is no user:password
 # With a password, all up to the last @: a key that should have been percent-encoded may hold any of / ? # @.
-PASSWORD, USER = re.compile(rf"://{PORT}[^/?#@]*:.*@", re.DOTALL), re.compile(r"://[^/?#]*@")
+PASSWORD, USER = re.compile(rf"://{PORT}[^/?#@]*:.*@", re.DOTALL), re.compile(r"://(?!anonymous@)[^/?#]*@")
 NAMED_BY_USER = ("abfs:", "abfss:", "hdfs:", "wasb:", "wasbs:")  # whose user is a container or no secret
 # Options in the query of a URI that are shown. Of all others the value may be a secret, whatever they are called.
 SHOWN = {"allow_bucket_creation", "allow_bucket_deletion", "allow_delayed_open", "background_writes", "endpoint_override"}
-SHOWN |= {"project_id", "region", "replication", "retry_limit_seconds", "scheme", "tls_verify_certificates"}
+SHOWN |= {
+    "force_virtual_addressing",
+    "check_directory_existence_before_creation",
+    "connect_timeout",
+    "request_timeout",
+    "project_id",
+    "region",
+    "replication",
+    "retry_limit_seconds",
+    "scheme",
+    "tls_verify_certificates",
+}
 
 
 def public(text: object) -> str:
@@ -58,9 +69,11 @@ def place(value: object) -> str:
     if not isinstance(value, str | os.PathLike):
         raise ValueError("a place is a path, or the URI of a store")
     text = str(getattr(value, "uri", value))  # of a StoragePath the whole
+    if text.startswith("file:"):
+        return str(_local(text))
     if is_uri(text) and "://" not in text:
         raise ValueError("a URI has two slashes after its colon")
-    return str(_local(text)) if text.startswith("file:") else text
+    return text
 
 
 def _no_uri(value: V) -> V:
@@ -89,7 +102,10 @@ def _model(value: object) -> str:
         return str(value)
     if not isinstance(value, str | os.PathLike):
         raise ValueError("a model is a folder, or models:/name@alias")
-    return place(value)
+    try:
+        return place(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; a model that MLflow has registered is models:/name@alias") from None
 
 
 Uri = Annotated[str, PlainSerializer(public_uri, return_type=str, when_used="json")]  # recorded without its credentials

@@ -166,6 +166,7 @@ def publish(source: Path, place: AnyPath) -> None:
     with tempfile.TemporaryDirectory(prefix="ms2sl-") as folder:
         for name in (CONFIG, WEIGHTS):
             link(source / name, Path(folder) / name)
+        (StoragePath(place) / CONFIG).delete()  # so that nobody finds it beside other weights
         StoragePath(place).upload(Path(folder), last=CONFIG)
 
 

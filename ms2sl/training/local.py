@@ -31,7 +31,7 @@ class LocalReporter:
     def preempted(self) -> bool:
         return False
 
-    def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
+    def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None, urgent: bool) -> None:
         self.history.append({"step": step} | metrics)
         if checkpoint and self.folder:
             earlier = self.latest()

@@ -107,8 +107,9 @@ class Reporter(Protocol):
         """Whether a machine is about to be taken away, asked for the first time since that is known; the same on all ranks."""
         ...
 
-    def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> None:
-        """Metrics of all ranks together; the checkpoint, which it may move, of rank 0 alone."""
+    def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None, urgent: bool) -> None:
+        """Metrics of all ranks together; the checkpoint, which it may move, of rank 0 alone. urgent: whether it must be safe on return: it
+        is the last, or this machine is about to be taken away."""
         ...
 
 
@@ -176,14 +177,14 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
             validation = task.validate(state.averaged(), reporter.rank, reporter.world_size, device)
             metrics |= validation
             meter.skip_time()
-        due = reporter.preempted() or last or state.step % config.checkpoint_every == 0
+        urgent = reporter.preempted() or last
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = None
-            if reporter.rank == 0 and due:
+            if reporter.rank == 0 and (urgent or state.step % config.checkpoint_every == 0):
                 checkpoint = Path(folder)
                 task.save(checkpoint, state.averaged())
                 state.save(checkpoint)
-            reporter.report(state.step, metrics, checkpoint)
+            reporter.report(state.step, metrics, checkpoint, urgent)
     return validation
 
 

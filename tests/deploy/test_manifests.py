@@ -22,9 +22,15 @@ from serve.settings import Service
 
 ROOT = Path(__file__).parents[2]
 DEPLOY, CRDS = ROOT / "deploy", Path(__file__).parent / "crds"
+
+
+def named(found: dict) -> str:
+    return found["metadata"].get("name") or found["metadata"]["generateName"]
+
+
 OURS = {"RayCluster": "rayclusters", "RayJob": "rayjobs", "RayService": "rayservices"}
 OBJECTS = [
-    pytest.param(found, id=f"{file.stem} {found['kind']} {found['metadata']['name']}")
+    pytest.param(found, id=f"{file.stem} {found['kind']} {named(found)}")
     for file in sorted([*DEPLOY.rglob("kuberay/*.yaml"), *DEPLOY.rglob("kuberay/jobs/*.yaml")])
     if file.name != "kustomization.yaml"
     for found in yaml.safe_load_all(file.read_text())
@@ -44,7 +50,7 @@ def schema_of(kind: str) -> dict:
 def _strict(schema: dict) -> dict:
     if "properties" in schema:
         inside = {name: _strict(each) for name, each in schema["properties"].items()}
-        whole = not schema.get("x-kubernetes-preserve-unknown-fields") and inside.keys() != {"name"}
+        whole = not schema.get("x-kubernetes-preserve-unknown-fields")
         schema = schema | {"properties": inside} | ({"additionalProperties": False} if whole else {})
     if schema.get("x-kubernetes-int-or-string"):
         schema = {key: value for key, value in schema.items() if key not in ("anyOf", "pattern", "type")} | {"type": ["integer", "string"]}
@@ -57,9 +63,8 @@ def _strict(schema: dict) -> dict:
 @pytest.mark.parametrize("found", OBJECTS)
 def test_an_object_is_of_its_kind(found):
     if found["kind"] in OURS:
-        metadata = {"type": "object", "required": ["name"], "properties": {"name": {"pattern": "^[a-z0-9-]{1,40}$"}}}
-        schema = schema_of(found["kind"])
-        jsonschema.validate(found, schema | {"properties": schema["properties"] | {"metadata": metadata}})
+        jsonschema.validate(found, schema_of(found["kind"]))
+        assert re.fullmatch(r"[a-z0-9-]{1,40}", named(found))
     else:
         kubernetes_validate.validate(found, "1.32", strict=True)
 
@@ -81,6 +86,44 @@ def test_a_job_calls_a_command_with_options_that_it_has(found):
     assert named, "what it makes lies in the bucket"
     assert all(uri.startswith("s3://ms2sl/") for uri in named)
     assert module == "jobs.prepare" or options.tracking == "http://ms2sl-mlflow:5000"
+
+
+@pytest.mark.parametrize("found", JOBS)
+def test_a_job_is_what_the_operator_takes(found):
+    """Which refuses retries, and an end of the cluster, of a job that runs on a cluster that is there (KubeRay's validation since 1.6)."""
+    cluster = next(each.values[0] for each in OBJECTS if each.values[0]["kind"] == "RayCluster")
+    assert found["spec"]["clusterSelector"] == {"ray.io/cluster": named(cluster)}
+    assert not {"backoffLimit", "shutdownAfterJobFinishes", "rayClusterSpec"} & found["spec"].keys()
+    assert found["spec"]["entrypointNumCpus"] > 0, "else its driver runs on the head"
+    assert "generateName" in found["metadata"], "so that the same can be asked for again"
+
+
+def test_the_service_and_the_cluster_have_names_of_their_own():
+    names = [named(each.values[0]) for each in OBJECTS if each.values[0]["kind"] in ("RayCluster", "RayService")]
+    assert len(set(names)) == len(names), "their head services are called after them"
+
+
+def test_all_that_is_mounted_or_read_is_made_by_what_the_docs_say():
+    said = set(re.findall(r"kubectl create secret generic (\S+)", (ROOT / "docs" / "cluster.md").read_text()))
+    text = "".join(file.read_text() for file in (DEPLOY / "kuberay").rglob("*.yaml"))
+    asked = set(re.findall(r"secret(?:Ref|KeyRef|Name): (?:\{name: )?([\w-]+)", text))
+    assert asked == said
+
+
+def test_every_pod_that_may_read_the_api_keys_has_them():
+    """The application is built on the head, which reads them too."""
+    service = next(each.values[0] for each in OBJECTS if each.values[0]["kind"] == "RayService")
+    cluster = service["spec"]["rayClusterConfig"]
+    folder = Path(yaml.safe_load(service["spec"]["serveConfigV2"])["applications"][0]["args"]["api_keys_file"]).parent
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        (container,) = group["template"]["spec"]["containers"]
+        assert str(folder) in {mount["mountPath"] for mount in container.get("volumeMounts", [])}
+
+
+def test_what_is_applied_together_is_there_and_of_the_images_that_are_named():
+    kustomization = yaml.safe_load((DEPLOY / "kuberay" / "kustomization.yaml").read_text())
+    text = "".join((DEPLOY / "kuberay" / name).read_text() for name in kustomization["resources"])
+    assert set(re.findall(r"image: (ms2sl\S*)", text)) == {image["name"] for image in kustomization["images"]}
 
 
 def test_the_clusters_run_the_version_of_ray_that_the_program_wants():

@@ -166,3 +166,52 @@ def test_names_that_are_not_utf8_are_listed_and_refused(tmp_path):
     assert str(named).encode()
     with pytest.raises(InputError, match="its name is not UTF-8"):
         named.read_bytes()
+
+
+def test_a_bucket_is_its_own_parent_and_is_called_without_keys():
+    bucket = StoragePath("s3://KEY:SECRET@bucket?endpoint_override=host:9")
+    assert (bucket.name, bucket.parent) == ("bucket", bucket)
+    assert (bucket / "a").parent == bucket
+    assert (bucket / "a b" / "c").parent.name == "a b"
+    root = StoragePath("/")
+    assert (root.uri, (root / "a").uri, (root / "a").parent) == ("/", "/a", root)
+    assert pickle.loads(pickle.dumps(root)) == root
+
+
+def test_what_lies_within_a_folder_does_not_depend_on_keys_or_quoting(tmp_path):
+    folder = StoragePath("s3://bucket/my runs?endpoint_override=host:9")
+    assert StoragePath("s3://KEY:SECRET@bucket/my%20runs/a?endpoint_override=host:9").is_within(folder)
+    assert folder.is_within(folder)
+    assert not StoragePath("s3://bucket/my runs 2/a?endpoint_override=host:9").is_within(folder)
+    assert not StoragePath("s3://bucket/my runs/a?endpoint_override=other:9").is_within(folder)
+    (tmp_path / "link").symlink_to(tmp_path / "runs")
+    assert StoragePath(tmp_path / "link" / "a").is_within(StoragePath(tmp_path / "runs"))
+
+
+def test_a_folder_goes_to_a_store_and_back_as_it_was(s3, tmp_path):
+    there = StoragePath(s3) / f"copied-{time.time_ns()}"
+    for name in ("a.txt", "deep/er/b.txt"):
+        (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "here" / name).write_text(name)
+    there.upload(tmp_path / "here", last="a.txt")
+    assert list(there.files()) == ["a.txt", "deep/er/b.txt"]
+    with there.reading() as copy:
+        assert sorted(str(path.relative_to(copy)) for path in copy.rglob("*.txt")) == ["a.txt", "deep/er/b.txt"]
+    assert not copy.exists()
+    with (there / "c.bin").writing() as path:
+        path.write_bytes(b"x")
+    assert (there / "c.bin").read_bytes() == b"x"
+    there.delete()
+    assert not there.exists()
+    there.delete()  # there is none any more
+    with pytest.raises(TypeError, match="is no path of this machine"):
+        os.fspath(there)
+
+
+def test_a_place_of_this_machine_that_cannot_be_written_is_told_in_a_line(monkeypatch, s3):
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with (
+        pytest.raises(InputError, match="no temporary folder can be made: No such file or directory; TMPDIR"),
+        (StoragePath(s3) / "a").writing(),
+    ):
+        pass

@@ -70,15 +70,15 @@ def test_a_model_is_a_path_or_a_registered_model():
     for kind in (PathOrModelUri, PathOrModelUri | None):
         take = TypeAdapter(kind).validate_python
         assert take("runs/a") == take(Path("runs/a")) == "runs/a"
-        assert take("file:///data/my%20model") == "/data/my model"
+        assert take("file:///data/my%20model") == take("file:/data/my%20model") == "/data/my model"
         assert take("s3://bucket/a") == "s3://bucket/a"
         for model in ("models:/ms2sl@champion", "models:/ms2sl/3"):
             assert take(model) == take(take(model)) == model
     for wrong in ("models:/ms2sl", "models:/ms2sl/latest", "models://ms2sl@champion", "models:/a/b@c"):
         with pytest.raises(ValidationError, match=r"write models:/name@alias or models:/name/version"):
             TypeAdapter(PathOrModelUri).validate_python(wrong)
-    with pytest.raises(ValidationError, match=r"a URI has two slashes"):
-        TypeAdapter(PathOrModelUri).validate_python("s3:/bucket/a")
+    with pytest.raises(ValidationError, match=r"a URI has two slashes.*; a model that MLflow has registered is models:/name@alias"):
+        TypeAdapter(PathOrModelUri).validate_python("runs:/id/model")
 
 
 def test_a_uri_that_lacks_a_slash_is_no_place():

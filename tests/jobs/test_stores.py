@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -107,7 +109,7 @@ def test_a_training_goes_on_though_the_store_is_away_for_a_while(bucket, trackin
 
         def cut() -> None:
             while not list((bucket / "runs" / "there" / "train").folders()):
-                time.sleep(0.2)
+                assert not ended.wait(0.2), "it ended before its first checkpoint"
             wire.cut(20)
             ended.wait(20)
             assert not ended.is_set(), "it ended while the store was away"
@@ -115,8 +117,10 @@ def test_a_training_goes_on_though_the_store_is_away_for_a_while(bucket, trackin
         with ThreadPoolExecutor() as beside:
             watching = beside.submit(cut)
             options = training(there(data).uri, there(bucket / "runs"), tracking, steps=40, max_failures=0)
-            train.run(options)
-            ended.set()
+            try:
+                train.run(options)
+            finally:
+                ended.set()
             watching.result()
     assert time.monotonic() - began > 20
     assert read_card(bucket / "runs" / "there" / "model").recipe["training"]["steps"] == 40
@@ -227,7 +231,7 @@ def test_a_sweep_lives_in_a_bucket(bucket, tracking, tiny_dataset, tiny_recognis
     assert read_card(folder / "best", "ms2sl").recipe["training"]["steps"] == 4
     ended = [(folder / "trials" / f"{trial.number:05d}.json").stamp() for trial in found]
 
-    opened = found[0].model_copy(update={"outcome": "open", "history": found[0].history[:1]})
+    opened = found[0].model_copy(update={"outcome": "open", "history": found[0].history[:1], "checkpoint": None})
     TrialStore(folder / "trials").write(opened)  # as if the command had been killed
     tune.run(options)
     again = TrialStore(folder / "trials").trials()
@@ -237,7 +241,9 @@ def test_a_sweep_lives_in_a_bucket(bucket, tracking, tiny_dataset, tiny_recognis
     client = mlflow.MlflowClient(tracking)
     (parent,) = client.search_runs([client.get_experiment_by_name("ms2sl-sweeps").experiment_id], "tags.task = 'tune'")
     assert {artifact.path for artifact in client.list_artifacts(parent.info.run_id)} >= {"sweep.md", "trials"}
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["space.yaml"]
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["space.yaml"], (
+        "nothing else is here, but what plots cache"
+    )
 
 
 def test_what_mlflow_was_not_told_waits_in_the_bucket(bucket, tmp_path):
@@ -254,6 +260,41 @@ def test_what_mlflow_was_not_told_waits_in_the_bucket(bucket, tmp_path):
         (outboxes(folder) / "mlflow.jsonl").unlink()
         (outboxes(folder) / "mlflow" / "001.jsonl").write_text("of another\n")
     assert sorted(folder.files()) == ["mlflow/000.jsonl", "mlflow/001.jsonl", "mlflow_run_id"]
+
+
+def test_what_a_killed_command_has_not_told_is_told_by_the_next_beside_what_others_left(bucket):
+    folder = bucket / "run"
+    killed = outboxes(folder)
+    killed.mkdir(parents=True)
+    (killed / "mlflow.jsonl").write_text("told\nnot told\n")
+    (killed / "mlflow.sent").write_text("5")
+    (folder / "mlflow.jsonl").write(b"of another machine\n")
+    with kept_outboxes(folder):
+        assert (outboxes(folder) / "mlflow.jsonl").read_text() == "of another machine\nnot told\n"
+        assert not (outboxes(folder) / "mlflow.sent").exists()
+    assert (folder / "mlflow.jsonl").read_text() == "of another machine\nnot told\n"
+
+
+def test_a_store_that_is_away_at_the_end_does_not_hide_how_the_work_ended(bucket, monkeypatch, capsys):
+    from jobs import run_lock
+
+    monkeypatch.setattr(run_lock, "SETTLED", 0.1)
+    options = TrainCommand(data="nothing", runs=bucket.uri, name="mine")
+
+    def refuse(*_, **__):
+        raise InputError("it is away")
+
+    def work() -> None:
+        with run_lock.held(options), kept_outboxes(options.folder):
+            (outboxes(options.folder) / "mlflow.jsonl").write_text("a line\n")
+            monkeypatch.setattr(StoragePath, "_listing", refuse)
+            monkeypatch.setattr(StoragePath, "exists", refuse)
+            raise KeyError("the work's own")
+
+    with pytest.raises(KeyError, match="the work's own"):
+        work()
+    assert (outboxes(options.folder) / "mlflow.jsonl").read_text() == "a line\n"
+    assert capsys.readouterr().out.count("it is away") == 2
 
 
 def test_a_run_in_a_bucket_is_worked_on_by_one_command_at_a_time(bucket, monkeypatch, capsys):
@@ -286,27 +327,28 @@ def test_a_run_in_a_bucket_is_worked_on_by_one_command_at_a_time(bucket, monkeyp
     assert "waiting 2 s to see whether another command still works in" in capsys.readouterr().out
 
 
-def test_a_command_that_was_frozen_stops_when_another_has_taken_its_run(bucket, monkeypatch, capsys):
-    from jobs import run_lock
-
-    monkeypatch.setattr(run_lock, "RENEWED", 0.1)
-    monkeypatch.setattr(run_lock, "SETTLED", 0.1)
-
-    def work() -> None:
-        with run_lock.held(TrainCommand(data="nothing", runs=bucket.uri, name="mine")):
-            (bucket / ".mine.lock").write(b"process 2 elsewhere\nffff\n0")
-            threading.Event().wait(20)
-
-    with pytest.raises(KeyboardInterrupt):
-        work()
-    assert "another command has taken" in capsys.readouterr().out
-    assert (bucket / ".mine.lock").exists(), "it is the other's now"
+FROZEN = """
+import sys, threading
+from jobs import run_lock
+from jobs.train import TrainCommand
+run_lock.RENEWED = run_lock.SETTLED = 0.1
+with run_lock.held(TrainCommand(data="nothing", runs=sys.argv[1], name="mine")):
+    print("held", flush=True)
+    threading.Event().wait(60)
+print("it ended as ever")
+"""
 
 
-def test_a_local_folder_is_never_named_like_a_uri(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for wrong in ("s3:/bucket/runs", "s3:bucket"):
-        if wrong.startswith("s3:/"):
-            with pytest.raises(InputError, match="two slashes"):
-                TrainCommand.parse([f"--runs={wrong}"])
-    assert not Path("s3:").exists()
+@pytest.mark.parametrize("taken", [True, False], ids=["another works", "another has worked"])
+def test_a_command_that_was_frozen_ends_at_once_when_another_has_had_its_run(bucket, taken):
+    frozen = subprocess.Popen([sys.executable, "-c", FROZEN, bucket.uri], stdout=subprocess.PIPE, text=True)
+    assert frozen.stdout.readline() == "held\n"
+    if taken:
+        (bucket / ".mine.lock").write(b"process 2 elsewhere\nffff\n0")
+    else:
+        (bucket / ".mine.lock").delete()
+    said, _ = frozen.communicate(timeout=60)
+    assert frozen.returncode == 1
+    assert "another command has taken" in said
+    assert "as ever" not in said
+    assert (bucket / ".mine.lock").exists() == taken, "it leaves the other's"

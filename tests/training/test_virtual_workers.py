@@ -24,9 +24,9 @@ VIRTUAL = 8
 class KeepingRank(Rank):
     """The first one keeps reports and checkpoints."""
 
-    def report(self, step, metrics, checkpoint):
+    def report(self, step, metrics, checkpoint, urgent):
         if self.rank == 0:
-            super().report(step, metrics, checkpoint)
+            super().report(step, metrics, checkpoint, urgent)
         dist.barrier()
 
 
