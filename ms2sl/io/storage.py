@@ -127,7 +127,7 @@ class StoragePath:
         scheme, _, rest = self.base.partition("://")
         bucket, _, path = rest.partition("/")
         try:
-            if scheme not in BUCKETS:
+            if scheme not in BUCKETS or "@" in path:  # the latter is what a key with an unquoted slash in it leaves
                 return fs.FileSystem.from_uri(self.uri)
             store, name = open_bucket(f"{scheme}://{bucket}?{self.query}", patient)
         except (pa.ArrowException, OSError, ValueError) as error:

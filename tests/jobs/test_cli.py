@@ -88,13 +88,13 @@ main(TrainCommand, run)
 
 def test_logs_and_tracebacks_are_without_credentials(tmp_path):
     (tmp_path / "job.py").write_text(CREDENTIALS)
-    command = [sys.executable, "-m", "job", "--data", "s3://AKIA:SECRET@bucket/folder"]
+    command = [sys.executable, "-m", "job", "--data", "gs://AKIA:SECRET@bucket/folder"]
     ended = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}
     )
     assert ended.returncode == 1
-    assert "cannot reach s3://bucket/folder" in ended.stderr
-    assert "RuntimeError: unforeseen at s3://bucket/folder" in ended.stderr
+    assert "cannot reach gs://bucket/folder" in ended.stderr
+    assert "RuntimeError: unforeseen at gs://bucket/folder" in ended.stderr
     assert "SECRET" not in ended.stdout + ended.stderr
 
 

@@ -30,10 +30,10 @@ def test_a_file_that_shows_late_is_seen(tmp_path):
     same.write_text("x")
     writer = threading.Timer(0.2, late.write_text, ["x"])
     writer.start()
-    assert unlike._function({"--runs": (str(late), digest(str(same)))}) == []
+    assert unlike._function({"--runs": (str(late), digest(str(same)))}, {}) == []
     writer.join()
 
 
 def test_a_file_that_never_shows_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(shared, "LAG", 0.1)
-    assert unlike._function({"--runs": (str(tmp_path / "none"), "digest")}) == ["--runs"]
+    assert unlike._function({"--runs": (str(tmp_path / "none"), "digest")}, {}) == ["--runs"]

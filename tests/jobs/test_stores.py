@@ -17,6 +17,7 @@ import pytest
 import soundfile
 import yaml
 
+from benchmarks.service import reserved_port
 from jobs import evaluate, produce, train, tune
 from jobs.evaluate import EvaluateCommand
 from jobs.outboxes import kept_outboxes, outboxes
@@ -31,7 +32,7 @@ from ms2sl.sweep.trial_store import TrialStore
 from ms2sl.systems.ms2sl import task
 from ms2sl.training.checkpoint import fingerprint, publish, read_card
 from tests.jobs.test_train import TINY
-from tests.unreliable_network import cut_wire
+from tests.proxy import Proxy
 
 pytestmark = pytest.mark.slow
 
@@ -102,26 +103,27 @@ def test_a_training_goes_on_though_the_store_is_away_for_a_while(bucket, trackin
     data, began, ended = bucket / "data", time.monotonic(), threading.Event()
     data.upload(Path(tiny_dataset))
     port = re.search(r":(\d+)", bucket.query)[1]
-    with cut_wire(int(port)) as wire:
+    with reserved_port() as other, ThreadPoolExecutor() as beside:
+        proxy = Proxy(other, int(port))
+        proxy.start()
 
-        def there(folder: StoragePath) -> StoragePath:
-            return StoragePath(folder.uri.replace(port, str(wire.port)))
+        def there(folder: StoragePath) -> str:
+            return folder.uri.replace(port, str(other))
 
         def cut() -> None:
             while not list((bucket / "runs" / "there" / "train").folders()):
                 assert not ended.wait(0.2), "it ended before its first checkpoint"
-            wire.cut(20)
-            ended.wait(20)
-            assert not ended.is_set(), "it ended while the store was away"
+            proxy.stop()
+            assert not ended.wait(20), "it ended while the store was away"
+            proxy.start()
 
-        with ThreadPoolExecutor() as beside:
-            watching = beside.submit(cut)
-            options = training(there(data).uri, there(bucket / "runs"), tracking, steps=40, max_failures=0)
-            try:
-                train.run(options)
-            finally:
-                ended.set()
-            watching.result()
+        watching = beside.submit(cut)
+        try:
+            train.run(training(there(data), StoragePath(there(bucket / "runs")), tracking, steps=40, max_failures=0))
+        finally:
+            ended.set()
+        watching.result()
+        proxy.stop()
     assert time.monotonic() - began > 20
     assert read_card(bucket / "runs" / "there" / "model").recipe["training"]["steps"] == 40
 

@@ -1,13 +1,10 @@
 """A real MLflow server that goes away and comes back, drivers that are killed, and two commands that make one database."""
 
-import contextlib
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -26,48 +23,9 @@ from ms2sl.tracking import heartbeat, mlflow_server
 from ms2sl.tracking import tracker as tracking
 from ms2sl.tracking.mlflow_server import connect, default_uri
 from ms2sl.tracking.tracker import Tracker
+from tests.proxy import Proxy
 
 ROOT = Path(__file__).parents[2]
-
-
-class Proxy:
-    """Passes connections on to a port as long as it is ``up``; it is refused, as by a machine whose server was stopped, when it is not."""
-
-    def __init__(self, port: int, target: int):
-        self.port, self.target = port, target
-        self.listener: socket.socket | None = None
-        self.open: list[socket.socket] = []
-
-    def start(self) -> None:
-        self.listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
-
-    def stop(self) -> None:
-        listener, self.listener = self.listener, None
-        if listener is not None:
-            listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
-        for connection in self.open:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self.open.clear()
-
-    def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client = listener.accept()[0]
-                server = socket.create_connection(("127.0.0.1", self.target))
-                self.open += [client, server]
-                for one, other in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
-
-    @staticmethod
-    def _pass(one: socket.socket, other: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while content := one.recv(65536):
-                other.sendall(content)
-        with contextlib.suppress(OSError):
-            other.shutdown(socket.SHUT_WR)
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +186,7 @@ def test_a_child_begins_when_its_parent_does_and_is_found_again(proxy, uri):
 DRIVER = """
 import sys, time
 from ms2sl.tracking.tracker import Tracker
+from tests.proxy import Proxy
 print(Tracker.open(sys.argv[1], "signs", "killed").run_id, flush=True)
 time.sleep(600)
 """
@@ -282,6 +241,7 @@ import sys, time
 from pathlib import Path
 from ms2sl.tracking.mlflow_server import default_uri
 from ms2sl.tracking.tracker import Tracker
+from tests.proxy import Proxy
 import mlflow
 Path(sys.argv[1], f"ready{sys.argv[2]}").touch()
 while len(list(Path(sys.argv[1]).glob("ready*"))) < 3: time.sleep(0.001)
