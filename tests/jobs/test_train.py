@@ -173,9 +173,9 @@ def test_the_last_weights_are_written_three_times(whole, runs):
 
 
 def test_the_same_command_again_trains_nothing(whole, tiny_dataset, runs, capsys):
-    before = (whole / "model.safetensors").stat().st_mtime_ns
+    before = Path(whole / "model.safetensors").stat().st_mtime_ns
     run(command(tiny_dataset, runs, "whole", workers=2))
-    assert (whole / "model.safetensors").stat().st_mtime_ns == before
+    assert Path(whole / "model.safetensors").stat().st_mtime_ns == before
     assert "trained already" in capsys.readouterr().out
 
 
@@ -257,6 +257,7 @@ def test_a_driver_killed_in_mid_training_is_resumed_by_the_same_command(whole, t
 # Beside a cluster that was started later. Ray Train's actor that frees what a dead training had reserved lives as long as it knows better.
 BESIDE = """
 import sys, threading, time
+from pathlib import Path
 import ray
 from ray.util.state import list_actors
 from jobs.cli import start_ray
