@@ -24,7 +24,7 @@ from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips,
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
 from ms2sl.evaluation.tables import Table, cell, decisive, interval, markdown, title_of, with_interval
-from ms2sl.io.storage import StoragePath
+from ms2sl.io.storage import StoragePath, write_files
 from ms2sl.io.uri import PathOrModelUri, PathOrUri, Uri
 from ms2sl.systems import back_translation
 from ms2sl.systems.back_translation import Reading
@@ -182,14 +182,12 @@ def write(options: AblateCommand, results: dict, found: dict, points: list[Point
     tracker = Tracker.open(
         options.tracking or default_uri(options.runs), options.experiment, "ablations", params=options.options(), tags={"task": "ablate"}
     )
-    folder = StoragePath(options.runs)
-    for name, content in files.items():
-        (folder / name).write(content)
-        tracker.artifact(folder / name)
+    for path in write_files(options.runs, files):
+        tracker.artifact(path)
     tracker.metrics({f"{label}/{name}".replace(" ", "_"): value for label, some in plain.items() for name, value in some.items()}, 0)
     tracker.finish("FINISHED")
     print(f"\n{options.clips} clips of {options.split}, {options.training.steps} steps of training\n\n" + "\n\n".join(tables))
-    print(f"\nablations: {folder / 'ablations.md'}")
+    print(f"\nablations: {StoragePath(options.runs) / 'ablations.md'}")
 
 
 if __name__ == "__main__":

@@ -292,7 +292,7 @@ def measures(options: EvaluateCommand, entries: list[SystemUnderTest], clips: li
     folders = {
         f"the folder of {entry.name}": entry.source
         for entry in entries
-        if is_uri(entry.source) or Path(entry.source or "/dev/null").is_dir()
+        if entry.source and (is_uri(entry.source) or Path(entry.source).is_dir())
     }
     check_shared(
         read={"--data": options.data, "--back-translator": options.back_translator, **folders}, written={}, gpus=options.gpus_per_worker

@@ -1,12 +1,12 @@
 """A progress bar in the driver for work that goes on elsewhere. It follows what is reported and decides nothing."""
 
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from jobs.repeating import every
 from jobs.waiting import watch
 from ms2sl.tracking.outbox import METRICS, Outbox
 
@@ -56,19 +56,10 @@ class Bar:
 @contextmanager
 def shown(outbox: Outbox, total: int, title: str, unit: str) -> Iterator[None]:
     """Shows a bar while the context lasts."""
-    over = threading.Event()
     bar = Bar(outbox, total, title, unit)
-
-    def follow() -> None:
-        while not over.wait(INTERVAL):
-            bar.refresh()
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
     try:
-        yield
+        with every(INTERVAL, bar.refresh):
+            yield
     finally:
-        over.set()
-        thread.join()
         bar.refresh()
         bar.close()

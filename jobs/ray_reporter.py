@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import ray.train
@@ -15,16 +16,11 @@ from ms2sl.tracking.outbox import Outbox
 log = logging.getLogger(__name__)
 
 
-def copied(checkpoint: ray.train.Checkpoint | None, start: AnyPath | None) -> tempfile.TemporaryDirectory | None:
-    """A copy on this machine of the checkpoint to go on from, or of ``start`` where there is none; None if there is neither."""
-    if checkpoint is None and start is None:
-        return None
-    copy = tempfile.TemporaryDirectory(prefix="ms2sl-")
+def fetch_checkpoint(checkpoint: ray.train.Checkpoint | None, start: AnyPath | None, until: ExitStack) -> Path | None:
+    """The checkpoint to go on from, or ``start`` where there is none, as a folder of this machine; None if there is neither."""
     if checkpoint is None:
-        StoragePath(start).download(Path(copy.name))
-    else:
-        checkpoint.to_directory(copy.name)
-    return copy
+        return None if start is None else until.enter_context(StoragePath(start).reading())
+    return Path(checkpoint.to_directory(until.enter_context(tempfile.TemporaryDirectory(prefix="ms2sl-"))))
 
 
 class RayReporter:
@@ -39,13 +35,13 @@ class RayReporter:
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
         self.start, self.beside, self._noticed = start, beside, None
+        self._copies = ExitStack()  # live as long as the reporter
 
     def wrap(self, module: nn.Module) -> nn.Module:
         return ray.train.torch.prepare_model(module)
 
     def latest(self) -> Path | None:
-        self._copy = copied(ray.train.get_checkpoint(), self.start)  # lives as long as the reporter
-        return None if self._copy is None else Path(self._copy.name)
+        return fetch_checkpoint(ray.train.get_checkpoint(), self.start, self._copies)
 
     def preempted(self) -> bool:
         before, self._noticed = self._noticed, ray.train.get_preemption_info()

@@ -4,13 +4,13 @@ import fcntl
 import os
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jobs.overwrite import RunOptions
+from jobs.repeating import every
 from ms2sl.errors import InputError
 from ms2sl.io.storage import StoragePath
 
@@ -63,25 +63,18 @@ def _alive(lock: StoragePath, folder: StoragePath) -> Iterator[None]:
     time.sleep(SETTLED)
     if not sign.stands():
         raise _taken(folder, _owner(_read(lock) or ""))
-    over = threading.Event()
 
     def renew() -> None:
-        while not over.wait(RENEWED):
-            try:
-                if not sign.stands():
-                    print(f"another command has taken {folder} over ({_owner(_read(lock) or '')}): this one ends at once", flush=True)
-                    os._exit(1)  # whatever would be written at an ordinary end, the run is the other's now
-                sign.renew()
-            except InputError:  # the store is away
-                continue
+        with suppress(InputError):  # the store is away
+            if not sign.stands():
+                print(f"another command has taken {folder} over ({_owner(_read(lock) or '')}): this one ends at once", flush=True)
+                os._exit(1)  # whatever would be written at an ordinary end, the run is the other's now
+            sign.renew()
 
-    thread = threading.Thread(target=renew, name=f"lock of {folder}", daemon=True)
-    thread.start()
     try:
-        yield
+        with every(RENEWED, renew):
+            yield
     finally:
-        over.set()
-        thread.join()
         try:
             if sign.stands():
                 lock.delete()

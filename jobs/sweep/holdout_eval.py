@@ -7,11 +7,13 @@ from tqdm import tqdm
 
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.resume import key
+from ms2sl.config import Config
 from ms2sl.data.dataset import Dataset
 from ms2sl.evaluation.aggregation import Result
 from ms2sl.evaluation.evaluator import chosen_clips
 from ms2sl.evaluation.objective import Quality, digits
 from ms2sl.evaluation.tables import Table, interval, with_interval
+from ms2sl.io.storage import AnyPath
 from ms2sl.sweep.trial_store import Trial
 from ms2sl.sweep.values import shown, swept
 from ms2sl.systems import back_translation
@@ -42,11 +44,12 @@ class HoldoutEvaluator:
 
     def results(self, trial: Trial) -> list[Result]:
         if key(trial.recipe) not in self._judged:
-            folder = self.options.trained or self.options.checkpoint_of(trial)
-            self._judged[key(trial.recipe)] = self.quality.results(
-                folder, self.options.with_recipe(trial.recipe).call_options, range(AGAIN)
-            )
+            self._judged[key(trial.recipe)] = self.quality.results(*self._sampled(trial), range(AGAIN))
         return self._judged[key(trial.recipe)]
+
+    def _sampled(self, trial: Trial) -> tuple[AnyPath, Config]:
+        """The model of a trial, and how it is sampled."""
+        return self.options.trained or self.options.checkpoint_of(trial), self.options.with_recipe(trial.recipe).call_options
 
     def verdict(self, best: Trial, own: Trial | None) -> str:
         """Whether the best trial is surely better than the recipe's own settings."""
@@ -73,11 +76,7 @@ class HoldoutEvaluator:
                 (f"{r.value(score):.{digits(score)}f}", interval(r.scores[score], digits(score)), f"{r.value('amplitude'):.2f}")
                 for r in self.results(trial)
             ]
-            sampling, folder = (
-                self.options.with_recipe(trial.recipe).call_options,
-                self.options.trained or self.options.checkpoint_of(trial),
-            )
-            milliseconds = 1000 * self.quality.latency(folder, sampling)
+            milliseconds = 1000 * self.quality.latency(*self._sampled(trial))
             values = (shown(trial.drawn.get(name, "")) for name in names)
             rows.append((trial.label, *values, *(cell for some in cells for cell in some), f"{milliseconds:.0f}"))
         return rows

@@ -9,7 +9,7 @@ from ms2sl.data.types import MODALITIES
 from ms2sl.errors import InputError
 from ms2sl.evaluation.objective import LATENCY, QUALITY, digits
 from ms2sl.evaluation.tables import markdown
-from ms2sl.io.storage import StoragePath
+from ms2sl.io.storage import StoragePath, write_files
 from ms2sl.io.uri import public
 from ms2sl.sweep.importance import importance
 from ms2sl.sweep.pareto import front
@@ -126,9 +126,8 @@ def write(options: TuneCommand, parts: Sequence[str], pictures: dict[str, bytes]
     """``sweep.md`` and the plots, in the folder of the sweep and in MLflow."""
     images = [f"![{name}]({name})" for name in pictures]
     files = {"sweep.md": "\n\n".join([*parts, *images]).encode() + b"\n"} | pictures
-    for name, content in files.items():
-        (options.folder / name).write(content)
-        tracker.artifact(options.folder / name)
+    for path in write_files(options.folder, files):
+        tracker.artifact(path)
     tracker.artifact(options.folder / "trials")
 
 

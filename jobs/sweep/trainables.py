@@ -5,6 +5,7 @@ import functools
 import gc
 import math
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from torch import nn
 
-from jobs.ray_reporter import copied
+from jobs.ray_reporter import fetch_checkpoint
 from jobs.sweep.command import TuneCommand
 from jobs.sweep.resources import reserved
 from jobs.sweep.resume import key
@@ -41,18 +42,17 @@ class TuneReporter:
 
     def __init__(self, device: str, start: StoragePath | None, changing: bool):
         self.device, self.start, self.changing = torch.device(device), start, changing
+        self._copies = ExitStack()  # live as long as the reporter
 
     def wrap(self, module: nn.Module) -> nn.Module:
         return module.to(self.device)
 
     def latest(self) -> Path | None:
         checkpoint = tune.get_checkpoint()
-        self._copy = copied(checkpoint, self.start)  # lives as long as the reporter
-        if self._copy is None:
-            return None
+        folder = fetch_checkpoint(checkpoint, self.start, self._copies)
         if self.changing and checkpoint is not None:
-            forget_losses(Path(self._copy.name))
-        return Path(self._copy.name)
+            forget_losses(folder)
+        return folder
 
     def preempted(self) -> bool:
         return False

@@ -9,7 +9,7 @@ from ms2sl.evaluation.aggregation import Result
 from ms2sl.evaluation.retrieval import retrieval_table
 from ms2sl.evaluation.steps import Point, steps_plot, steps_table
 from ms2sl.evaluation.tables import Table, decisive, markdown, motion_table, reading_table, share_of_ceiling
-from ms2sl.io.storage import AnyPath, StoragePath
+from ms2sl.io.storage import AnyPath, write_files
 from ms2sl.systems.back_translation import Reading
 
 READ, MOVED = "What a reader reads", "How it moves, in shoulder widths or as a share of real signing"
@@ -52,7 +52,7 @@ class Report:
         found = {f"{direction}/{name}": value for direction, some in self.retrieval.items() for name, value in some.items()}
         return {name.replace(" ", "_").replace("→", "to"): value for name, value in (scores | ends | found).items()}
 
-    def write(self, place: AnyPath, options: dict) -> None:
+    def write(self, folder: AnyPath, options: dict) -> None:
         """``results.md``, ``results.json`` and, if steps were swept, ``steps.png``."""
         content = {
             "options": options,
@@ -63,8 +63,7 @@ class Report:
         files = {"results.md": (self.markdown() + "\n").encode(), "results.json": json.dumps(_finite(content), indent=1).encode()}
         if self.points:
             files["steps.png"] = steps_plot(self.points, self.results[0], self.reads)
-        for name, written in files.items():
-            (StoragePath(place) / name).write(written)
+        write_files(folder, files)
 
     def _plain(self, result: Result) -> dict:
         scores = {name: asdict(score) for name, score in result.scores.items()}

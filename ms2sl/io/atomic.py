@@ -3,12 +3,11 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ms2sl.errors import InputError
-from ms2sl.io.file_names import check_name
 
 
 @contextmanager
@@ -27,12 +26,3 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Writes each, by its name, into the folder; returns their paths. Raises InputError as ``check_name`` and ``atomic_write`` do."""
-    paths = {folder / check_name(name): content for name, content in files.items()}
-    for path, content in paths.items():
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(content)
-    return list(paths)

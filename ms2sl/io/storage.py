@@ -4,7 +4,7 @@ import hashlib
 import os
 import posixpath
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from ms2sl.errors import InputError
 from ms2sl.io.atomic import atomic_write
-from ms2sl.io.file_names import check_inside, is_junk
+from ms2sl.io.file_names import check_inside, check_name, is_junk
 from ms2sl.io.patient_s3 import PatientS3FileSystem
 from ms2sl.io.stored_names import is_undecodable, path_of, stored_path
 from ms2sl.io.uri import public, public_uri
@@ -319,6 +319,14 @@ class StoragePath:
 
 
 AnyPath = StoragePath | os.PathLike[str] | str
+
+
+def write_files(folder: AnyPath, files: Mapping[str, bytes]) -> list[StoragePath]:
+    """Writes each, by its name, into the folder; returns their places. Raises InputError as ``check_name`` and ``StoragePath.write`` do."""
+    places = {StoragePath(folder) / check_name(name): content for name, content in files.items()}
+    for place, content in places.items():
+        place.write(content)
+    return list(places)
 
 
 @lru_cache(maxsize=64)

@@ -94,14 +94,11 @@ def dictionary(client: Any, run_id: str, values: Mapping[str, Any], path: str) -
 
 def register(client: Any, run_id: str, checkpoint: StoragePath, name: str, alias: str, tags: Mapping[str, str]) -> str:
     """The version of ``models:/name`` that this checkpoint is, a new one unless the run has registered these weights; moves the alias."""
-    weights = fingerprint(checkpoint)
-    known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    versions = [version.version for version in known if version.tags.get(WEIGHTS) == weights]
-    if versions:
-        version = versions[0]
-    else:
-        with checkpoint.reading() as folder:
-            version = _new_version(client, run_id, folder, name, {**tags, WEIGHTS: weights})
+    with checkpoint.reading() as folder:
+        weights = fingerprint(folder)
+        known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+        versions = [version.version for version in known if version.tags.get(WEIGHTS) == weights]
+        version = versions[0] if versions else _new_version(client, run_id, folder, name, {**tags, WEIGHTS: weights})
     client.set_registered_model_alias(name, alias, version)
     return str(version)
 

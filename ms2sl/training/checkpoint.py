@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +26,7 @@ from ms2sl.data.types import Placement
 from ms2sl.deprecated_names import rename_deprecated, values_before
 from ms2sl.errors import InputError
 from ms2sl.features.base import Features
-from ms2sl.io.storage import AnyPath, StoragePath
+from ms2sl.io.storage import AnyPath, StoragePath, scratch_folder
 
 ConfigType = TypeVar("ConfigType", bound=Config)
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -160,14 +159,15 @@ def publish(source: Path, place: AnyPath) -> None:
 
     Weights are linked where both folders are on one disk: a checkpoint is never written to again.
     """
-    if StoragePath(place).is_local:
-        _replace(source, Path(place))
+    target = StoragePath(place)
+    if target.is_local:
+        _replace(source, Path(target))
         return
-    with tempfile.TemporaryDirectory(prefix="ms2sl-") as folder:
+    with scratch_folder() as folder:
         for name in (CONFIG, WEIGHTS):
-            link(source / name, Path(folder) / name)
-        (StoragePath(place) / CONFIG).delete()  # so that nobody finds it beside other weights
-        StoragePath(place).upload(Path(folder), last=CONFIG)
+            link(source / name, folder / name)
+        (target / CONFIG).delete()  # so that nobody finds it beside other weights
+        target.upload(folder, last=CONFIG)
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -22,9 +22,8 @@ from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.inference.batch_output import OutputFolder, Settings, read_utterances
 from ms2sl.inference.sampling_config import Sampling
-from ms2sl.io.atomic import write_files
 from ms2sl.io.file_names import LONGEST_BYTES, check_inside, check_name, file_name, split_name
-from ms2sl.io.storage import StoragePath
+from ms2sl.io.storage import StoragePath, write_files
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.systems.pose_folder import PoseFolder
 from tests.corpora import builders
