@@ -1,4 +1,7 @@
-"""Speech as it is heard elsewhere: in noise, in a room, near and far from a microphone. Levels are as in ``ms2sl.audio.loudness``."""
+"""Speech as it is heard elsewhere: in noise, in a room, near and far from a microphone, faster or slower.
+
+Levels are as in ``ms2sl.audio.loudness``.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,6 +48,11 @@ def reverberate(speech: Speech, rt60: float, drr: float, rng: np.random.Generato
     size = len(speech.waveform) + len(tail)
     heard = np.fft.irfft(np.fft.rfft(speech.waveform, size) * np.fft.rfft(np.append(1.0, tail), size), size)
     return replace(speech, waveform=heard[: len(speech.waveform)].astype(np.float32))
+
+
+def at_speed(speech: Speech, factor: float) -> Speech:
+    """As a tape played ``factor`` times as fast: shorter, and higher by as much (Ko et al. 2015, speed perturbation)."""
+    return replace(speech, rate=round(speech.rate * factor)).resampled(speech.rate)
 
 
 def augment(speech: Speech, other: Callable[[], Speech], rng: np.random.Generator) -> Speech:

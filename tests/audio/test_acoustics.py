@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ms2sl.audio.acoustics import GAIN, add_noise, augment, coloured_noise, reverberate
+from ms2sl.audio.acoustics import GAIN, add_noise, at_speed, augment, coloured_noise, reverberate
 from ms2sl.audio.loudness import speech_level
 from ms2sl.audio.speech import Speech
 from ms2sl.data.speech_synthesis import spell
@@ -80,3 +80,13 @@ def test_what_is_changed_is_as_long_and_in_bounds_and_the_same_for_the_same_chan
     assert levels.min() > GAIN[0] - 3
     assert np.ptp(levels) > 15
     assert len({waveform.tobytes() for waveform in heard}) == 20
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_faster_speech_is_shorter_and_higher_by_as_much(factor):
+    tone = Speech(np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE).astype(np.float32), RATE)
+    heard = at_speed(tone, factor)
+    assert heard.rate == RATE
+    assert heard.seconds == pytest.approx(1 / factor, abs=1e-3)
+    assert np.abs(np.fft.rfft(heard.waveform)).argmax() / heard.seconds == pytest.approx(440 * factor, abs=2)
+    assert np.abs(heard.waveform[1000:-1000]).max() == pytest.approx(1, abs=0.01)

@@ -6,7 +6,7 @@ import torch
 from ms2sl.data.collate import STANDARD, Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.modality_masking import MaskConfig, MaskingCollate
-from ms2sl.data.speech_augmentation import noisy_speech
+from ms2sl.data.speech_augmentation import SpeechAugmentConfig, augmented_speech
 
 
 @pytest.fixture(scope="module")
@@ -14,8 +14,9 @@ def dataset(tiny_dataset):
     return Dataset(tiny_dataset)
 
 
-def collate(dataset, share: float) -> Collate:
-    fields = [noisy_speech(share) if field.name == "speech" else field for field in STANDARD]
+def collate(dataset, noise: float, speed: float = 0.0) -> Collate:
+    config = SpeechAugmentConfig(noise=noise, speed=speed)
+    fields = [augmented_speech(config) if field.name == "speech" else field for field in STANDARD]
     return Collate(dataset.skeleton, dataset.card.text, dataset.card.speech, fields)
 
 
@@ -70,3 +71,14 @@ def test_clips_without_recording_or_features_stay_as_they_are(dataset, rows):
 def test_a_clip_alone_in_its_batch_is_heard_in_noise_too(dataset, rows):
     spoken = rows.filter(pa.compute.greater(rows["n_speech"], 0)).slice(0, 1)
     assert changed(collate(dataset, 0)(spoken), collate(dataset, 1)(spoken)).all()
+
+
+def test_speech_is_heard_faster_and_slower(dataset, rows):
+    clean, changed_speed = collate(dataset, 0)(rows), collate(dataset, 0, speed=0.2)(rows)
+    spoken = clean.n_speech > 0
+    ratio = clean.n_speech[spoken] / changed_speed.n_speech[spoken]
+    assert torch.equal(changed_speed.n_speech[~spoken], clean.n_speech[~spoken])
+    assert 0.78 < ratio.min() < 0.95
+    assert 1.05 < ratio.max() < 1.22
+    assert torch.equal(changed_speed.poses, clean.poses)
+    assert torch.equal(changed_speed.speech, collate(dataset, 0, speed=0.2)(rows).speech)

@@ -12,7 +12,7 @@ from ms2sl.data.dataset import Dataset, DatasetCard
 from ms2sl.data.label_fields import category, gloss_ids
 from ms2sl.data.modality_masking import MaskConfig, MaskingCollate
 from ms2sl.data.signed_language import UNDETERMINED
-from ms2sl.data.speech_augmentation import SpeechAugmentConfig, noisy_speech
+from ms2sl.data.speech_augmentation import SpeechAugmentConfig, augmented_speech
 from ms2sl.data.types import Poses
 from ms2sl.io.storage import AnyPath
 from ms2sl.metrics.motion import movement
@@ -63,8 +63,8 @@ class MS2SLTask:
         if card.glosses:
             fields.append(gloss_ids(card.glosses))
         self.whole = Collate(described.skeleton, described.text, described.speech, fields)
-        noisy = [noisy_speech(augment.noise) if field is SPEECH else field for field in fields]
-        self.collate = MaskingCollate(Collate(described.skeleton, described.text, described.speech, noisy), mask)
+        heard = [augmented_speech(augment) if field is SPEECH else field for field in fields]
+        self.collate = MaskingCollate(Collate(described.skeleton, described.text, described.speech, heard), mask)
         self.module = MS2SL(model, described.skeleton, described.text, described.speech, sizes(card), len(card.glosses))
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()
