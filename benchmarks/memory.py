@@ -18,7 +18,7 @@ from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.model import MS2SL, ModelConfig
-from ms2sl.training.loop import accumulate, seed_step
+from ms2sl.training.loop import accumulate, split
 
 FPS, LETTERS_PER_SECOND = 25, 2
 UNBOUNDED = 2**40
@@ -47,7 +47,7 @@ def step(clips: int, seconds: float, max_frames: int) -> tuple[float, float]:
             return module(batch, LossWeights(), generator)
 
     before, started = resident(), time.perf_counter()
-    accumulate(Task(), model, batch.split(max_frames), torch.device("cpu"), True, seed_step(0, 0, 0))
+    accumulate(Task(), model, split(0, batch, max_frames), torch.device("cpu"), True, (0, 0))
     return resident() - before, time.perf_counter() - started
 
 

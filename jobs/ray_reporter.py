@@ -8,7 +8,6 @@ from pathlib import Path
 import ray.train
 import ray.train.torch
 from ray.train import CheckpointUploadMode
-from torch import nn
 
 from ms2sl.io.storage import AnyPath, StoragePath
 from ms2sl.tracking.outbox import Outbox
@@ -36,9 +35,6 @@ class RayReporter:
         self.device = ray.train.torch.get_device()
         self.start, self.beside, self._noticed = start, beside, None
         self._copies = ExitStack()  # live as long as the reporter
-
-    def wrap(self, module: nn.Module) -> nn.Module:
-        return ray.train.torch.prepare_model(module)
 
     def latest(self) -> Path | None:
         return fetch_checkpoint(ray.train.get_checkpoint(), self.start, self._copies)

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
-from torch import nn
 
 from jobs.ray_reporter import fetch_checkpoint
 from jobs.sweep.command import TuneCommand
@@ -43,9 +42,6 @@ class TuneReporter:
     def __init__(self, device: str, start: StoragePath | None, changing: bool):
         self.device, self.start, self.changing = torch.device(device), start, changing
         self._copies = ExitStack()  # live as long as the reporter
-
-    def wrap(self, module: nn.Module) -> nn.Module:
-        return module.to(self.device)
 
     def latest(self) -> Path | None:
         checkpoint = tune.get_checkpoint()

@@ -31,8 +31,9 @@ class BatchField:
     mask: torch.Tensor | None = None
     multiple: int = 1
 
-    def to(self, device: torch.device) -> "BatchField":
-        values, lengths, mask = (each if each is None else each.to(device, non_blocking=True) for each in self._tensors())
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "BatchField":
+        """With each of its tensors changed."""
+        values, lengths, mask = (each if each is None else change(each) for each in self._tensors())
         return BatchField(values, lengths, mask, self.multiple)
 
     def rows(self, start: int, stop: int) -> "BatchField":
@@ -103,7 +104,19 @@ class Batch(Mapping[str, BatchField]):
         return Batch(self.fields | fields)
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch({name: field.to(device) for name, field in self.fields.items()})
+        """On a device, to which pinned memory is copied while the CPU goes on."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """In memory from which a GPU copies while others compute."""
+        return self._map(torch.Tensor.pin_memory)
+
+    def absent(self) -> "Batch":
+        """Its first clip without anything in it, which no loss counts."""
+        return self.rows(0, 1)._map(torch.zeros_like)
+
+    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        return Batch({name: field.map(change) for name, field in self.fields.items()})
 
     def split(self, max_frames: int) -> list["Batch"]:
         """Parts of neighbouring clips of at most ``max_frames`` padded frames (clips x the longest of them) each, or of a single clip."""

@@ -35,7 +35,7 @@ class TaskWithSampleMetrics:
 
     def __init__(self, task: Task, quality: Quality | None, sampling: Config | None):
         self.task, self.quality, self.sampling = task, quality, sampling
-        self.module, self.collate = task.module, task.collate
+        self.module, self.collate, self.lockstep = task.module, task.collate, getattr(task, "lockstep", False)
 
     def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         return self.task.loss(module, batch, generator)

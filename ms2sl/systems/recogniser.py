@@ -75,6 +75,11 @@ class Recogniser(nn.Module):
         self.trunk = Trunk(config.width, config.heads, config.layers, dropout=config.dropout)
         self.head = nn.Linear(config.width, len(self.symbols) + 1)
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Those that may be sharded, recomputed and compiled one by one."""
+        return [*self.trunk.blocks]
+
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> torch.Tensor:
         """CTC logits ``(B, F, C + 1)``, the blank last; a generator adds the noise of training."""
         return self.head(self.states(batch, generator))

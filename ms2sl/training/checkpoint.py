@@ -140,6 +140,8 @@ def load_weights(module: nn.Module, place: AnyPath, what: str = f"its {CONFIG}")
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file} is damaged: {error}") from None
     own = module.state_dict()
+    # A parameter of shape (1,) may have been a number.
+    weights = {name: each.view(1) if each.ndim == 0 and own.get(name, each).shape == (1,) else each for name, each in weights.items()}
     wrong = {name for name in own if name not in weights or weights[name].shape != own[name].shape} | (weights.keys() - own.keys())
     if wrong:
         raise InputError(f"the weights in {folder} do not fit {what}: {', '.join(sorted(wrong)[:3])}")

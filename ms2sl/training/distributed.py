@@ -1,13 +1,36 @@
-"""Sums over ranks, which are just the sums where there is one rank."""
+"""What all ranks compute together, which is just what one computes where there is one rank. All of them must make the same calls."""
 
 import torch
 import torch.distributed as dist
+from torch.distributed.nn.functional import all_gather
+from torch.nn import functional as F
+
+
+def is_together() -> bool:
+    """Whether there are other ranks."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def all_sum(values: dict[str, float], device: torch.device) -> dict[str, float]:
     """Each value summed over all ranks; every rank must have the same keys in the same order."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not is_together():
         return values
     total = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
     dist.all_reduce(total)
     return dict(zip(values, total.tolist(), strict=True))
+
+
+def largest(value: int, device: torch.device) -> int:
+    """The largest value of any rank."""
+    if not is_together():
+        return value
+    found = torch.tensor(value, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)
+
+
+def gathered(rows: torch.Tensor, longest: int) -> torch.Tensor:
+    """The rows of all ranks ``(ranks x longest, …)``, those of this rank at ``rank x longest``, each rank's followed by zeros; a gradient
+    goes back to the rank whose they are. rows ``(B, …)``: at most ``longest``, on any rank."""
+    filled = F.pad(rows, (*(0, 0) * (rows.ndim - 1), 0, longest - len(rows)))
+    return torch.cat(all_gather(filled.contiguous()))

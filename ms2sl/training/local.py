@@ -6,7 +6,6 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ms2sl.data.batch_sampler import EpochPlan, length_bucketed_batches, marked
 from ms2sl.data.collate import Batch, Collate
@@ -20,9 +19,6 @@ class LocalReporter:
     def __init__(self, folder: Path | None = None, device: str = "cpu"):
         self.folder, self.device = folder, torch.device(device)
         self.history: list[dict[str, float]] = []
-
-    def wrap(self, module: nn.Module) -> nn.Module:
-        return module.to(self.device)
 
     def latest(self) -> Path | None:
         found = sorted(self.folder.glob("step-*")) if self.folder else []

@@ -6,13 +6,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch.distributed.fsdp import FSDPModule
 
 from ms2sl.config import CHANGEABLE, Config
 from ms2sl.data.batch_sampler import EpochPlan
@@ -20,7 +21,8 @@ from ms2sl.data.collate import Batch, Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.deprecated_names import formerly
 from ms2sl.precision import Precision, uses_bf16
-from ms2sl.training.distributed import all_sum
+from ms2sl.training.distributed import all_sum, largest
+from ms2sl.training.parallel import Parallel, parallelise, unsynchronised, whole
 from ms2sl.training.state import TrainState
 
 CPU = torch.device("cpu")
@@ -51,6 +53,18 @@ class TrainingConfig(Config):
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema_decay: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights", json_schema_extra=formerly("ema"))
     precision: Precision = Field("auto", description="auto is bf16 autocast where the run begins on processors that all have it")
+    parallel: Parallel = Field(
+        "ddp",
+        description="ddp: a copy of the model for each worker; fsdp: it is sharded over the workers, for what no device holds alone",
+        json_schema_extra=CHANGEABLE,
+    )
+    recompute: bool = Field(
+        False,
+        description="keep no activations inside of transformer layers, but compute them again on the way back: a third slower, for longer "
+        "batches in the same memory",
+        json_schema_extra=CHANGEABLE,
+    )
+    compile: bool = Field(False, description="compile transformer layers (torch.compile)", json_schema_extra=CHANGEABLE)
     log_every: int = Field(
         20,
         gt=0,
@@ -68,7 +82,11 @@ def worker_plans(config: TrainingConfig, dataset: Dataset, rank: int = 0, world_
 
 
 class Task(Protocol):
-    """What is learned."""
+    """What is learned.
+
+    It may have ``lockstep``: whether its loss makes calls in which all ranks must take part; and its module ``layers``
+    (``ms2sl.training.parallel``).
+    """
 
     module: nn.Module
 
@@ -76,7 +94,7 @@ class Task(Protocol):
     def collate(self) -> Collate: ...
 
     def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        """Terms to report, and ``loss``, which is minimised. ``module`` may be wrapped for DDP."""
+        """Terms to report, and ``loss``, which is minimised. ``module`` may be wrapped or sharded: its weights are whole in its forward."""
         ...
 
     def validate(self, weights: dict[str, torch.Tensor], rank: int, world_size: int, device: torch.device) -> dict[str, float]:
@@ -95,10 +113,6 @@ class Reporter(Protocol):
     world_size: int
     device: torch.device
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """The module on its device, with gradients averaged over ranks."""
-        ...
-
     def latest(self) -> Path | None:
         """The last checkpoint of this run, if there is one."""
         ...
@@ -108,8 +122,8 @@ class Reporter(Protocol):
         ...
 
     def report(self, step: int, metrics: dict[str, float], checkpoint: Path | None, urgent: bool) -> None:
-        """Metrics of all ranks together; the checkpoint, which it may move, of rank 0 alone. urgent: whether it must be safe on return: it
-        is the last, or this machine is about to be taken away."""
+        """Metrics of all ranks together; what this rank has of a checkpoint, in a folder that may be moved: those of all ranks are one.
+        urgent: whether it must be safe on return: it is the last, or this machine is about to be taken away."""
         ...
 
 
@@ -139,8 +153,10 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
     """
     virtual_workers = config.virtual_workers or reporter.world_size
     own = range(reporter.rank, virtual_workers, reporter.world_size)
+    share = reporter.world_size / virtual_workers  # of a virtual worker in the mean over its rank, of which there is a mean over ranks
     device = reporter.device
-    module = reporter.wrap(task.module)
+    module = parallelise(task.module, device, config.parallel, config.recompute, config.compile)
+    lockstep = isinstance(module, FSDPModule) or getattr(task, "lockstep", False)
     state = TrainState(task.module, make_optimizer(task.module, config))
     if latest := reporter.latest():
         state.load(latest)
@@ -151,22 +167,18 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
     while state.step < config.steps:
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(state.step, config)
-        share = reporter.world_size / virtual_workers  # of a virtual worker in the mean over its rank, of which there is a mean over ranks
-        losses, frames = defaultdict(float), 0
-        for worker in own:
-            with meter.waiting():
-                batch = next(stream)
-            frames += int(batch.n_frames.sum())
-            generator = seed_step(config.seed, state.step, worker, device)
-            parts, last = batch.split(config.max_frames), worker == own[-1]
-            for name, value in accumulate(task, module, parts, device, state.bf16, generator, share, last).items():
-                losses[name] += value / len(own)
-        losses["gradient_norm"] = torch.nn.utils.clip_grad_norm_(state.parameters, config.clip_norm)
+        with meter.waiting():
+            given = {worker: next(stream) for worker in own}
+        passes = [each for worker, batch in given.items() for each in split(worker, batch, config.max_frames)]
+        if lockstep:
+            passes += [passes[-1].idle()] * (largest(len(passes), device) - len(passes))
+        losses = accumulate(task, module, passes, device, state.bf16, (config.seed, state.step), share)
+        losses["gradient_norm"] = len(own) * whole(torch.nn.utils.clip_grad_norm_(state.parameters, config.clip_norm))
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         state.step += 1
         state.update_average(config.ema_decay)
-        meter.add(losses, frames, len(own))
+        meter.add(losses, sum(int(batch.n_frames.sum()) for batch in given.values()), len(own))
 
         last = state.step == config.steps
         if not (last or any(state.step % n == 0 for n in (config.log_every, config.checkpoint_every, config.validate_every))):
@@ -180,39 +192,52 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
         urgent = reporter.preempted() or last
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = None
-            if reporter.rank == 0 and (urgent or state.step % config.checkpoint_every == 0):
-                checkpoint = Path(folder)
-                task.save(checkpoint, state.averaged())
+            if urgent or state.step % config.checkpoint_every == 0:
+                checkpoint, averaged = Path(folder), state.averaged()
+                if reporter.rank == 0:
+                    task.save(checkpoint, averaged)
                 state.save(checkpoint)
             reporter.report(state.step, metrics, checkpoint, urgent)
     return validation
 
 
-def accumulate(
-    task: Task,
-    module: nn.Module,
-    parts: Sequence[Batch],
-    device: torch.device,
-    bf16: bool,
-    generator: torch.Generator,
-    weight: float = 1.0,
-    last: bool = True,
-) -> dict[str, torch.Tensor]:
-    """Backward passes over the parts of a batch; returns the means of the loss terms, each part weighted by its clips.
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A forward and a backward pass over some clips of the batch of a virtual worker. weight: their share of its clips."""
 
-    weight: of the gradients. last: whether no other batch of this step follows. Gradients are averaged over ranks once, with the last part
-    of the last batch, so ranks may have different numbers of them.
+    worker: int
+    batch: Batch
+    weight: float
+
+    def idle(self) -> "Pass":
+        """One that is made because other ranks have so many."""
+        return Pass(self.worker, self.batch.absent(), 0.0)
+
+
+def split(worker: int, batch: Batch, max_frames: int) -> list[Pass]:
+    """The passes over a batch."""
+    return [Pass(worker, part, len(part) / len(batch)) for part in batch.split(max_frames)]
+
+
+def accumulate(
+    task: Task, module: nn.Module, passes: Sequence[Pass], device: torch.device, bf16: bool, seed: tuple[int, int], share: float = 1.0
+) -> dict[str, torch.Tensor]:
+    """The gradients of a step of this rank, ``share`` of what its passes add up to; returns the sums over its batches of the loss terms.
+
+    seed: of the training, and the step.
+    Gradients are averaged over ranks once, with the last pass, so ranks may have different numbers of them, where nothing else is lockstep.
     """
-    clips, terms = sum(map(len, parts)), {}
-    for part in parts:
-        alone = not (last and part is parts[-1]) and isinstance(module, DistributedDataParallel)
-        with module.no_sync() if alone else nullcontext():
+    terms: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=device))
+    worker = None
+    for each in passes:
+        if each.worker != worker:
+            worker, generator = each.worker, seed_step(*seed, each.worker, device)
+        with nullcontext() if each is passes[-1] else unsynchronised(module):
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                losses = task.loss(module, part.to(device), generator)
-            share = len(part) / clips
-            (weight * share * losses["loss"]).backward()
+                losses = task.loss(module, each.batch.to(device), generator)
+            (share * each.weight * losses["loss"]).backward()
         for name, value in losses.items():
-            terms[name] = terms.get(name, 0) + share * value.detach()
+            terms[name] = terms[name] + each.weight * value.detach()
     return terms
 
 
@@ -244,9 +269,9 @@ class Meter:
         self.waited += time.perf_counter() - self._entered
 
     def add(self, losses: Mapping[str, torch.Tensor], frames: int, batches: int) -> None:
-        """Means over so many batches of a step."""
+        """Sums over so many batches of a step."""
         for name, value in losses.items():
-            self.sums[name] = self.sums[name].to(value.device) + batches * value.detach()
+            self.sums[name] = self.sums[name].to(value.device) + value
         self.frames += frames
         self.batches += batches
 

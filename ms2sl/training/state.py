@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
 from torch import nn
 
 from ms2sl.training.divergence import LossHistory
+from ms2sl.training.parallel import whole
 
-STATE, PROGRESS = "training.safetensors", "training.json"
+STATE, PROGRESS = "training", "training.json"
 
 
 class TrainState:
@@ -21,7 +23,7 @@ class TrainState:
 
     def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer):
         self.module, self.optimizer = module, optimizer
-        self.parameters = list(module.parameters())
+        self.names, self.parameters = [name for name, _ in module.named_parameters()], list(module.parameters())
         self.average = [parameter.detach().clone() for parameter in self.parameters]
         self.step = 0
         self.losses = LossHistory()
@@ -34,9 +36,9 @@ class TrainState:
         torch._foreach_lerp_(self.average, [parameter.detach() for parameter in self.parameters], 1 - decay)
 
     def averaged(self) -> dict[str, torch.Tensor]:
-        """``state_dict`` of the module with averaged weights."""
-        names = [name for name, _ in self.module.named_parameters()]
-        return self.module.state_dict() | dict(zip(names, self.average, strict=True))
+        """``state_dict`` of the whole module with averaged weights; all ranks must call it."""
+        averages = dict(zip(self.names, map(whole, self.average), strict=True))
+        return {name: averages.get(name, value) for name, value in self.module.state_dict().items()}
 
     @property
     def buffers(self) -> dict[str, torch.Tensor]:
@@ -45,26 +47,35 @@ class TrainState:
         return {name: buffer for name, buffer in self.module.named_buffers() if name in kept}
 
     def save(self, folder: Path) -> None:
-        names = [name for name, _ in self.module.named_parameters()]
+        """Of all ranks, each in a folder of its own: these together are the state. No tensor is in two of them."""
+        tensors = {f"weight.{name}": parameter.detach() for name, parameter in zip(self.names, self.parameters, strict=True)}
+        tensors |= {f"average.{name}": average for name, average in zip(self.names, self.average, strict=True)}
         moments = [self.optimizer.state[parameter] for parameter in self.parameters]
-        tensors = {f"weight.{name}": parameter.detach() for name, parameter in zip(names, self.parameters, strict=True)}
-        tensors |= {f"average.{name}": average for name, average in zip(names, self.average, strict=True)}
-        tensors |= {f"optimizer.{key}.{name}": state[key] for name, state in zip(names, moments, strict=True) for key in state}
+        tensors |= {f"optimizer.{key}.{name}": state[key] for name, state in zip(self.names, moments, strict=True) for key in state}
         tensors |= {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
-        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, folder / STATE)
+        writer = dcp.HuggingFaceStorageWriter(str(folder / STATE), save_distributed=True)
+        dcp.save(tensors, storage_writer=writer, no_dist=not dist.is_initialized())
         (folder / PROGRESS).write_text(json.dumps({"step": self.step, "bf16": self.bf16, "losses": self.losses.state()}))
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
-        tensors = load_file(folder / STATE)
-        for (name, parameter), average in zip(self.module.named_parameters(), self.average, strict=True):
-            parameter.copy_(tensors[f"weight.{name}"])
-            average.copy_(tensors[f"average.{name}"])
-            prefix, suffix = "optimizer.", f".{name}"
-            keys = [key for key in tensors if key.startswith(prefix) and key.endswith(suffix) and key.count(".") == name.count(".") + 2]
-            self.optimizer.state[parameter] = {key[len(prefix) : -len(suffix)]: tensors[key].to(parameter.device) for key in keys}
-        for name, buffer in self.buffers.items():
-            buffer.copy_(tensors.get(f"buffer.{name}", buffer))  # of a run that was begun before they were kept, those of the data
+        """What any number of ranks saved."""
+        parameters = dict(zip(self.names, self.parameters, strict=True))
+        tensors = {f"weight.{name}": parameter.detach() for name, parameter in parameters.items()}
+        tensors |= {f"average.{name}": average for name, average in zip(self.names, self.average, strict=True)}
+        tensors |= {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
+        reader = dcp.HuggingFaceStorageReader(str(folder / STATE if (folder / STATE).exists() else folder))  # one file of rank 0, formerly
+        sizes = {key: stored.size for key, stored in reader.read_metadata().state_dict_metadata.items()}
+        for key in sizes:
+            if key.startswith("optimizer."):
+                _, kind, name = key.split(".", 2)
+                parameter = parameters[name].detach()
+                tensors[key] = torch.zeros((), device=parameter.device) if kind == "step" else torch.zeros_like(parameter)
+                self.optimizer.state[parameters[name]][kind] = tensors[key]
+        there = {key: tensor for key, tensor in tensors.items() if key in sizes or not key.startswith("buffer.")}
+        # A parameter of shape (1,) may have been a number.
+        there = {key: tensor.view(()) if sizes.get(key) == () else tensor for key, tensor in there.items()}
+        dcp.load(there, storage_reader=reader, no_dist=not dist.is_initialized())
         progress = json.loads((folder / PROGRESS).read_text())
         self.step, self.bf16 = progress["step"], progress.get("bf16")
         self.losses = LossHistory(**progress.get("losses", {}))

@@ -5,7 +5,6 @@ import sys
 
 import torch
 import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 from ms2sl.data.collate import Batch, BatchField
 from ms2sl.training.divergence import Diverged
@@ -48,9 +47,6 @@ class Rank(LocalReporter):
     def __init__(self, folder=None):
         super().__init__(folder)
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
-
-    def wrap(self, module):
-        return DistributedDataParallel(module)
 
 
 def follow(task: Line, lengths: list[int], reporter: LocalReporter, **options) -> dict:

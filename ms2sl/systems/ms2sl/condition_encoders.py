@@ -70,7 +70,7 @@ class ConditionEncoder(nn.Module):
         self.trunk = Trunk(width, heads, layers, dropout)
         self.pool = Pool(width, embedding)
         self.duration = nn.Linear(width, 1)
-        self.log_deviation = nn.Parameter(torch.tensor(-1.0))
+        self.log_deviation = nn.Parameter(torch.tensor([-1.0]))
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor, chosen: torch.Tensor | None = None) -> Condition:
         """features ``(B, M, dim)`` or ids ``(B, M)``, lengths ``(B,)``, chosen ``(B, W)``; a row of length 0 gives a meaningless token."""
@@ -84,7 +84,7 @@ class ConditionEncoder(nn.Module):
         if chosen is not None:
             x = x + chosen[:, None].to(x.dtype)
         tokens = self.trunk(x, mask)
-        return Condition(tokens, mask, self.duration(tokens)[..., 0].float(), self.pool(tokens, mask), self.log_deviation)
+        return Condition(tokens, mask, self.duration(tokens)[..., 0].float(), self.pool(tokens, mask), self.log_deviation[0])
 
 
 class Choices(nn.Module):

@@ -167,7 +167,7 @@ class MS2SL(nn.Module):
         self.reorderer = Reorderer(layers=config.reordering_layers, glosses=glosses, **shape)
         self.text_to_speech, self.speech_to_text = CrossModalMapper(config.width), CrossModalMapper(config.width)
         self.ctc = nn.Linear(config.width, text.vocabulary + 1) if text.vocabulary else None
-        self.log_scale = nn.Parameter(torch.tensor(2.7))
+        self.log_scale = nn.Parameter(torch.tensor([2.7]))
         self.null = nn.Parameter(torch.zeros(config.width))
         self.denoiser = Denoiser(self.features, layers=config.denoiser_layers, patch=config.patch, overlap=config.overlap, **shape)
         self.register_buffer("limbs", torch.from_numpy(skeleton.limbs), persistent=False)
@@ -224,12 +224,17 @@ class MS2SL(nn.Module):
             returned=self._returned(self._coordinates(predicted * known), batch.n_frames),
             target=joint_embedding([text.embedding * from_text[:, None], speech.embedding * from_speech[:, None]]).detach(),
             conditioned=choice > 0,
-            log_scale=self.log_scale,
+            log_scale=self.log_scale[0],
             ctc_logits=None if self.ctc is None else self.ctc(speech.tokens),
             gloss_logits=self.reorderer.gloss_logits(aligned),
         )
         losses = {loss.name: loss.term(computed) for loss in self.losses}
         return losses | {"loss": sum(getattr(weights, name) * value for name, value in losses.items())}
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Those that may be sharded, recomputed and compiled one by one; not of the sign encoder, of which the loss needs the weights."""
+        return [*self.text.trunk.blocks, *self.speech.trunk.blocks, *self.reorderer.blocks, *self.denoiser.blocks]
 
     @property
     def losses(self) -> list[Loss]:

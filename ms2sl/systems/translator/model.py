@@ -80,6 +80,11 @@ class Translator(nn.Module):
         self.t5.decoder.embed_tokens = nn.Embedding(len(vocabulary), config.width)
         self.t5.lm_head = nn.Linear(config.width, len(vocabulary), bias=False)
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Those that may be sharded, recomputed and compiled one by one."""
+        return [*self.t5.encoder.block, *self.t5.decoder.block]
+
     def encode(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """States ``(B, T, W)`` of the encoder and their mask ``(B, T)``; a generator adds the noise of training."""
         features, known = self.space.encode(batch.poses, batch.seen)
@@ -94,7 +99,7 @@ class Translator(nn.Module):
         """Logits ``(B, L, V)`` of each piece, given those before it."""
         states, mask = self.encode(batch, generator)
         before = self.t5._shift_right(batch["targets"].values)
-        return self.t5(encoder_outputs=(states,), attention_mask=mask, decoder_input_ids=before).logits
+        return self.t5(encoder_outputs=(states,), attention_mask=mask, decoder_input_ids=before, use_cache=False).logits
 
     def log_likelihood(self, batch: Batch) -> torch.Tensor:
         """Of the true text, the mean over its pieces ``(B,)``; NaN where there is none."""
