@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from benchmarks.common import machine, save
 from ms2sl.nn.transformer import attention_by_hand
-from ms2sl.systems.ms2sl.model import ModelConfig
+from ms2sl.systems.ms2sl.config import ModelConfig
 from ms2sl.training.loop import TrainingConfig
 
 CLIPS = {"words": (24, 53), "10 s": (64, 176), "20 s": (128, 357)}  # tokens of the signing, and of text and speech together

@@ -16,8 +16,9 @@ from ms2sl.data.collate import FRAME_MULTIPLE, Batch, BatchField
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
+from ms2sl.systems.ms2sl.config import ModelConfig
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
-from ms2sl.systems.ms2sl.model import MS2SL, ModelConfig
+from ms2sl.systems.ms2sl.model import MS2SL
 from ms2sl.training.loop import accumulate, split
 
 FPS, LETTERS_PER_SECOND = 25, 2

@@ -29,8 +29,8 @@ from ms2sl.io.atomic import atomic_write
 from ms2sl.metrics.distribution import frechet_distance
 from ms2sl.metrics.motion import diversity, jerk, movement
 from ms2sl.metrics.text import error_rate
+from ms2sl.systems.ms2sl.config import ModelConfig
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
-from ms2sl.systems.ms2sl.model import ModelConfig
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.systems.recogniser import Recogniser, load

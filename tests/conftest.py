@@ -30,8 +30,8 @@ from ms2sl.data.preprocessing import PreprocessConfig
 from ms2sl.data.shards import ShardHeader
 from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
+from ms2sl.systems.ms2sl.config import ModelConfig
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
-from ms2sl.systems.ms2sl.model import ModelConfig
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.systems.recogniser import RecogniserConfig, RecogniserTask
 from ms2sl.systems.translator.model import TranslatorConfig

@@ -2,7 +2,6 @@
 
 import torch
 import torch.distributed as dist
-from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
 
@@ -32,5 +31,20 @@ def largest(value: int, device: torch.device) -> int:
 def gathered(rows: torch.Tensor, longest: int) -> torch.Tensor:
     """The rows of all ranks ``(ranks x longest, …)``, those of this rank at ``rank x longest``, each rank's followed by zeros; a gradient
     goes back to the rank whose they are. rows ``(B, …)``: at most ``longest``, on any rank."""
-    filled = F.pad(rows, (*(0, 0) * (rows.ndim - 1), 0, longest - len(rows)))
-    return torch.cat(all_gather(filled.contiguous()))
+    return _Gather.apply(F.pad(rows, (*(0, 0) * (rows.ndim - 1), 0, longest - len(rows))))
+
+
+class _Gather(torch.autograd.Function):
+    """The rows of all ranks, of which each has as many."""
+
+    @staticmethod
+    def forward(ctx, rows: torch.Tensor) -> torch.Tensor:
+        found = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(found, rows.contiguous())
+        return torch.cat(found)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient.chunk(dist.get_world_size())[dist.get_rank()]

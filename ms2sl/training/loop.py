@@ -229,10 +229,10 @@ def accumulate(
     """
     terms: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=device))
     worker = None
-    for each in passes:
+    for left, each in enumerate(passes, 1 - len(passes)):
         if each.worker != worker:
             worker, generator = each.worker, seed_step(*seed, each.worker, device)
-        with nullcontext() if each is passes[-1] else unsynchronised(module):
+        with unsynchronised(module) if left else nullcontext():
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 losses = task.loss(module, each.batch.to(device), generator)
             (share * each.weight * losses["loss"]).backward()

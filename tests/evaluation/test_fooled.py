@@ -11,8 +11,8 @@ from ms2sl.evaluation.aggregation import Result, summarise
 from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, columns, real_signing
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems import recogniser
+from ms2sl.systems.ms2sl.config import ModelConfig
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
-from ms2sl.systems.ms2sl.model import ModelConfig
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.systems.recogniser import RecogniserConfig, RecogniserTask
 from ms2sl.training.checkpoint import ModelCard

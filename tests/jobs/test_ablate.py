@@ -7,7 +7,7 @@ import pytest
 from jobs.ablate import ABLATIONS, AblateCommand, run
 from jobs.train import TrainCommand
 from ms2sl.errors import InputError
-from ms2sl.systems.ms2sl.model import ModelConfig
+from ms2sl.systems.ms2sl.config import ModelConfig
 from ms2sl.training.loop import TrainingConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]

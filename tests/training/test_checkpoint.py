@@ -15,7 +15,8 @@ from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
 from ms2sl.systems import recogniser
 from ms2sl.systems.ms2sl import task
-from ms2sl.systems.ms2sl.model import MS2SL, ModelConfig
+from ms2sl.systems.ms2sl.config import ModelConfig
+from ms2sl.systems.ms2sl.model import MS2SL
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.training import checkpoint
 

@@ -12,8 +12,8 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 
 from ms2sl.data.dataset import Dataset
+from ms2sl.systems.ms2sl.config import ModelConfig
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
-from ms2sl.systems.ms2sl.model import ModelConfig
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.training.checkpoint import ModelCard
 from ms2sl.training.local import worker_batches

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch.nn import functional as F
 
 from ms2sl.data.collate import Batch
 from ms2sl.data.label_fields import NULL
 from ms2sl.nn.losses import cosine_distance, ctc_loss, in_fp32, info_nce, masked_mean
 from ms2sl.systems.ms2sl.condition_encoders import Condition
+from ms2sl.training.distributed import gathered, largest
 
 FRAME_TEMPERATURE, FRAME_WEIGHT = 0.1, 0.2
 
@@ -26,7 +28,8 @@ class Computed:
     dims)``: predicted, normalised. limbs ``(L, 2)``: joints. along_text, along_speech, pseudo_text, pseudo_speech ``(B, T, W)``: conditions
     along the frames, and what each says of the other; inside ``(B, T)``: where there are real frames; shared ``(B, T)``: where a clip has
     both and poses. speech_share: of the clips with text or speech, those with speech. signs, returned, target ``(B, E)``: embeddings of the
-    clean and of the predicted pose, and of what it was conditioned on; conditioned ``(B,)``: whether it was. log_scale: of the joint space.
+    clean and of the predicted pose, and of what it was conditioned on; conditioned ``(B,)``: whether it was. all_negatives: whether pairs
+    are told from the clips of all ranks. log_scale: of the joint space.
     ctc_logits: of speech tokens, None where text is no ids. gloss_logits: of frame tokens, None where no glosses are known.
     """
 
@@ -49,6 +52,7 @@ class Computed:
     returned: torch.Tensor
     target: torch.Tensor
     conditioned: torch.Tensor
+    all_negatives: bool
     log_scale: torch.Tensor
     ctc_logits: torch.Tensor | None
     gloss_logits: torch.Tensor | None
@@ -147,9 +151,25 @@ def length(c: Computed) -> torch.Tensor:
 
 
 def contrastive(c: Computed) -> torch.Tensor:
-    of_text = info_nce(c.text.embedding, c.signs, c.has_text & c.posed, c.log_scale)
-    of_speech = info_nce(c.speech.embedding, c.signs, c.has_speech & c.posed, c.log_scale)
-    return of_text + of_speech + info_nce(c.text.embedding, c.speech.embedding, c.has_text & c.has_speech, c.log_scale)
+    loss = info_nce_of_all_ranks if c.all_negatives else info_nce
+    of_text = loss(c.text.embedding, c.signs, c.has_text & c.posed, c.log_scale)
+    of_speech = loss(c.speech.embedding, c.signs, c.has_speech & c.posed, c.log_scale)
+    return of_text + of_speech + loss(c.text.embedding, c.speech.embedding, c.has_text & c.has_speech, c.log_scale)
+
+
+@in_fp32
+def info_nce_of_all_ranks(a: torch.Tensor, b: torch.Tensor, present: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
+    """``info_nce`` of the rows of this rank ``(B, E)``, told from those of all ranks. Its mean over ranks, and that of its gradients, are
+    as of one rank that has all rows. All ranks must call it."""
+    longest = largest(len(a), a.device)
+    first, there = dist.get_rank() * longest, gathered(present, longest)
+    target = first + torch.arange(len(a), device=a.device)
+    each = torch.zeros(len(a), device=a.device)
+    for own, other in ((a, b), (b, a)):
+        logits = log_scale.exp().clamp(max=100) * own @ gathered(other, longest).T
+        logits = logits.masked_fill(~(present[:, None] & there[None]), -1e4)
+        each = each + F.cross_entropy(logits, target, reduction="none") / 2
+    return (each * present).sum() * dist.get_world_size() / there.sum().clamp(min=1)
 
 
 def cycle(c: Computed) -> torch.Tensor:

@@ -2,120 +2,41 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from ms2sl.config import TRAINING_ONLY, Config
 from ms2sl.data.collate import Batch
 from ms2sl.data.label_fields import NULL
 from ms2sl.data.normalization import PoseNormalizer, fill_unseen
 from ms2sl.data.skeleton import Skeleton
-from ms2sl.deprecated_names import FormerValues, before, formerly
 from ms2sl.features.base import Features
 from ms2sl.nn.diffusion import (
     SCHEDULES,
-    PredictionType,
     SamplerName,
-    ScheduleName,
     diffuse,
     overhang,
     sample,
     sampling_times,
     smooth_noise,
 )
-from ms2sl.nn.transformer import check_heads, length_mask
+from ms2sl.nn.transformer import length_mask
 from ms2sl.random_numbers import normal, uniform
 from ms2sl.systems.ms2sl.condition_encoders import Choices, Condition, ConditionEncoder, CrossModalMapper, GaussianUpsampler, Reorderer
+from ms2sl.systems.ms2sl.config import ModelConfig
 from ms2sl.systems.ms2sl.denoiser import Denoiser, SignEncoder, patch_mask, patch_times
 from ms2sl.systems.ms2sl.loss_weights import ALL_LOSSES, LossWeights
 from ms2sl.systems.ms2sl.losses import Computed, Loss
+from ms2sl.training.distributed import is_together
 
 NO_CHOICE: Mapping[str, int] = {}
 # Shares of training clips of which nobody says in which sign language they are, or who signs. A language is nearly always asked for where
 # there are several, a signer seldom.
 UNCHOSEN = {"signed_language": 0.1, "signer": 0.5}
 BOTH = 0.2  # share of the clips with text and speech that are conditioned on both
-
-
-class ModelConfig(Config):
-    """Shape of MS2SL."""
-
-    width: int = Field(192, gt=0, multiple_of=8, description="width of all transformers")
-    heads: int = Field(4, gt=0, description="attention heads")
-    encoder_layers: int = Field(2, gt=0, description="layers of each of the text, speech and sign encoders")
-    denoiser_layers: int = Field(4, gt=0, description="layers of the denoiser")
-    patch: Literal[1, 2, 4] = Field(2, description="frames a token")
-    embedding: int = Field(128, gt=0, description="size of the joint space")
-    speech_rate: float = Field(12.5, gt=0, description="speech tokens a second")
-    overlap: bool = Field(
-        True, description="tokens see the frames around their patch, so that motion has no edges", json_schema_extra=before(False)
-    )
-    reordering_layers: int = Field(
-        1, ge=0, description="layers that put what is said into the order of signing; 0 keeps that of speech", json_schema_extra=before(0)
-    )
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout in all transformers", json_schema_extra=TRAINING_ONLY)
-    schedule: ScheduleName = Field(
-        "linear", description="path from pose to noise: linear (flow), cosine (diffusion) or none (regression in one step)"
-    )
-    prediction_type: Annotated[PredictionType, FormerValues(clean="sample", velocity="v_prediction")] = Field(
-        "sample",
-        description="what the denoiser predicts: the clean pose, or the velocity along the path, from which it follows",
-        json_schema_extra=formerly("objective"),
-    )
-    noise_length: int = Field(
-        5, ge=1, le=25, description="frames over which noise is alike, as motion is; 1 is white noise", json_schema_extra=before(1)
-    )
-    sampling_shift: float = Field(
-        3.0,
-        gt=0,
-        description="how much nearer to pure noise sampling steps lie; 1 lays them evenly",
-        json_schema_extra=TRAINING_ONLY | before(1.0),
-    )
-    guidance_from: float = Field(
-        0.6,
-        ge=0,
-        le=1,
-        description="diffusion time from which on, towards pure noise, guidance acts; 0 is always",
-        json_schema_extra=TRAINING_ONLY | before(0.0),
-    )
-    visibility: bool = Field(
-        True,
-        description="also learn which parts of the body are seen: a hand may be outside of the picture, or hidden",
-        json_schema_extra=before(False),
-    )
-    language_condition: bool = Field(
-        True,
-        description="learn which sign language a clip is in, where there are several, so that it can be chosen",
-        json_schema_extra=before(False),
-    )
-    signer_condition: bool = Field(
-        True, description="learn who signs a clip, where there are several, so that it can be chosen", json_schema_extra=before(False)
-    )
-    cond_drop_prob: float = Field(
-        0.1,
-        ge=0,
-        lt=1,
-        description="share of training clips without condition, for guidance",
-        json_schema_extra=TRAINING_ONLY | formerly("null_condition"),
-    )
-
-    @model_validator(mode="after")
-    def _divisible(self) -> "ModelConfig":
-        check_heads(self.width, self.heads)
-        return self
-
-    @model_validator(mode="after")
-    def _path(self) -> "ModelConfig":
-        if self.schedule == "none" and self.prediction_type == "v_prediction":
-            raise ValueError(
-                "without a path (schedule none) there is no velocity: choose prediction_type sample, or schedule linear or cosine"
-            )
-        return self
 
 
 @dataclass(slots=True)
@@ -224,6 +145,7 @@ class MS2SL(nn.Module):
             returned=self._returned(self._coordinates(predicted * known), batch.n_frames),
             target=joint_embedding([text.embedding * from_text[:, None], speech.embedding * from_speech[:, None]]).detach(),
             conditioned=choice > 0,
+            all_negatives=self.config.all_negatives and self.training and is_together(),
             log_scale=self.log_scale[0],
             ctc_logits=None if self.ctc is None else self.ctc(speech.tokens),
             gloss_logits=self.reorderer.gloss_logits(aligned),

@@ -7,8 +7,8 @@ from ms2sl.data.dataset import Dataset
 from ms2sl.data.modality_masking import MaskConfig
 from ms2sl.data.speech_augmentation import SpeechAugmentConfig
 from ms2sl.inference.sampling_config import Sampling
+from ms2sl.systems.ms2sl.config import ModelConfig
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
-from ms2sl.systems.ms2sl.model import ModelConfig
 from ms2sl.systems.ms2sl.producer import MS2SLProducer, start
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.systems.registry import Context, System

@@ -18,8 +18,9 @@ from ms2sl.io.storage import AnyPath
 from ms2sl.metrics.motion import movement
 from ms2sl.random_numbers import normal
 from ms2sl.systems.ms2sl.condition_encoders import expected_frames
+from ms2sl.systems.ms2sl.config import ModelConfig
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
-from ms2sl.systems.ms2sl.model import MS2SL, ModelConfig
+from ms2sl.systems.ms2sl.model import MS2SL
 from ms2sl.training import checkpoint
 from ms2sl.training.distributed import all_sum
 
@@ -68,6 +69,10 @@ class MS2SLTask:
         self.module = MS2SL(model, described.skeleton, described.text, described.speech, sizes(card), len(card.glosses))
         self.module.space.set_statistics(described.statistics)
         self._averaged = copy.deepcopy(self.module).eval()
+
+    @property
+    def lockstep(self) -> bool:
+        return self.module.config.all_negatives
 
     def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         return module(batch, self.weights, generator)

@@ -12,8 +12,9 @@ from ms2sl.inference.sampling_config import Sampling
 from ms2sl.metrics.motion import hand_dtw, movement
 from ms2sl.nn.diffusion import SAMPLERS, SCHEDULES
 from ms2sl.systems.baselines import MeanPose
+from ms2sl.systems.ms2sl.config import ModelConfig
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
-from ms2sl.systems.ms2sl.model import BOTH, MS2SL, InpaintingWindow, ModelConfig
+from ms2sl.systems.ms2sl.model import BOTH, MS2SL, InpaintingWindow
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.training.checkpoint import ModelCard

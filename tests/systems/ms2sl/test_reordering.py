@@ -8,9 +8,10 @@ from ms2sl.data.shards import read_shard, with_column
 from ms2sl.nn.losses import best_path
 from ms2sl.systems.ms2sl.condition_cache import one_after_another
 from ms2sl.systems.ms2sl.condition_encoders import Condition
+from ms2sl.systems.ms2sl.config import ModelConfig
 from ms2sl.systems.ms2sl.denoiser import patch_mask, patch_times
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
-from ms2sl.systems.ms2sl.model import MS2SL, InpaintingWindow, ModelConfig
+from ms2sl.systems.ms2sl.model import MS2SL, InpaintingWindow
 from ms2sl.systems.ms2sl.task import MS2SLTask
 from ms2sl.training.checkpoint import ModelCard
 

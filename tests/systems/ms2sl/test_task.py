@@ -16,8 +16,9 @@ from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
 from ms2sl.metrics.motion import hand_dtw
 from ms2sl.nn.diffusion import sampling_times
+from ms2sl.systems.ms2sl.config import ModelConfig
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
-from ms2sl.systems.ms2sl.model import MS2SL, ModelConfig
+from ms2sl.systems.ms2sl.model import MS2SL
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from ms2sl.systems.ms2sl.system import make_task
 from ms2sl.systems.ms2sl.task import MS2SLTask, choices
