@@ -54,9 +54,10 @@ class EpochPlan:
 
     rank, world_size: of virtual workers, to which the data is dealt; a worker does the work of one or several (``of_worker``). sizes: bytes
     of each shard, where they are known. A pool ends with the batch that brings it to ``pool_batches``, or to ``pool_bytes`` of shards.
+    by_frames: whether the batches of a pool have about as many frames each, and not as many clips; ``batch_size`` is then their mean.
     weights: ``(shards, weight)`` of each dataset, whose shards follow each other; one dataset of weight 1 without. An epoch has each
     clip of a dataset ``weight`` times; of a broken weight it has that share of the clips once more, others in each epoch in turn.
-    All ranks make the same number of steps in every epoch, and their batches of one step differ by at most one clip.
+    All ranks make the same number of steps in every epoch; their batches of one step differ by at most one clip, or are made by frames.
 
     Raises InputError if there is not a clip for each rank.
     """
@@ -68,6 +69,7 @@ class EpochPlan:
     world_size: int = 1
     weights: Sequence[tuple[int, float]] = ()
     sizes: Sequence[int] = ()
+    by_frames: bool = False
     pool_batches: int = POOL_BATCHES
     pool_bytes: int = POOL_BYTES
 
@@ -78,7 +80,14 @@ class EpochPlan:
 
     @classmethod
     def of_worker(
-        cls, dataset: Dataset, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, virtual_workers: int | None = None
+        cls,
+        dataset: Dataset,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        virtual_workers: int | None = None,
+        by_frames: bool = False,
     ) -> list["EpochPlan"]:
         """Of the training split, the plans of the virtual workers whose work this worker does: those of its rank, rank + world_size, ….
 
@@ -93,7 +102,7 @@ class EpochPlan:
         shards, sizes = dataset.shards("train"), dataset.shard_sizes("train")
         pool_bytes = max(SMALLEST_POOL, POOL_BYTES // virtual_workers)  # a worker may have to hold those of all virtual ones
         return [
-            cls(shards, batch_size, seed, each, virtual_workers, dataset.weights, sizes, pool_bytes=pool_bytes)
+            cls(shards, batch_size, seed, each, virtual_workers, dataset.weights, sizes, by_frames, pool_bytes=pool_bytes)
             for each in range(rank, virtual_workers, world_size)
         ]
 
@@ -216,7 +225,7 @@ def length_bucketed_batches(blocks: Iterable[pa.Table], plan: EpochPlan, epoch: 
     for pool in pools:
         order, turns = rng.permutation(sum(sizes[pool.start : pool.stop])), rng.permutation(len(pool))
         if pool.stop > skip:
-            yield from _sorted_batches(list(islice(tables, len(pool))), order, turns[max(0, skip - pool.start) :])
+            yield from _sorted_batches(list(islice(tables, len(pool))), order, turns[max(0, skip - pool.start) :], plan.by_frames)
 
 
 def _split(blocks: Iterable[pa.Table], sizes: list[int]) -> Iterator[pa.Table]:
@@ -231,19 +240,28 @@ def _split(blocks: Iterable[pa.Table], sizes: list[int]) -> Iterator[pa.Table]:
         rest = table.slice(size)
 
 
-def _sorted_batches(pool: list[pa.Table], order: np.ndarray, turns: Iterable[int]) -> Iterator[pa.Table]:
-    """The rows of a pool by length, in batches of the same sizes as its tables. order: of rows of the same length; turns: of the batches
-    to make.
+def _sorted_batches(pool: list[pa.Table], order: np.ndarray, turns: Iterable[int], by_frames: bool) -> Iterator[pa.Table]:
+    """The rows of a pool by length, in as many batches as it has tables, of their sizes or of about as many frames. order: of rows of the
+    same length; turns: of the batches to make.
 
     A clip that is in the pool twice comes a second time after all first ones: beside itself in a batch it would be its own contrast.
     """
     rows = [table.slice(i, 1) for table in pool for i in range(len(table))]
     whole = pa.concat_tables(pool)
-    lengths = whole["n_frames"].to_numpy()[order]
-    order = order[np.lexsort((lengths, _repetition(whole["id"].to_pylist())[order]))]
-    ends = np.cumsum([0, *map(len, pool)])
+    lengths = whole["n_frames"].to_numpy()
+    order = order[np.lexsort((lengths[order], _repetition(whole["id"].to_pylist())[order]))]
+    ends = equal_frames(lengths[order], len(pool)) if by_frames else np.cumsum([0, *map(len, pool)])
     for i in turns:
         yield pa.concat_tables(rows[row] for row in order[ends[i] : ends[i + 1]])
+
+
+def equal_frames(lengths: np.ndarray, parts: int) -> np.ndarray:
+    """Where clips of these lengths in frames are cut into parts ``(parts + 1,)`` of about as many frames, of one clip or more each."""
+    frames = np.cumsum(np.maximum(lengths, 1))
+    ends = np.searchsorted(frames, frames[-1] * np.arange(1, parts) / parts, side="right")
+    turn = np.arange(1, parts)
+    ends = np.maximum.accumulate(np.maximum(ends, turn) - turn) + turn  # one clip or more each
+    return np.concatenate([[0], np.minimum(ends, len(lengths) - parts + turn), [len(lengths)]])
 
 
 def _repetition(ids: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -34,6 +34,10 @@ class TrainingConfig(Config):
 
     steps: int = Field(1500, gt=0, description="optimizer steps", json_schema_extra=CHANGEABLE)
     batch_size: int = Field(64, gt=0, description="clips a step and virtual worker, at most")
+    batch_by: Literal["clips", "frames"] = Field(
+        "clips",
+        description="clips: batches have as many clips each; frames: about as many frames, of longer clips fewer; batch_size is their mean",
+    )
     virtual_workers: int | None = Field(
         None,
         gt=0,
@@ -78,7 +82,8 @@ class TrainingConfig(Config):
 
 def worker_plans(config: TrainingConfig, dataset: Dataset, rank: int = 0, world_size: int = 1) -> list[EpochPlan]:
     """What a worker learns from. Raises InputError if there is nothing for some."""
-    return EpochPlan.of_worker(dataset, config.batch_size, config.seed, rank, world_size, config.virtual_workers)
+    by_frames = config.batch_by == "frames"
+    return EpochPlan.of_worker(dataset, config.batch_size, config.seed, rank, world_size, config.virtual_workers, by_frames)
 
 
 class Task(Protocol):

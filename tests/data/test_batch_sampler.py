@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ms2sl.data.batch_sampler import EpochPlan, length_bucketed_batches, split_batches
+from ms2sl.data.batch_sampler import EpochPlan, equal_frames, length_bucketed_batches, split_batches
 from ms2sl.data.collate import Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.shards import read_shard
@@ -46,6 +46,32 @@ def test_every_clip_comes_once_in_an_epoch_and_no_batch_is_larger_than_asked_for
     batches = ids(length_bucketed_batches([rows(1000)], plan(1000), 0))
     assert sorted(name for batch in batches for name in batch) == sorted(rows(1000)["id"].to_pylist())
     assert {len(batch) for batch in batches} == {31, 32}
+
+
+@pytest.mark.parametrize(
+    ("lengths", "parts", "cuts"),
+    [
+        ([1, 1, 1, 1], 2, [0, 2, 4]),
+        ([10, 10, 20, 40], 2, [0, 3, 4]),
+        ([1, 1, 1, 100], 3, [0, 2, 3, 4]),
+        ([100, 1, 1, 1], 3, [0, 1, 2, 4]),
+        ([5, 6, 7], 3, [0, 1, 2, 3]),
+        ([0, 0, 0, 0], 2, [0, 2, 4]),
+        ([7, 8], 1, [0, 2]),
+    ],
+)
+def test_clips_are_cut_into_parts_of_equal_frames_of_one_clip_or_more(lengths, parts, cuts):
+    assert equal_frames(np.array(lengths), parts).tolist() == cuts
+
+
+def test_batches_by_frames_hold_every_clip_once_and_as_many_frames_each():
+    by_clips, by_frames = (list(length_bucketed_batches([rows(2000)], plan(2000, by_frames=choice), 0)) for choice in (False, True))
+    assert sorted(name for batch in ids(by_frames) for name in batch) == sorted(rows(2000)["id"].to_pylist())
+    assert len(by_frames) == len(by_clips)
+    frames = [[pa.compute.sum(batch["n_frames"]).as_py() for batch in batches] for batches in (by_clips, by_frames)]
+    assert max(frames[0]) > 2.5 * np.mean(frames[0])
+    assert max(frames[1]) < 1.1 * np.mean(frames[1])
+    assert len({len(batch) for batch in by_frames}) > 10
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_epoch_others():
@@ -189,10 +215,11 @@ def test_large_shards_make_short_pools_and_small_ones_long_ones():
     assert [len(pool) for pool in own.pools(0)] == ([2, 2, 10, 10, 10, 10] if large_first else [10] * 4 + [2, 2])
 
 
+@pytest.mark.parametrize("by_frames", [False, True])
 @pytest.mark.parametrize("sizes", [(), (9_000, 1_000, 30_000, 4_000)])
-def test_an_epoch_goes_on_in_the_middle_and_reads_no_pool_of_before(sizes):
+def test_an_epoch_goes_on_in_the_middle_and_reads_no_pool_of_before(sizes, by_frames):
     tables = {f"shard-{i}": rows(250, seed=i) for i in range(4)}
-    own = plan(1000, batch=10, sizes=sizes, pool_bytes=5_000, pool_batches=7, rank=1, world_size=2)
+    own = plan(1000, batch=10, sizes=sizes, pool_bytes=5_000, pool_batches=7, rank=1, world_size=2, by_frames=by_frames)
     whole = ids(length_bucketed_batches(read(own, tables, 3), own, 3))
     ends = [0, *(pool.stop for pool in own.pools(3))]
     for skip in range(own.steps_per_epoch):
