@@ -52,6 +52,10 @@ def read(batch: dict, columns: list[str], skeleton: Skeleton) -> Iterator[pa.Tab
 
 def stream(plans: Sequence[EpochPlan], collate: "Collate", start: int, steps: int) -> Iterator["Batch"]:
     """The batches of steps ``start`` to ``steps``, and perhaps some more, of all of these plans: of each one a step."""
+    import torch
+
+    from ms2sl.data.collate import Batch
+
     first, skip = divmod(start, plans[0].steps_per_epoch)
     epochs = range(first, (steps - 1) // plans[0].steps_per_epoch + 1)
     blocks = Routed(executions(reads(plans, epochs, skip), collate))
@@ -62,7 +66,8 @@ def stream(plans: Sequence[EpochPlan], collate: "Collate", start: int, steps: in
             of_plans = (length_bucketed_batches(blocks.of(i, epoch), plan, epoch, left_out) for i, plan in enumerate(plans))
             yield from chain.from_iterable(zip(*of_plans, strict=True))
 
-    return prefetch(map(collate, tables()))
+    batches = map(collate, tables())
+    return prefetch(map(Batch.pin_memory, batches) if torch.cuda.is_available() else batches)
 
 
 def reads(plans: Sequence[EpochPlan], epochs: Sequence[int], skip: int) -> Iterator[dict]:

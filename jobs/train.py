@@ -3,6 +3,7 @@
 The same command after an interruption goes on from the last checkpoint.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import ray.train
 import ray.util.client
 import torch
 from pydantic import Field
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from jobs import stages
 from jobs.cli import check_resources, main, start_ray
@@ -40,6 +41,7 @@ from ms2sl.systems.options import with_sections
 from ms2sl.systems.registry import System, system, trainable
 from ms2sl.tracking.tracker import Tracker, default_uri, git_commit
 from ms2sl.training.checkpoint import ModelCard, publish, read_card
+from ms2sl.training.distributed import is_together, late
 from ms2sl.training.divergence import Diverged
 from ms2sl.training.initial import continued, load_initial, read_initial_card
 from ms2sl.training.loop import Task as TrainingTask
@@ -68,6 +70,16 @@ class TrainCommand(TrainingCommand):
         1, description="DDP workers, or the fewest and the most of them, such as 2:8, as machines come and go", json_schema_extra=CHANGEABLE
     )
     gpu: bool = Field(False, description="one GPU a worker")
+    accelerator: str | None = Field(None, description="kind of GPU that each worker must have, as Ray names it, such as H100")
+    cpus_per_worker: int | None = Field(
+        None,
+        gt=0,
+        description="CPUs that each worker takes, and its threads; by default it takes one, and those on a machine share its cores",
+    )
+    placement: Literal["pack", "spread"] = Field("pack", description="workers on as few machines as there is room on, or on as many")
+    timeout: float = Field(
+        1800, gt=0, description="seconds that a worker waits for the others, before training goes on from the last checkpoint"
+    )
     max_failures: int = Field(3, ge=0, description="how often to go on after a worker died")
     tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in a local folder of runs by default")
     experiment: str = Field("ms2sl", description="MLflow experiment")
@@ -179,6 +191,10 @@ def train_worker(config: dict) -> dict:
         return train(task, lambda step: stream(plans, task.collate, step, options.training.steps), options.training, reporter)
     except Diverged as error:
         return {"diverged": str(error)}
+    except RuntimeError as error:
+        if "timed out" not in str(error).lower() or not is_together():
+            raise
+        raise InputError(f"rank {reporter.rank} waited {options.timeout:g} s for others: {late()}; see its log and its machine") from error
 
 
 def dealt(options: TrainCommand, overwrite: bool = False) -> TrainCommand:
@@ -216,6 +232,8 @@ def run(options: TrainCommand) -> StoragePath:
 
 def check(options: TrainCommand, dataset: Dataset) -> None:
     """Raises InputError for what would fail later."""
+    if options.accelerator and not options.gpu:
+        raise InputError(f"--accelerator {options.accelerator} is a kind of GPU, and workers have none: say --gpu")
     if before := options.initial_card(dataset):
         tell_fps(before.fps, dataset.card.fps)
         if options.system.output == "poses":
@@ -251,7 +269,7 @@ def run_alone(options: TrainCommand, dataset: Dataset, finished: StoragePath) ->
     start_ray()
     if not options.folder.is_local and ray.util.client.ray.is_connected():
         raise InputError(f"--runs {options.folder}: a client (ray://) does not see how a run in a store goes on: use `ray job submit`")
-    check_resources(fewest(options.workers), gpus=1 if options.gpu else 0)
+    check_resources(fewest(options.workers), options.cpus_per_worker or 1, 1 if options.gpu else 0, options.accelerator)
     read = named_folders("--data", options.data) | {"--from": options.initial}
     read |= {f"--earlier {name}": folder for name, folder in options.earlier.items()}
     check_shared(read=read, written={"--runs": options.folder}, gpus=1 if options.gpu else 0)
@@ -285,13 +303,15 @@ def fit(
     """
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"options": options, "threads": cpus, "commit": git_commit(), "judging": judging, "start": start},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=for_ray(options.workers),
-            use_gpu=options.gpu,
-            resources_per_worker={"CPU": cpus} if cpus else None,
-            elastic_resize_monitor_interval_s=GROWTH,
-        ),
+        train_loop_config={
+            "options": options,
+            "threads": cpus or options.cpus_per_worker,
+            "commit": git_commit(),
+            "judging": judging,
+            "start": start,
+        },
+        torch_config=TorchConfig(timeout_s=math.ceil(options.timeout)),
+        scaling_config=scaling(options, cpus),
         run_config=ray.train.RunConfig(
             name="train",
             **ray_storage(options.folder),
@@ -305,6 +325,19 @@ def fit(
             return trainer.fit()
     except SystemExit:  # Ray's own answer to Ctrl-C, after it has stopped the workers
         raise KeyboardInterrupt from None
+
+
+def scaling(options: TrainCommand, cpus: int | None = None) -> ray.train.ScalingConfig:
+    """Which workers there are, and where. cpus: those that each takes, if not as the options say."""
+    cpus = cpus or options.cpus_per_worker
+    return ray.train.ScalingConfig(
+        num_workers=for_ray(options.workers),
+        use_gpu=options.gpu,
+        accelerator_type=options.accelerator,
+        resources_per_worker={"CPU": cpus} if cpus else None,
+        placement_strategy=options.placement.upper(),
+        elastic_resize_monitor_interval_s=GROWTH,
+    )
 
 
 def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:

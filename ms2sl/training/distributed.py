@@ -2,6 +2,7 @@
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import _get_default_store
 from torch.nn import functional as F
 
 
@@ -26,6 +27,24 @@ def largest(value: int, device: torch.device) -> int:
     found = torch.tensor(value, device=device)
     dist.all_reduce(found, dist.ReduceOp.MAX)
     return int(found)
+
+
+def arrived(step: int) -> None:
+    """Says that this rank has its clips of a step, so that others can tell for whom they wait."""
+    if is_together():
+        _get_default_store().set(f"ms2sl/step/{dist.get_rank()}", str(step))
+
+
+def late() -> str:
+    """The ranks that have come less far than others, in words."""
+    store, ranks = _get_default_store(), range(dist.get_world_size())
+    keys = {rank: f"ms2sl/step/{rank}" for rank in ranks}
+    steps = {rank: int(store.get(key)) if store.check([key]) else -1 for rank, key in keys.items()}
+    last = max(steps.values())
+    behind = [str(rank) for rank, step in steps.items() if step < last]
+    if not behind:
+        return f"all have begun step {last + 1}, and one of them hangs in it"
+    return f"{'rank' if len(behind) == 1 else 'ranks'} {', '.join(behind)} of {len(ranks)} had not come to step {last + 1}"
 
 
 def gathered(rows: torch.Tensor, longest: int) -> torch.Tensor:

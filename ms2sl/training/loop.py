@@ -21,7 +21,7 @@ from ms2sl.data.collate import Batch, Collate
 from ms2sl.data.dataset import Dataset
 from ms2sl.deprecated_names import formerly
 from ms2sl.precision import Precision, uses_bf16
-from ms2sl.training.distributed import all_sum, largest
+from ms2sl.training.distributed import all_sum, arrived, largest
 from ms2sl.training.parallel import Parallel, parallelise, unsynchronised, whole
 from ms2sl.training.state import TrainState
 
@@ -174,6 +174,7 @@ def train(task: Task, batches: Batches, config: TrainingConfig, reporter: Report
             group["lr"] = learning_rate(state.step, config)
         with meter.waiting():
             given = {worker: next(stream) for worker in own}
+        arrived(state.step)
         passes = [each for worker, batch in given.items() for each in split(worker, batch, config.max_frames)]
         if lockstep:
             passes += [passes[-1].idle()] * (largest(len(passes), device) - len(passes))

@@ -2,11 +2,14 @@
 
 import json
 import sys
+import time
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
 from ms2sl.data.collate import Batch, BatchField
+from ms2sl.training.distributed import late
 from ms2sl.training.divergence import Diverged
 from ms2sl.training.local import LocalReporter
 from ms2sl.training.loop import TrainingConfig, train
@@ -66,5 +69,12 @@ if __name__ == "__main__":
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     accumulated = follow(Line(), CLIPS[rank], Rank(), max_frames=256)
     diverged = follow(Line(explodes=50 if rank == 1 else None), [40, 80], Rank(), steps=80)
-    print(json.dumps({"accumulated": accumulated, "diverged": diverged}))
+    dist.distributed_c10d._set_pg_timeout(timedelta(seconds=2), dist.group.WORLD)
+    slow = (batch_of([40, 80]) if step < 3 or rank == 0 else time.sleep(6) for step in range(20))
+    try:
+        train(Line(), lambda step: slow, TrainingConfig(steps=20, precision="fp32"), Rank())
+        waited = "for nobody"
+    except (RuntimeError, AttributeError):  # whom others have given up gets nothing from them
+        waited = late()
+    print(json.dumps({"accumulated": accumulated, "diverged": diverged, "waited": waited}))
     dist.destroy_process_group()

@@ -47,3 +47,7 @@ def test_two_ranks_that_accumulate_over_different_numbers_of_parts_learn_what_on
         assert rank["accumulated"]["weights"] == pytest.approx(whole["weights"], rel=1e-4)
         losses = [row["loss"] for row in rank["accumulated"]["history"]]
         assert losses == pytest.approx([row["loss"] for row in whole["history"]], rel=1e-4)
+
+
+def test_a_rank_that_does_not_come_is_named_by_the_one_that_waits(ranks):
+    assert ranks[0]["waited"] == "rank 1 of 2 had not come to step 4"

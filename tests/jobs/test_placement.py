@@ -1,0 +1,39 @@
+"""Which workers a training asks Ray for, and where."""
+
+import pytest
+
+from jobs.cli import check_resources
+from jobs.train import TrainCommand, run, scaling
+from ms2sl.errors import InputError
+
+
+def asked_for(*arguments: str) -> tuple:
+    found = scaling(TrainCommand.parse([*arguments]))
+    return found.num_workers, found.placement_strategy, found._resources_per_worker_not_none
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        ([], (1, "PACK", {"CPU": 1})),
+        (["--workers", "2:8", "--placement", "spread", "--cpus-per-worker", "6"], ((2, 8), "SPREAD", {"CPU": 6})),
+        (["--gpu"], (1, "PACK", {"GPU": 1})),
+        (["--gpu", "--accelerator", "H100"], (1, "PACK", {"GPU": 1, "accelerator_type:H100": 0.001})),
+        (["--gpu", "--cpus-per-worker", "12"], (1, "PACK", {"CPU": 12, "GPU": 1})),
+    ],
+)
+def test_workers_are_asked_for_as_the_options_say(arguments, asked):
+    workers, placement, resources = asked_for(*arguments)
+    assert (workers, placement) == asked[:2]
+    assert {kind: amount for kind, amount in resources.items() if amount} == asked[2]
+
+
+def test_a_kind_of_gpu_that_the_cluster_lacks_is_told_at_once(ray_cluster):
+    with pytest.raises(InputError, match="the cluster has no H100 and does not autoscale; it names no kind of GPU"):
+        check_resources(1, accelerator="H100")
+
+
+def test_a_kind_of_gpu_without_gpus_is_refused(tiny_dataset, tmp_path):
+    options = TrainCommand.parse(["--data", str(tiny_dataset), "--runs", str(tmp_path), "--accelerator", "H100"])
+    with pytest.raises(InputError, match="--accelerator H100 is a kind of GPU, and workers have none: say --gpu"):
+        run(options)
