@@ -8,6 +8,11 @@ from pathlib import Path
 
 import torch
 
+from ms2sl.data.collate import FRAME_MULTIPLE, Batch, BatchField
+from ms2sl.data.skeleton import Skeleton
+from ms2sl.features.base import Features
+
+LETTERS_PER_SECOND = 2
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -31,3 +36,17 @@ def save(name: str, title: str, rows: Sequence[Sequence[str]]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.md").write_text(f"{title}\n\n{table}\n")
     print(f"{title}\n\n{table}")
+
+
+def random_batch(clips: int, seconds: float, fps: float, skeleton: Skeleton, speech: Features) -> Batch:
+    """Clips of noise that last so long, each with poses, text as bytes, and speech."""
+    frames, letters, spoken = (round(seconds * rate) for rate in (fps, LETTERS_PER_SECOND, speech.rate or 0))
+    poses = torch.randn(clips, frames, skeleton.n_joints, skeleton.dims)
+    lengths = (torch.full((clips,), n) for n in (frames, letters, spoken))
+    return Batch(
+        {
+            "poses": BatchField(poses, next(lengths), torch.ones(poses.shape[:3], dtype=torch.bool), FRAME_MULTIPLE),
+            "text": BatchField(torch.randint(97, 122, (clips, letters)), next(lengths)),
+            "speech": BatchField(torch.randn(clips, spoken, *speech.shape), next(lengths)),
+        }
+    )

@@ -11,8 +11,7 @@ import time
 
 import torch
 
-from benchmarks.common import machine, save
-from ms2sl.data.collate import FRAME_MULTIPLE, Batch, BatchField
+from benchmarks.common import machine, random_batch, save
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.features import featurizer
 from ms2sl.features.base import SpeechConfig, TextConfig
@@ -21,7 +20,7 @@ from ms2sl.systems.ms2sl.loss_weights import LossWeights
 from ms2sl.systems.ms2sl.model import MS2SL
 from ms2sl.training.loop import accumulate, split
 
-FPS, LETTERS_PER_SECOND = 25, 2
+FPS = 25
 UNBOUNDED = 2**40
 
 
@@ -31,17 +30,7 @@ def step(clips: int, seconds: float, max_frames: int) -> tuple[float, float]:
     torch.set_num_threads(2)
     text, speech = featurizer(TextConfig(), "text").features, featurizer(SpeechConfig(), "speech").features
     model = MS2SL(ModelConfig(), HOLISTIC_178X3, text, speech)
-    frames, letters = round(seconds * FPS), round(seconds * LETTERS_PER_SECOND)
-    spoken = round(seconds * speech.rate)
-    poses = torch.randn(clips, frames, HOLISTIC_178X3.n_joints, HOLISTIC_178X3.dims)
-    lengths = (torch.full((clips,), n) for n in (frames, letters, spoken))
-    batch = Batch(
-        {
-            "poses": BatchField(poses, next(lengths), torch.ones(poses.shape[:3], dtype=torch.bool), FRAME_MULTIPLE),
-            "text": BatchField(torch.randint(97, 122, (clips, letters)), next(lengths)),
-            "speech": BatchField(torch.randn(clips, spoken, *speech.shape), next(lengths)),
-        }
-    )
+    batch = random_batch(clips, seconds, FPS, HOLISTIC_178X3, speech)
 
     class Task:
         def loss(self, module, batch, generator):
