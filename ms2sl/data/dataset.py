@@ -1,7 +1,9 @@
 """A dataset: a folder of shards and the ``dataset.json`` that describes them."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,8 @@ from pydantic import Field, ValidationError
 
 from ms2sl.config import Config
 from ms2sl.data.clip_counts import Counts
-from ms2sl.data.pose_statistics import PoseStatistics
-from ms2sl.data.shards import Rejection, parse_header, read_header, read_shard, to_clip, write_parquet
+from ms2sl.data.pose_statistics import PoseStatistics, PoseSums
+from ms2sl.data.shards import Rejection, ShardHeader, parse_header, read_header, read_shard, to_clip, write_parquet
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.skeleton_reduction import read_reduced
 from ms2sl.data.types import PARTS, Clip, Placement, left_out
@@ -26,6 +28,7 @@ CARD, REJECTED = "dataset.json", "rejected.parquet"
 REJECTIONS = pa.schema([("id", pa.string()), ("reason", pa.string())])
 LABELS = ["spoken_language", "signed_language", "text", "gloss", "gloss_times", "signer"]
 COUNTED = ["id", "split", *LABELS, "n_frames", "n_speech", "fps", "remarks", "origin", "unit"]
+READ_AHEAD = 16  # shards described at a time: what is read of one is little, and a store answers late
 
 
 class Shard(Config):
@@ -172,25 +175,30 @@ def write_dataset_card(
     Raises InputError if no training clip was accepted.
     """
     folder = StoragePath(folder)
-    tables = {file: read_shard(folder / file, COUNTED) for file in files}
-    headers = {file: parse_header(folder / file, table.schema) for file, table in tables.items()}
-    tables = {file: table.replace_schema_metadata() for file, table in tables.items()}
-    rejected = [rejection for file in files for rejection in headers[file].rejected]
+    tables: dict[str, pa.Table] = {}
+    fingerprints: dict[str, str] = {}
     by_split: dict[str, list[str]] = {}
-    for file, table in tables.items():
-        if len(table):
-            by_split.setdefault(table["split"][0].as_py(), []).append(file)
+    rejected: list[Rejection] = []
+    header: ShardHeader | None = None  # of the first shard for training
+    sums: PoseSums | None = None  # of all of these; a header takes more memory than a shard's texts, so no other is kept
+    for file, (table, read) in zip(files, _described(folder, files), strict=True):
+        tables[file], fingerprints[file] = table.replace_schema_metadata(), read.fingerprint
+        rejected += read.rejected
+        split = table["split"][0].as_py() if len(table) else None
+        if split is not None:
+            by_split.setdefault(split, []).append(file)
+        if split == "train":
+            header, sums = header or read, read.sums if sums is None else sums + read.sums
     write_parquet(folder / REJECTED, pa.Table.from_pylist([rejection.model_dump() for rejection in rejected], REJECTIONS))
-    if "train" not in by_split:
+    if header is None or sums is None:
         reason = f"{len(rejected)} rejected; the first: {rejected[0].id}: {rejected[0].reason}" if rejected else "it has none"
         raise InputError(f"no training clip of {name} could be used ({reason}); --split train makes all clips training clips")
     training = [tables[file] for file in by_split["train"]]
     _check_poses(name, pa.concat_tables(training))
-    header, *others = (headers[file] for file in by_split["train"])
     fingerprint, sizes = fingerprint or header.fingerprint, folder.sizes()
     shards = {
-        file: Shard(file=file, clips=len(tables[file]), size=sizes[file], fingerprint=each.fingerprint * (each.fingerprint != fingerprint))
-        for file, each in headers.items()
+        file: Shard(file=file, clips=len(tables[file]), size=sizes[file], fingerprint=own * (own != fingerprint))
+        for file, own in fingerprints.items()
     }
     card = DatasetCard(
         name=name,
@@ -200,7 +208,7 @@ def write_dataset_card(
         text=header.text,
         speech=header.speech,
         characters=_characters(tables.values()),
-        statistics=header.sums.statistics(*(other.sums for other in others)),
+        statistics=sums.statistics(),
         placement=_placement(training),
         spoken_languages=_distinct("spoken_language", tables.values()),
         signed_languages=_distinct("signed_language", tables.values()),
@@ -213,6 +221,23 @@ def write_dataset_card(
     )
     (folder / CARD).write(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False).encode())
     return card
+
+
+def _described(folder: StoragePath, files: Sequence[str]) -> Iterator[tuple[pa.Table, ShardHeader]]:
+    """Of each shard in turn, what is counted of it and its header; some are read ahead."""
+
+    def read(file: str) -> tuple[pa.Table, ShardHeader]:
+        table = read_shard(folder / file, COUNTED)
+        return table, parse_header(folder / file, table.schema)
+
+    waiting: deque[Future] = deque()
+    with ThreadPoolExecutor(READ_AHEAD) as pool:
+        for file in files:
+            waiting.append(pool.submit(read, file))
+            if len(waiting) == READ_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _check_poses(name: str, table: pa.Table) -> None:
@@ -254,10 +279,12 @@ def _counts(tables: Iterable[pa.Table], rejected: list[Rejection], ignored: dict
 
 
 def _placement(tables: list[pa.Table]) -> Placement | None:
-    rows = [row for table in tables for row in table.select(["origin", "unit"]).to_pylist() if row["origin"]]
-    if not rows:
+    table = pa.concat_tables([table.select(["origin", "unit"]) for table in tables])
+    table = table.filter(pc.greater(pc.fill_null(pc.list_value_length(table["origin"]), 0), 0))
+    if not len(table):
         return None
-    return Placement(tuple(np.median([row["origin"] for row in rows], axis=0).tolist()), float(np.median([row["unit"] for row in rows])))
+    origin = pc.list_flatten(table["origin"]).to_numpy().astype(np.float64).reshape(len(table), -1)
+    return Placement(tuple(np.median(origin, axis=0).tolist()), float(np.median(table["unit"].to_numpy().astype(np.float64))))
 
 
 def _distinct(column: str, tables: Iterable[pa.Table]) -> tuple[str, ...]:

@@ -55,12 +55,14 @@ class PoseSums(Config):
             frames += poses.n_frames
         return cls(total=total.tolist(), squares=squares.tolist(), seen=count.tolist(), frames=frames)
 
-    def statistics(self, *others: "PoseSums") -> PoseStatistics:
-        """Of these clips and others."""
-        every = (self, *others)
-        total, squares, seen = (sum(np.array(getattr(sums, name)) for sums in every) for name in ("total", "squares", "seen"))
+    def __add__(self, other: "PoseSums") -> "PoseSums":
+        """Of the clips of both."""
+        both = {name: (np.array(getattr(self, name)) + np.array(getattr(other, name))).tolist() for name in ("total", "squares", "seen")}
+        return PoseSums(**both, frames=self.frames + other.frames)
+
+    def statistics(self) -> PoseStatistics:
+        total, squares, seen = (np.array(getattr(self, name)) for name in ("total", "squares", "seen"))
         n = np.maximum(seen, 1)[:, None]
         mean = total / n
         deviation = np.sqrt(np.maximum(squares / n - mean**2, 0))
-        frames = max(sum(sums.frames for sums in every), 1)
-        return PoseStatistics(mean=mean.tolist(), deviation=deviation.tolist(), seen=(seen / frames).tolist())  # type: ignore[union-attr]
+        return PoseStatistics(mean=mean.tolist(), deviation=deviation.tolist(), seen=(seen / max(self.frames, 1)).tolist())

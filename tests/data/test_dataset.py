@@ -1,10 +1,13 @@
 import shutil
+import time
+import tracemalloc
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ms2sl.data.dataset import Dataset, summary
+from ms2sl.data import dataset
+from ms2sl.data.dataset import Dataset, summary, write_dataset_card
 from ms2sl.data.ingest import is_done, plan_shards
 from ms2sl.data.shards import read_header, read_shard, write_shard
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
@@ -149,3 +152,33 @@ def test_a_shard_is_done_only_if_it_is_whole_and_of_the_same_options(copy):
     assert not is_done(copy / "nothing.parquet", "test")
     path.write_bytes(path.read_bytes()[:-10])
     assert not is_done(path, "test")
+
+
+def test_many_shards_are_described_in_their_order_however_late_each_is_read(copy, monkeypatch):
+    def late(file, columns):
+        time.sleep(0.02 if file.name == "train-00000.parquet" else 0)
+        return read_shard(file, columns)
+
+    before = Dataset(copy).card
+    files = [shard.file for split in before.splits.values() for shard in split.shards]
+    monkeypatch.setattr(dataset, "READ_AHEAD", 2)
+    monkeypatch.setattr(dataset, "read_shard", late)
+    after = write_dataset_card(before.name, copy, files, before.fps, before.corpus)
+    assert after == before
+
+
+def test_little_is_kept_of_each_shard_while_they_are_described(copy):
+    first = copy / "train-00000.parquet"
+    header = len(read_header(first).model_dump_json())
+    for i in range(60):
+        shutil.copy(first, copy / f"train-{100 + i:05d}.parquet")
+
+    def peak(shards: int) -> int:
+        files = [f"train-{100 + i:05d}.parquet" for i in range(shards)]
+        tracemalloc.start()
+        write_dataset_card("many", copy, files, 12.5, {})
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(60) - peak(20) < 40 * 2 * header  # parsed, one takes six times as much as in JSON
