@@ -3,7 +3,7 @@
 import datetime
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -31,11 +31,19 @@ def _cpuinfo() -> list[str]:
 
 def save(name: str, title: str, rows: Sequence[Sequence[str]]) -> None:
     """Prints the table and keeps it in ``benchmarks/results/<name>.md``."""
-    header, *body = [f"| {' | '.join(row)} |" for row in rows]
-    table = "\n".join([header, "|" + "---|" * len(rows[0]), *body])
+    save_tables(name, title, {"": rows})
+
+
+def save_tables(name: str, title: str, tables: Mapping[str, Sequence[Sequence[str]]]) -> None:
+    """Prints several, each under its heading, and keeps them in one file."""
+    parts = [title]
+    for heading, rows in tables.items():
+        header, *body = [f"| {' | '.join(row)} |" for row in rows]
+        parts += ([heading] if heading else []) + ["\n".join([header, "|" + "---|" * len(rows[0]), *body])]
+    text = "\n\n".join(parts)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.md").write_text(f"{title}\n\n{table}\n")
-    print(f"{title}\n\n{table}")
+    (RESULTS / f"{name}.md").write_text(f"{text}\n")
+    print(text)
 
 
 def random_batch(clips: int, seconds: float, fps: float, skeleton: Skeleton, speech: Features) -> Batch:
