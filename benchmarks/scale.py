@@ -58,7 +58,8 @@ class Limit:
     @property
     def breaks(self) -> float:
         """Hours at which it takes ``most``."""
-        return along(self.values, self.hours, self.most) if self.values[-1] > self.values[0] else math.inf
+        rises = self.values[-1] > (self.values[0] if len(self.values) > 1 else 0)
+        return along(self.values, self.hours, self.most) if rises else math.inf
 
 
 def along(x: Sequence[float], y: Sequence[float], where: float) -> float:
@@ -199,9 +200,9 @@ def report(given: Mapping[str, float], costs: Costs, found: Sequence[Limit], che
     plans = [plan(hours, costs, given) for hours in CORPORA.values()]
     tables = {
         "What a corpus needs": [("", *CORPORA), *((name, *(each[name] for each in plans)) for name in plans[0])],
-        "What breaks, and when": limit_rows(found),
-        "Foretold and measured": checks,
-        "Measured": cost_rows(costs),
+        "What breaks, and when (**!**: it does; ≈: drawn on from what was run)": limit_rows(found),
+        "Foretold by these costs, and measured": checks,
+        "Costs": cost_rows(costs),
         "Assumed": [("option", "value", "what it is"), *((f"--{name}", f"{given[name]:g}", why) for name, (_, why) in ASSUMED.items())],
     }
     title = f"MS2SL at the size of real corpora, of hours of signing: {', '.join(f'{n} {h:,.0f}' for n, h in CORPORA.items())}. {machine()}"
