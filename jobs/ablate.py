@@ -16,11 +16,11 @@ from jobs import evaluate, train
 from jobs.cli import main
 from jobs.initial import TrainingCommand
 from jobs.models import with_folders
-from ms2sl.data.types import Clip
 from ms2sl.deprecated_names import formerly
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result, summarise
-from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, real_signing
+from ms2sl.evaluation.judged_clips import JudgedClips, judged_clips
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point, latency, steps_plot, steps_table
 from ms2sl.evaluation.tables import Table, cell, decisive, interval, markdown, title_of, with_interval
@@ -70,9 +70,9 @@ def run(options: AblateCommand) -> list[Result]:
     options = with_folders(options, "back_translator", "from", within=options.runs, runs=options.runs)
     dataset = evaluate.judged_data(options.data, options.back_translator)
     reads = back_translation.load(options.back_translator).reads
-    clips = chosen_clips(dataset, options.split, options.clips, reads)
+    clips = judged_clips(dataset, options.split, options.clips, reads)
     evaluate.check_reader(options.back_translator, dataset)
-    if not clips or not all(clip.speech for clip in clips):
+    if not len(clips) or not clips.spoken:
         raise InputError(f"the ablations need clips of split '{options.split}' with text, speech and poses")
 
     names = [name for name in ABLATIONS if name == FULL or name in options.only]  # all others are compared with the full model
@@ -90,15 +90,16 @@ def run(options: AblateCommand) -> list[Result]:
         split=options.split,
         clips=options.clips,
         back_translator=options.back_translator,
+        out=options.runs,
         workers=options.workers,
         gpus_per_worker=float(options.gpu),
     )
     everyone = dict.fromkeys([real_signing(), *swept, *(entry for some in entries.values() for entry in some)])
-    rows, order = evaluate.measures(judging, list(everyone), clips), [clip.id for clip in clips]
-    (real,) = columns(rows, real_signing(), order)
+    measured = evaluate.measure(judging, dataset, list(everyone), clips)
+    (real,) = measured.columns(real_signing())
 
     def result(name: str, modality: str, trainings: list[SystemUnderTest]) -> Result:
-        return summarise(name, modality, [columns(rows, entry, order)[0] for entry in trainings], real)
+        return summarise(name, modality, (next(measured.columns(entry)) for entry in trainings), real)
 
     results = {key: result(*key, some) for key, some in entries.items()}
     judge = Evaluator(dataset, None)
@@ -107,9 +108,10 @@ def run(options: AblateCommand) -> list[Result]:
         for key, some in tqdm(entries.items(), desc="retrieval", unit="model")
     }
     points = [
-        Point(e.steps, result(FULL, "text", [e]), latency(judge.producer(e), [clip.utterance("text") for clip in clips])) for e in swept
+        Point(e.steps, result(FULL, "text", [e]), latency(judge.producer(e), (clip.utterance("text") for clip in clips))) for e in swept
     ]
     write(options, results, found, points, summarise(real_signing().name, "", [real], real), reads)
+    measured.delete()
     return list(results.values())
 
 
@@ -124,7 +126,7 @@ def own(name: str, modality: str, folder: StoragePath) -> SystemUnderTest:
     return SystemUnderTest(name=name, kind=KIND, modality=modality, source=folder.uri, options=system(KIND).Options())
 
 
-def found_signing(judge: Evaluator, entry: SystemUnderTest, clips: list[Clip]) -> float:
+def found_signing(judge: Evaluator, entry: SystemUnderTest, clips: JudgedClips) -> float:
     """R@1 of text or speech → real signing; NaN from both, which are no one vector of the joint space."""
     if entry.modality == "both":
         return float("nan")

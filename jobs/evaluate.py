@@ -3,10 +3,10 @@
 What is compared is judged on Ray Data; the same seeds give the same numbers on any number of machines.
 """
 
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import pyarrow as pa
 import ray
@@ -26,13 +26,14 @@ from ms2sl import gallery
 from ms2sl.corpora.letters import FINGERSPELLING
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.mixture import open_dataset
-from ms2sl.data.shards import write_parquet
-from ms2sl.data.types import Clip
 from ms2sl.deprecated_names import formerly
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result, summarise
-from ms2sl.evaluation.evaluator import GROUND_TRUTH, Evaluator, Modality, SystemUnderTest, chosen_clips, columns, real_signing
+from ms2sl.evaluation.evaluator import GROUND_TRUTH, Evaluator, Modality, SystemUnderTest, real_signing
 from ms2sl.evaluation.gallery_selection import regenerate, worst_median_best
+from ms2sl.evaluation.judged_clips import JudgedClips, judged_clips
+from ms2sl.evaluation.measurements import TOGETHER, Measurements, Part, part_table
+from ms2sl.evaluation.motion_scores import motion_scores
 from ms2sl.evaluation.objective import usual_score
 from ms2sl.evaluation.promotion import MARGINS
 from ms2sl.evaluation.report import Report
@@ -49,7 +50,7 @@ from ms2sl.systems.registry import read_producer_card, read_reader_card, system,
 from ms2sl.tracking.tracker import Tracker, default_uri
 from ms2sl.training.checkpoint import check_skeleton, read_card
 
-CHUNK = 64  # clips that an actor judges at a time
+BLOCKS = 4096  # of Ray Data, each of which has a cost in the driver
 BASELINES = tuple(each.kind for each in systems("poses") if each.baseline)
 BaselineName = Literal[BASELINES]
 Steps = Annotated[int, Field(gt=0, le=1000)]
@@ -63,7 +64,6 @@ INTRO = (
 class EvaluateCommand(Command):
     """Scores models on held-out clips and draws a gallery."""
 
-    interrupted: ClassVar[str] = "nothing of an evaluation is kept until all is measured; run the same command again"
     data: PathOrUri = Field("data/fingerspelling", description="folder of the prepared dataset, local or a URI")
     split: str = Field("test", description="split to judge on")
     model: PathOrModelUri = Field("runs/quickstart/model", description="folder of the trained model, or models:/name@alias of MLflow")
@@ -110,18 +110,20 @@ class EvaluateCommand(Command):
 
 
 class JudgeActor:
-    """An actor with readers, producers and clips in memory: some clips of an entry → their measures."""
+    """An actor with readers and producers in memory: a part of the clips of a system → their measures."""
 
-    def __init__(self, options: EvaluateCommand):
+    def __init__(self, options: EvaluateCommand, systems: Sequence[SystemUnderTest], clips: JudgedClips):
         torch.set_num_threads(threads_of_one(options.workers))
         dataset = judged_data(options.data, options.back_translator)
-        reader = back_translation.load(options.back_translator, options.device)
-        self.clips = chosen_clips(dataset, options.split, options.clips, reader.reads)
-        self.judge = Evaluator(dataset, reader, options.device)
+        self.systems, self.judge = (
+            systems,
+            Evaluator(dataset, back_translation.load(options.back_translator, options.device), options.device),
+        )
+        self.read = lru_cache(maxsize=1)(lambda start: clips[start : start + TOGETHER])  # the next system is judged on the same ones
 
     def __call__(self, batch: dict) -> pa.Table:
-        entry, start = batch["entry"][0], int(batch["start"][0])
-        return pa.Table.from_pylist(self.judge.rows(entry, self.clips[start : start + CHUNK]))
+        system, clips = self.systems[batch["system"][0]], self.read(int(batch["start"][0]))
+        return part_table(self.judge.rows(system, clips), str(batch["part"][0]))
 
 
 def run(options: EvaluateCommand) -> list[Result]:
@@ -150,8 +152,8 @@ def promoted(options: EvaluateCommand) -> list[Result]:
 def evaluated(options: EvaluateCommand) -> list[Result]:
     """Judges everybody, and writes and prints what was found."""
     dataset, reader = judged_data(options.data, options.back_translator), back_translation.load(options.back_translator)
-    clips = chosen_clips(dataset, options.split, options.clips, reader.reads)
-    if not clips:
+    clips = judged_clips(dataset, options.split, options.clips, reader.reads)
+    if not len(clips):
         parts = "text, glosses and poses" if reader.reads == "glosses" else "both text and poses"
         raise InputError(f"no clip of split '{options.split}' has {parts}, so there is nothing to judge on")
     check_reader(options.back_translator, dataset)
@@ -159,17 +161,16 @@ def evaluated(options: EvaluateCommand) -> list[Result]:
         print("split train: the models have met these clips, and the nearest text is the clip itself")
     device = options.device if torch.cuda.is_available() else "cpu"  # the driver's machine may lack what actors have
     judge = Evaluator(dataset, None, device)
-    entries = compared(options, dataset, spoken=all(clip.speech for clip in clips))
+    entries = compared(options, dataset, spoken=clips.spoken)
     swept = steps_swept(options, entries)
     everyone = list(dict.fromkeys([*entries, *swept]))
     for entry in entries:
         if entry.kind != GROUND_TRUTH:
             judge.producer(entry)  # what cannot be made is an error here, not in the actors
 
-    measured = measures(options, everyone, clips)
-    order = [clip.id for clip in clips]
-    real = columns(measured, entries[0], order)
-    results = {entry: summarise(entry.name, entry.modality, columns(measured, entry, order), real[0]) for entry in everyone}
+    measured = measure(options, dataset, everyone, clips)
+    (real,) = measured.columns(entries[0])
+    results = {entry: summarise(entry.name, entry.modality, measured.columns(entry), real) for entry in everyone}
     own = [entry for entry in entries if entry.name == entries[1].name]
     modalities = [modality for modality in ("text", "speech") if any(entry.modality in (modality, "both") for entry in own)]
     report = Report(
@@ -178,12 +179,13 @@ def evaluated(options: EvaluateCommand) -> list[Result]:
         results=[results[entry] for entry in entries],
         retrieval=retrieval(judge.producer(own[0]), clips, modalities),
         points=[
-            Point(entry.steps, results[entry], latency(judge.producer(entry), [clip.utterance(entry.modality) for clip in clips]))
+            Point(entry.steps, results[entry], latency(judge.producer(entry), (clip.utterance(entry.modality) for clip in clips)))
             for entry in swept
         ],
         reads=reader.reads,
     )
     write(options, report, entries, measured, clips, judge)
+    measured.delete()
     track(options, report)
     print(f"\n{report.markdown()}\n")
     check_made([results[entry] for entry in own], len(clips))
@@ -285,56 +287,67 @@ def with_steps(entry: SystemUnderTest, steps: int) -> SystemUnderTest:
     return entry.model_copy(update={"options": entry.options.model_copy(update={"steps": steps})})
 
 
-def measures(options: EvaluateCommand, entries: list[SystemUnderTest], clips: list[Clip]) -> list[dict]:
-    """Rows of all entries, made by actors."""
+def measure(options: EvaluateCommand, dataset: Dataset, systems: list[SystemUnderTest], clips: JudgedClips) -> Measurements:
+    """What was measured of all systems. Actors measure what an interrupted evaluation has not left."""
+    scores = [score.name for score in motion_scores()]
+    made_of = {"data": dataset.card.model_dump(mode="json"), "reader": StoragePath(options.back_translator).stamp(), "scores": scores}
+    measured = Measurements(StoragePath(options.out) / "measures", systems, clips, made_of)
+    if missing := measured.missing():
+        judge_missing(options, systems, clips, measured, missing)
+    return measured
+
+
+def judge_missing(
+    options: EvaluateCommand, systems: list[SystemUnderTest], clips: JudgedClips, measured: Measurements, missing: Sequence[Part]
+) -> None:
     start_ray()
     check_resources(options.workers, gpus=options.gpus_per_worker)
     folders = {
         f"the folder of {entry.name}": entry.source
-        for entry in entries
+        for entry in systems
         if entry.source and (is_uri(entry.source) or Path(entry.source).is_dir())
     }
     check_shared(
         read={"--data": options.data, "--back-translator": options.back_translator, **folders}, written={}, gpus=options.gpus_per_worker
     )
     ray.data.DataContext.get_current().enable_progress_bars = False
-    tasks = [{"entry": entry, "start": start} for entry, start in product(entries, range(0, len(clips), CHUNK))]
-    judged = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
+    numbers = {system: number for number, system in enumerate(systems)}
+    tasks = [{"system": numbers[part.system], "start": part.start, "part": part.name} for part in missing]
+    judged = ray.data.from_items(tasks, override_num_blocks=min(len(tasks), BLOCKS)).map_batches(
         JudgeActor,
-        fn_constructor_args=(options,),
+        fn_constructor_args=(options, systems, clips),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=min(options.workers, len(tasks))),
         num_gpus=options.gpus_per_worker or None,
     )
-    rows = []
-    with tqdm(total=sum(len(entry.seeds) for entry in entries) * len(clips), desc="evaluate", unit="clip") as bar:
+    every = sum(len(system.seeds) for system in systems) * len(clips)
+    left = sum(len(part.system.seeds) * min(TOGETHER, len(clips) - part.start) for part in missing)
+    with tqdm(total=every, initial=every - left, desc="evaluate", unit="clip") as bar:
         watch(bar)
         for table in judged.iter_batches(batch_size=None, batch_format="pyarrow"):
-            rows += table.to_pylist()
+            measured.add(table)
             bar.update(len(table))
-    return rows
 
 
 def write(
-    options: EvaluateCommand, report: Report, entries: list[SystemUnderTest], rows: list[dict], clips: list[Clip], judge: Evaluator
+    options: EvaluateCommand, report: Report, entries: list[SystemUnderTest], measured: Measurements, clips: JudgedClips, judge: Evaluator
 ) -> None:
     """All files of the evaluation; the gallery shows the model's worst, median and best clips as everybody signs them."""
     out = StoragePath(options.out)
-    write_parquet(out / "measures.parquet", pa.Table.from_pylist(rows).drop_columns(["state"]))
-    read = {(row["label"], row["steps"], row["seed"], row["id"]): row["read"] for row in rows}
-    model = entries[1]
-    own = [row for row in rows if (row["label"], row["steps"], row["seed"]) == (model.label, model.steps, model.seeds[0])]
-    by_id = {clip.id: clip for clip in clips}
+    measured.write_table(out / "measures.parquet")
+    own = next(measured.columns(entries[1]))
 
     def shown() -> Iterator[gallery.Entry]:
         for rank, id in tqdm(worst_median_best(own, report.reads, options.shown), desc="gallery", unit="clip"):
-            made = regenerate(judge, entries, by_id[id])
-            columns = [gallery.Column(e.label, poses, read[e.label, e.steps, e.seeds[0], id]) for e, poses in made]
-            yield gallery.Entry(by_id[id].text, by_id[id].speech, columns, note=rank)
+            number = clips.find(id)
+            clip = clips[number]
+            made = regenerate(judge, entries, clip)
+            columns = [gallery.Column(e.label, poses, measured.first(e, number, "read")) for e, poses in made]
+            yield gallery.Entry(clip.text, clip.speech, columns, note=rank)
 
     with (out / "gallery.html").writing() as temporary, temporary.open("w", encoding="utf-8") as file:
         order = "the likelihood of the text" if report.reads == "sentences" else f"the {report.reads} that are read"
-        intro = INTRO.format(about=report.about, model=model.label, order=order)
+        intro = INTRO.format(about=report.about, model=entries[1].label, order=order)
         file.writelines(gallery.gallery(report.title, intro, report.tables(), shown(), judge.dataset.skeleton))
     strip = [
         (f"{clip.text}\n{entry.label.replace(' from ', chr(10) + 'from ')}", poses)

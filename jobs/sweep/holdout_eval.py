@@ -10,7 +10,7 @@ from jobs.sweep.resume import key
 from ms2sl.config import Config
 from ms2sl.data.dataset import Dataset
 from ms2sl.evaluation.aggregation import Result
-from ms2sl.evaluation.evaluator import chosen_clips
+from ms2sl.evaluation.judged_clips import chosen_clips
 from ms2sl.evaluation.objective import Quality, digits
 from ms2sl.evaluation.tables import Table, interval, with_interval
 from ms2sl.io.storage import AnyPath

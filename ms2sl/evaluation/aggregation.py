@@ -3,8 +3,9 @@
 All producers are resampled alike, so that the difference of two is resampled in pairs (Koehn 2004).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ms2sl.metrics.text import bleu_of_counts, chrf
 
 REAL = "real signing"
 ROUNDS, LEVEL = 1000, 0.95
+DRAWN = 2**24  # draws of clips that are in memory at a time
 Measures = Mapping[str, np.ndarray]  # a column of each measure, over the same clips in the same order
 
 
@@ -64,29 +66,35 @@ class Result:
         return Score(mine.value - theirs.value, *percentile_interval(gap), ())
 
 
-def summarise(name: str, modality: str, by_seed: Sequence[Measures], real: Measures) -> Result:
-    """Scores of a producer, from its measures with each seed, beside those of the real clips."""
-    drawn = resampling(len(real["seconds"]))
+def summarise(name: str, modality: str, by_seed: Iterable[Measures], real: Measures) -> Result:
+    """Scores of a producer, from its measures with each seed, of which one at a time is in memory, beside those of the real clips."""
+    every, whole, reasons = zip(*map(partial(_of_seed, real=real), by_seed), strict=True)
     scores, resampled = {}, {}
-    every = [_resampled_scores(measures, real, drawn) for measures in by_seed]
     for key in every[0]:
         seeds = np.stack([scored[key] for scored in every])  # (seeds, 1 + rounds)
         resampled[key] = seeds.mean(axis=0)[1:]
         scores[key] = Score(float(seeds[:, 0].mean()), *percentile_interval(resampled[key]), tuple(seeds[:, 0].tolist()))
-    for key, measured in (("chrf", _chrf), ("frechet", _frechet)):
-        seeds = [measured(measures, real) for measures in by_seed]
-        scores[key] = Score(float(np.mean(seeds)), np.nan, np.nan, tuple(seeds))
-    reasons = [[reason for reason in some if reason] for some in zip(*(measures["failed"] for measures in by_seed), strict=True)]
-    return Result(name, modality, scores, tuple(some[0] for some in reasons if some), resampled)
+    for key in whole[0]:
+        values = tuple(scored[key] for scored in whole)
+        scores[key] = Score(float(np.mean(values)), np.nan, np.nan, values)
+    first = (next(filter(None, some), "") for some in zip(*reasons, strict=True))
+    return Result(name, modality, scores, tuple(filter(None, first)), resampled)
 
 
-def resampling(n: int) -> np.ndarray:
-    """How often each of ``n`` clips counts in each round ``(1 + rounds, n)``; in the first, once."""
-    draws = np.random.default_rng(0).integers(n, size=(ROUNDS, n))
-    counts = np.zeros((ROUNDS + 1, n))
-    np.add.at(counts, (np.arange(1, ROUNDS + 1)[:, None], draws), 1)
-    counts[0] = 1
-    return counts
+def _of_seed(measures: Measures, real: Measures) -> tuple[dict[str, np.ndarray], dict[str, float], np.ndarray]:
+    """Scores with each resampling, scores that are not resampled, and why each clip failed."""
+    return _resampled_scores(measures, real), {"chrf": _chrf(measures, real), "frechet": _frechet(measures, real)}, measures["failed"]
+
+
+def resampling(n: int, drawn: int = DRAWN) -> Iterator[np.ndarray]:
+    """How often each of ``n`` clips counts in each round ``(rounds, n)``; in the first, once.
+
+    The ``1 + ROUNDS`` rounds come some at a time, in arrays of at most ``drawn`` elements or of one round.
+    """
+    rng, some = np.random.default_rng(0), max(1, drawn // n)
+    for start in range(0, ROUNDS + 1, some):
+        rounds = range(start, min(start + some, ROUNDS + 1))
+        yield np.stack([np.bincount(rng.integers(n, size=n), minlength=n) if i else np.ones(n) for i in rounds]).astype(float)
 
 
 def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
@@ -96,16 +104,22 @@ def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _resampled_scores(measures: Measures, real: Measures, drawn: np.ndarray) -> dict[str, np.ndarray]:
+def _resampled_scores(measures: Measures, real: Measures) -> dict[str, np.ndarray]:
     """Each score for each resampling ``(1 + rounds,)``."""
+    ratios, bleu = _ratios(measures, real), np.stack(measures["bleu"])
+    blocks = [_scores(ratios, bleu, drawn) for drawn in resampling(len(real["seconds"]), DRAWN)]
+    return {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
+
+
+def _scores(ratios: Ratios, bleu: np.ndarray, drawn: np.ndarray) -> dict[str, np.ndarray]:
     scores = {}
-    for key, ratios in _ratios(measures, real).items():
+    for key, some in ratios.items():
         with np.errstate(divide="ignore", invalid="ignore"):  # a draw may miss the only clips in which, say, the left hand moves
-            shares = [(drawn @ top) / (drawn @ bottom) for top, bottom in ratios if np.any(bottom)]
+            shares = [(drawn @ top) / (drawn @ bottom) for top, bottom in some if np.any(bottom)]
         if shares:
             scores[key] = np.mean(shares, axis=0)
-    counts = drawn @ np.stack(measures["bleu"])
-    return scores | {f"bleu_{order}": np.array([bleu_of_counts(some, order) for some in counts]) for order in (1, 2, 3, 4)}
+    counts = drawn @ bleu
+    return scores | {f"bleu_{order}": np.array([bleu_of_counts(each, order) for each in counts]) for order in (1, 2, 3, 4)}
 
 
 def _ratios(mine: Measures, real: Measures) -> Ratios:
@@ -126,5 +140,5 @@ def _chrf(mine: Measures, real: Measures) -> float:
 
 
 def _frechet(mine: Measures, real: Measures) -> float:
-    states, true = np.stack(mine["state"]), np.stack(real["state"])
+    states, true = (np.stack(some["state"]).astype(np.float64) for some in (mine, real))
     return frechet_distance(states, true) if min(len(states), len(true)) > 1 else float("nan")

@@ -8,8 +8,6 @@ import numpy as np
 from ms2sl.config import Config
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.resampling import resample
-from ms2sl.data.shards import read_shard, to_clip
-from ms2sl.data.skeleton_reduction import read_reduced
 from ms2sl.data.types import Clip, Poses
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import REAL
@@ -18,7 +16,7 @@ from ms2sl.inference.one_by_one import produce_each
 from ms2sl.inference.producer import Producer
 from ms2sl.io.uri import Uri
 from ms2sl.metrics.motion import diversity
-from ms2sl.systems.back_translation import BackTranslator, Reading
+from ms2sl.systems.back_translation import BackTranslator
 from ms2sl.systems.baselines import MeanPose
 from ms2sl.systems.registry import Context, system
 
@@ -113,21 +111,3 @@ def columns(rows: Sequence[dict], entry: SystemUnderTest, ids: Sequence[str]) ->
     found = {(row["seed"], row["id"]): row for row in rows if (row["label"], row["steps"]) == (entry.label, entry.steps)}
     ordered = ([found[seed, id] for id in ids] for seed in entry.seeds)
     return [{key: np.array([row[key] for row in some]) for key in some[0]} for some in ordered]
-
-
-def chosen_clips(dataset: Dataset, split: str, limit: int, reads: Reading = "letters") -> list[Clip]:
-    """The first clips of the split that have text and poses, and a gloss if that is read; if at least half as many as are wanted also
-    have speech, those."""
-    found = [
-        (path, i, row["n_speech"] > 0)
-        for path, _ in dataset.shards(split)
-        for i, row in enumerate(read_shard(path, ["text", "gloss", "n_frames", "n_speech"]).to_pylist())
-        if row["text"] and row["n_frames"] and (row["gloss"] or reads != "glosses")
-    ]
-    spoken = [place for place in found if place[2]]
-    chosen = (spoken if spoken and 2 * len(spoken) >= min(limit, len(found)) else found)[:limit]
-    clips = []
-    for path in dict.fromkeys(path for path, *_ in chosen):
-        rows = read_reduced(path, dataset.skeleton).take([i for where, i, _ in chosen if where == path])
-        clips += [to_clip(row, dataset.skeleton) for row in rows.to_pylist()]
-    return clips

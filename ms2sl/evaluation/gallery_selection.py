@@ -5,25 +5,23 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ms2sl.data.types import Clip, Poses
+from ms2sl.evaluation.aggregation import Measures
 from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest
 from ms2sl.systems.back_translation import Reading
 
 
-def worst_median_best(rows: Sequence[dict], reads: Reading, shown: int) -> list[tuple[str, str]]:
-    """``shown`` clips in thirds, each as ``worst``, ``median`` or ``best`` and its id, from rows of measures of one producer and seed.
+def worst_median_best(measures: Measures, reads: Reading, shown: int) -> list[tuple[str, str]]:
+    """``shown`` clips in thirds, each as ``worst``, ``median`` or ``best`` and its id, from what was measured of one producer and seed.
 
     Worst is what is read with the most edits (of sentences, what is the least likely), then what is farthest from the real hands.
     """
-
-    def badness(row: dict) -> tuple[float, float]:
-        if reads == "sentences":
-            wrong = -row["log_likelihood"]
-        else:
-            edits, pieces = ("letter_edits", "letters") if reads == "letters" else ("word_edits", "words")
-            wrong = row[edits] / max(1, row[pieces])
-        return tuple(np.nan_to_num([wrong, row["hand_dtw"]], nan=np.inf))
-
-    ids = [row["id"] for row in sorted(rows, key=badness, reverse=True)]
+    if reads == "sentences":
+        wrong = -measures["log_likelihood"]
+    else:
+        edits, pieces = ("letter_edits", "letters") if reads == "letters" else ("word_edits", "words")
+        wrong = measures[edits] / np.maximum(1, measures[pieces])
+    wrong, far = (np.nan_to_num(each, nan=np.inf) for each in (wrong, measures["hand_dtw"]))
+    ids = measures["id"][np.lexsort((-far, -wrong))].tolist()
     shown = min(shown, len(ids))
     ends, middle = (shown + 2) // 3, shown // 3
     best = shown - ends - middle

@@ -3,7 +3,7 @@
 import io
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class Point:
     latency: float
 
 
-def latency(producer: Producer, utterances: Sequence[Utterance]) -> float:
+def latency(producer: Producer, utterances: Iterable[Utterance]) -> float:
     """Seconds for one utterance alone: the median over the first that can be produced, each the fastest of some repeats, since all that
     runs beside it can only slow it down. NaN without any."""
     fastest = []

@@ -9,7 +9,7 @@ from torch import nn
 from ms2sl.config import Config
 from ms2sl.data.collate import Batch
 from ms2sl.data.dataset import Dataset
-from ms2sl.evaluation.evaluator import chosen_clips
+from ms2sl.evaluation.judged_clips import chosen_clips
 from ms2sl.evaluation.objective import Quality, ScoreName
 from ms2sl.io.uri import PathOrUri
 from ms2sl.systems import back_translation

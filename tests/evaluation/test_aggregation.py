@@ -1,7 +1,10 @@
+import weakref
+
 import numpy as np
 import pytest
 import sacrebleu
 
+from ms2sl.evaluation import aggregation
 from ms2sl.evaluation.aggregation import resampling, summarise
 from ms2sl.metrics.text import bleu, bleu_counts, chrf
 
@@ -97,16 +100,60 @@ def test_bleu_of_summed_counts_is_bleu_of_the_corpus():
 
 def test_bleu_is_resampled_as_the_bleu_of_the_clips_that_were_drawn():
     result = summarise("x", "text", [measures(4, read=READ, text=TEXTS)], measures(4))
-    for counts, resampled in zip(resampling(4)[1:6].astype(int), result.resampled["bleu_2"], strict=False):
+    for counts, resampled in zip(next(resampling(4))[1:6].astype(int), result.resampled["bleu_2"], strict=False):
         assert resampled == pytest.approx(bleu(np.repeat(READ, counts).tolist(), np.repeat(TEXTS, counts).tolist(), 2))
 
 
 def test_each_round_draws_as_many_clips_as_there_are():
-    drawn = resampling(7)
+    [drawn] = resampling(7)
     assert drawn.shape == (1001, 7)
     assert (drawn.sum(axis=1) == 7).all()
     assert (drawn[0] == 1).all()
     assert drawn[1:].mean(axis=0) == pytest.approx(np.ones(7), abs=0.15)
+
+
+def test_rounds_are_the_same_however_many_are_drawn_at_a_time(monkeypatch):
+    [drawn] = resampling(7)
+    few = list(resampling(7, 7 * 100))
+    assert [len(some) for some in few] == [100] * 10 + [1]
+    assert np.array_equal(np.concatenate(few), drawn)
+    mine = measures(20, letter_edits=np.random.default_rng(0).integers(0, 4, size=20), read=READ * 5, text=TEXTS * 5)
+    whole = summarise("x", "", [mine], measures(20))
+    monkeypatch.setattr(aggregation, "DRAWN", 64)
+    for name, resampled in summarise("x", "", [mine], measures(20)).resampled.items():
+        assert resampled == pytest.approx(whole.resampled[name], nan_ok=True), name
+
+
+def test_scores_are_those_of_all_rounds_at_once():
+    """The numbers that an earlier way of resampling gave: one matrix of all rounds, drawn in one call."""
+    rng = np.random.default_rng(3)
+    mine = measures(50, letters=rng.integers(1, 9, size=50), letter_edits=rng.integers(0, 9, size=50), hand_dtw=rng.random(50))
+    counts = np.zeros((1001, 50))
+    np.add.at(counts, (np.arange(1, 1001)[:, None], np.random.default_rng(0).integers(50, size=(1000, 50))), 1)
+    counts[0] = 1
+    found = summarise("x", "", [mine], measures(50))
+    shares = (counts @ (100 * mine["letter_edits"])) / (counts @ mine["letters"])
+    assert np.array_equal(found.resampled["letter_error"], shares[1:])
+    assert np.array_equal(found.resampled["hand_dtw"], ((counts @ mine["hand_dtw"]) / (counts @ np.ones(50)))[1:])
+    assert found.scores["letter_error"].low == np.quantile(shares[1:], 0.025)
+
+
+def test_one_seed_at_a_time_is_in_memory():
+    held = []
+
+    def by_seed():
+        for edits in (0, 1, 3):
+            assert not any(each() for each in held), "the seed before this one is let go"
+            columns = Columns(measures(2, letter_edits=[edits, edits]))
+            held.append(weakref.ref(columns))
+            yield columns
+            del columns
+
+    assert summarise("x", "text", by_seed(), measures(2)).scores["letter_error"].seeds == pytest.approx((0, 100 / 3, 100))
+
+
+class Columns(dict):
+    """A dict that can be watched."""
 
 
 def test_the_interval_of_a_mean_is_that_of_the_normal_distribution_if_there_are_many_clips():

@@ -8,7 +8,7 @@ from ms2sl.data.dataset import Dataset
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
 from ms2sl.data.types import Clip, Poses
 from ms2sl.evaluation.clip_metrics import measure
-from ms2sl.evaluation.evaluator import chosen_clips
+from ms2sl.evaluation.judged_clips import chosen_clips
 from ms2sl.metrics.motion import dtw_mje, hand_dtw, jerk, joint_dtw, movement, wrist_distance
 from ms2sl.metrics.text import bleu, bleu_of_counts, letter_error_rate, rouge_l, word_error_rate
 from ms2sl.systems import back_translation

@@ -12,7 +12,8 @@ from ms2sl.data.dataset import Dataset
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2 as SKELETON
 from ms2sl.data.types import Clip, Placement, Poses
 from ms2sl.errors import InputError
-from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, columns, real_signing
+from ms2sl.evaluation.judged_clips import chosen_clips
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.metrics.motion import diversity
 from ms2sl.systems import back_translation

@@ -3,13 +3,18 @@ import pytest
 
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip
-from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, real_signing
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, real_signing
 from ms2sl.evaluation.gallery_selection import regenerate, worst_median_best
+from ms2sl.evaluation.judged_clips import chosen_clips
 from ms2sl.inference.sampling_config import Sampling
 
 
 def row(id: str, edits: int = 0, letters: int = 4, hand_dtw: float = 0.0, log_likelihood: float = 0.0) -> dict:
     return {"id": id, "letter_edits": edits, "letters": letters, "hand_dtw": hand_dtw, "log_likelihood": log_likelihood}
+
+
+def columns(rows: list[dict]) -> dict[str, np.ndarray]:
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 ROWS = [row(id, edits) for id, edits in zip("dbfacge", (3, 1, 5, 0, 2, 6, 4), strict=True)]  # a is the best, g the worst
@@ -28,28 +33,28 @@ ROWS = [row(id, edits) for id, edits in zip("dbfacge", (3, 1, 5, 0, 2, 6, 4), st
     ],
 )
 def test_the_worst_the_median_and_the_best_are_shown_in_thirds(shown, expected):
-    assert [" ".join(each) for each in worst_median_best(ROWS, "letters", shown)] == expected
+    assert [" ".join(each) for each in worst_median_best(columns(ROWS), "letters", shown)] == expected
 
 
 @pytest.mark.parametrize("shown", range(12))
 def test_no_clip_is_shown_twice(shown):
-    ids = [id for _, id in worst_median_best([row(str(i), i) for i in range(10)], "letters", shown)]
+    ids = [id for _, id in worst_median_best(columns([row(str(i), i) for i in range(10)]), "letters", shown)]
     assert len(ids) == len(set(ids)) == min(shown, 10)
 
 
 def test_worst_of_letters_has_the_most_edits_a_letter_then_the_farthest_hands():
     rows = [row("long", edits=3, letters=9), row("short", edits=2, letters=2), row("near", 0, hand_dtw=0.1), row("far", 0, hand_dtw=0.2)]
-    assert [id for _, id in worst_median_best(rows, "letters", 4)] == ["short", "long", "far", "near"]
+    assert [id for _, id in worst_median_best(columns(rows), "letters", 4)] == ["short", "long", "far", "near"]
 
 
 def test_worst_of_sentences_is_the_least_likely():
     rows = [row("a", edits=9, log_likelihood=-1), row("b", log_likelihood=-3), row("c", log_likelihood=-2)]
-    assert worst_median_best(rows, "sentences", 3) == [("worst", "b"), ("median", "c"), ("best", "a")]
+    assert worst_median_best(columns(rows), "sentences", 3) == [("worst", "b"), ("median", "c"), ("best", "a")]
 
 
 def test_a_text_that_cannot_be_read_does_not_disturb_the_order_of_the_others():
     rows = [row(id, log_likelihood=value) for id, value in zip("abcdef", (-1, np.nan, -3, -2, np.nan, -5), strict=True)]
-    ids = [id for _, id in worst_median_best(rows, "sentences", 6) if id not in "be"]
+    ids = [id for _, id in worst_median_best(columns(rows), "sentences", 6) if id not in "be"]
     assert ids == ["f", "c", "d", "a"]
 
 

@@ -11,7 +11,8 @@ from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import Result, Score, summarise
-from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, columns, real_signing
+from ms2sl.evaluation.judged_clips import chosen_clips
 from ms2sl.evaluation.objective import ErrorName, Quality, ScoreName, amplitude_penalty, to_minimize
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems import back_translation

@@ -6,7 +6,8 @@ from PIL import Image
 
 from ms2sl.data.dataset import Dataset
 from ms2sl.evaluation.aggregation import summarise
-from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, columns, real_signing
+from ms2sl.evaluation.judged_clips import chosen_clips
 from ms2sl.evaluation.report import FOUND, MOVED, READ, STEPPED, Report
 from ms2sl.evaluation.retrieval import retrieval
 from ms2sl.evaluation.steps import Point

@@ -4,9 +4,9 @@ import torch
 
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip
-from ms2sl.evaluation.evaluator import chosen_clips
+from ms2sl.evaluation.judged_clips import chosen_clips
 from ms2sl.evaluation.retrieval import embeddings, retrieval, retrieval_table
-from ms2sl.metrics.retrieval import median_rank, recall_at
+from ms2sl.metrics.retrieval import median_rank, ranks, recall_at
 from ms2sl.systems.ms2sl.condition_cache import BATCH
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
@@ -53,8 +53,8 @@ def test_every_direction_is_scored_on_these_embeddings(producer, clips, one_by_o
     assert list(found) == DIRECTIONS
     for direction, scores in found.items():
         query, target = (one_by_one[name] for name in direction.split(" → "))
-        expected = {f"R@{k}": recall_at(k, query, target) for k in (1, 5, 10)} | {
-            "median rank": median_rank(query, target),
+        expected = {f"R@{k}": recall_at(k, ranks(query, target)) for k in (1, 5, 10)} | {
+            "median rank": median_rank(ranks(query, target)),
             "clips": len(query),
         }
         assert scores == pytest.approx(expected)
@@ -63,10 +63,10 @@ def test_every_direction_is_scored_on_these_embeddings(producer, clips, one_by_o
 
 def test_a_rank_is_the_number_of_clips_that_are_as_near(producer, clips, one_by_one):
     text, signing = one_by_one["text"], one_by_one["signing"]
-    ranks = [sum(float(query @ other) >= float(query @ signing[i]) for other in signing) for i, query in enumerate(text)]
+    expected = [sum(float(query @ other) >= float(query @ signing[i]) for other in signing) for i, query in enumerate(text)]
     found = retrieval(producer, clips, ("text",))["text → signing"]
-    assert found["median rank"] == np.median(ranks)
-    assert found["R@5"] == pytest.approx(100 * np.mean([rank <= 5 for rank in ranks]))
+    assert found["median rank"] == np.median(expected)
+    assert found["R@5"] == pytest.approx(100 * np.mean([rank <= 5 for rank in expected]))
 
 
 def test_what_the_model_is_not_given_is_not_asked(producer, clips):

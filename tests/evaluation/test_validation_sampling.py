@@ -6,7 +6,7 @@ import torch
 from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.dataset import Dataset
 from ms2sl.errors import InputError
-from ms2sl.evaluation.evaluator import chosen_clips
+from ms2sl.evaluation.judged_clips import chosen_clips
 from ms2sl.evaluation.objective import Quality
 from ms2sl.evaluation.validation_sampling import SampleMetricsConfig, TaskWithSampleMetrics
 from ms2sl.inference.sampling_config import Sampling

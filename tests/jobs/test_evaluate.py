@@ -13,7 +13,9 @@ from ms2sl.data.modality_masking import MaskConfig
 from ms2sl.data.pose_format_io import to_bytes
 from ms2sl.errors import InputError
 from ms2sl.evaluation.aggregation import summarise
-from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, chosen_clips, columns, real_signing
+from ms2sl.evaluation.evaluator import Evaluator, SystemUnderTest, columns, real_signing
+from ms2sl.evaluation.judged_clips import chosen_clips
+from ms2sl.evaluation.measurements import Measurements
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems import back_translation
 from ms2sl.systems.ms2sl.loss_weights import LossWeights
@@ -196,3 +198,29 @@ def test_a_model_of_another_skeleton_is_refused(options, tmp_path):
     prepare(corpus, tmp_path / "data")
     with pytest.raises(InputError, match="is of skeleton holistic-49x2, but the data are of holistic-178x3"):
         run(options.model_copy(update={"data": str(tmp_path / "data"), "split": "train"}))
+
+
+def test_an_evaluation_that_was_interrupted_measures_only_what_is_missing(options, monkeypatch):
+    kept = options.model_copy(update={"modalities": ("text",), "baselines": ("mean pose",), "shown": 0})
+    run(kept)
+    whole, table = scores(kept), pq.read_table(Path(kept.out) / "measures.parquet")
+    assert not (Path(kept.out) / "measures").exists(), "the parts are one table now"
+
+    def interrupted(self, rows):
+        add(self, rows)
+        raise KeyboardInterrupt
+
+    add = Measurements.add
+    monkeypatch.setattr(Measurements, "add", interrupted)
+    again = kept.model_copy(update={"out": str(Path(kept.out).parent / "again")})
+    with pytest.raises(KeyboardInterrupt):
+        run(again)
+    measured = list((Path(again.out) / "measures").iterdir())
+    assert len(measured) == 1
+    already = len(pq.read_table(measured[0]))
+    monkeypatch.setattr(Measurements, "add", lambda self, rows: added.append(len(rows)) or add(self, rows))
+    added: list[int] = []
+    run(again)
+    assert 0 < already == len(table) - sum(added)
+    assert scores(again) == whole
+    assert pq.read_table(Path(again.out) / "measures.parquet") == table

@@ -26,6 +26,7 @@ from jobs.sweep.command import TuneCommand
 from jobs.train import TrainCommand
 from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.errors import InputError
+from ms2sl.evaluation.judged_clips import chosen_clips
 from ms2sl.inference.batch_output import OutputFolder
 from ms2sl.io.storage import StoragePath
 from ms2sl.sweep.trial_store import TrialStore
@@ -188,7 +189,7 @@ def test_an_evaluation_of_models_in_a_bucket_lies_in_one(bucket, model, tiny_dat
         baselines=("mean pose",),
         steps=1,
     )
-    for clip in evaluate.chosen_clips(evaluate.judged_data(str(tiny_dataset), tiny_recogniser), "test", 4, "letters"):
+    for clip in chosen_clips(evaluate.judged_data(str(tiny_dataset), tiny_recogniser), "test", 4, "letters"):
         (bucket / "signed" / f"{clip.id}.pose").write(evaluate_file(clip, tiny_dataset))
     evaluate.run(options)
     out = bucket / "judged"

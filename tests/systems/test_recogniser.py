@@ -12,7 +12,7 @@ from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.data.types import Poses
 from ms2sl.errors import InputError
 from ms2sl.evaluation.clip_metrics import measure
-from ms2sl.evaluation.evaluator import chosen_clips
+from ms2sl.evaluation.judged_clips import chosen_clips
 from ms2sl.systems import recogniser
 from ms2sl.systems.recogniser import Recogniser, RecogniserConfig, RecogniserTask
 from ms2sl.training.checkpoint import ModelCard
