@@ -8,10 +8,10 @@ Status: 0 if all is there, 3 if some utterances could not be produced, 1 if none
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain, pairwise, repeat
 
 import ray
 import torch
@@ -24,15 +24,17 @@ from jobs.shared import check_shared
 from jobs.threads import threads_of_one
 from jobs.waiting import watch
 from ms2sl.corpora.slrtp import export
-from ms2sl.data.clip_counts import Counts
+from ms2sl.data.clip_counts import Counts, kind
 from ms2sl.data.pose_format_io import to_bytes
 from ms2sl.data.signed_language import SignedLanguage
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
-from ms2sl.inference.batch_output import OutputFolder, RemarksOn, Settings, counted, read_utterances, with_numbers
+from ms2sl.inference.batch_output import OutputFolder, RemarksOn, Settings
 from ms2sl.inference.producer import Producer
-from ms2sl.inference.recordings import hidden, read_speech
+from ms2sl.inference.recordings import Recording, hidden, read_speech
+from ms2sl.inference.utterance_input import counted, read_utterances, with_numbers
+from ms2sl.inference.utterance_list import UtteranceList
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import PathOrModelUri, PathOrUri, Uri
 from ms2sl.rendering import gif
@@ -121,7 +123,7 @@ def produce_one(options: ProduceCommand) -> None:
     spoken, out = options.speech and StoragePath(options.speech), StoragePath(options.out)
     utterance = Utterance(spoken.stem, speech=read_speech(spoken)) if spoken else Utterance("--text", text=options.text)
     utterance = replace(utterance, seconds=options.duration, signed_language=options.signed_language, signer=options.signer)
-    print_remarks(remarks_of(producer.card)(utterance))
+    print_remarks(Counter(remarks_of(producer.card)(utterance)))
     poses = producer.produce([utterance], seed=options.seed)[0]
     content = spoken.read_bytes() if spoken else options.text.encode()
     name = OutputFolder(out).own_name(spoken.stem if spoken else options.text, content)
@@ -131,13 +133,56 @@ def produce_one(options: ProduceCommand) -> None:
     print(f"{poses.n_frames} frames, {poses.seconds:.1f} s: {' and '.join(str(out / file) for file in files)}")
 
 
-def print_remarks(remarks: Iterable[str]) -> None:
-    """What was odd: the first ten, and of how many utterances each was said, where of several."""
-    counts = Counter(remarks)
-    for remark, count in list(counts.items())[:SHOWN]:
+def print_remarks(counts: Mapping[str, int], others: int = 0) -> None:
+    """What was odd, and of how many utterances each was said, where of several; others: how many more remarks there are."""
+    for remark, count in counts.items():
         print(f"remark: {remark}" + f" ({count} utterances)" * (count > 1))
-    if len(counts) > SHOWN:
-        print(f"and {len(counts) - SHOWN} more remarks")
+    if others:
+        print(f"and {others} more remarks")
+
+
+class RemarkCounts:
+    """What was odd about utterances, in memory that does not grow with them.
+
+    shown: how often each of the first ten remarks was made. kinds: how many utterances have remarks of the same kinds.
+    """
+
+    def __init__(self) -> None:
+        self.shown: Counter[str] = Counter()
+        self.kinds: Counter[tuple[str, ...]] = Counter()
+        self._others: set[int] = set()  # hashes
+
+    def add(self, remarks: Iterable[Sequence[str]]) -> None:
+        """remarks: of each utterance that was odd."""
+        for some in remarks:
+            self.kinds[tuple(dict.fromkeys(map(kind, some)))] += 1
+            for remark in some:
+                if remark in self.shown or len(self.shown) < SHOWN:
+                    self.shown[remark] += 1
+                else:
+                    self._others.add(hash(remark))
+
+    @property
+    def others(self) -> int:
+        return len(self._others)
+
+    @property
+    def total(self) -> int:
+        """Utterances that were odd."""
+        return self.kinds.total()
+
+
+class Rows(Sequence[dict[str, Utterance | Recording]]):
+    """Utterances as rows of Ray Data, which takes them block after block."""
+
+    def __init__(self, utterances: UtteranceList):
+        self.utterances = utterances
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, index):
+        return {"utterance": self.utterances[index]}
 
 
 def produce_many(options: ProduceCommand) -> int:
@@ -152,10 +197,10 @@ def produce_many(options: ProduceCommand) -> int:
     given = read_utterances(listed, options.duration, options.signed_language, options.signer)
     folder.claim(Settings.of(options.model, producer.options, seed=options.seed, duration=options.duration))
     before = folder.made()
-    utterances, unreadable, others = with_numbers(given, before)
+    utterances, unreadable, others = with_numbers(given, before.texts())
     missing = folder.missing(utterances, before)
-    made, failed, remarks = 0, dict(unreadable), []  # of each that was odd, its remarks
-    if missing:
+    made, failed, remarks = 0, dict(unreadable), RemarkCounts()
+    if len(missing):
         start_ray()
         check_resources(options.workers, gpus=options.gpus_per_worker)
         recordings = options.utterances if listed.is_folder() else None
@@ -164,7 +209,7 @@ def produce_many(options: ProduceCommand) -> int:
         )
         ray.data.DataContext.get_current().enable_progress_bars = False
         batches = -(-len(missing) // options.batch_size)
-        produced = ray.data.from_items([{"utterance": item} for item in missing], override_num_blocks=batches).map_batches(
+        produced = ray.data.from_items(Rows(missing), override_num_blocks=batches).map_batches(
             Produce,
             fn_constructor_args=(options,),
             batch_size=options.batch_size,
@@ -176,23 +221,23 @@ def produce_many(options: ProduceCommand) -> int:
             for row in produced.iter_rows():
                 made += row["made"]
                 failed |= dict(row["failed"])
-                remarks += row["remarks"]
+                remarks.add(row["remarks"])
                 bar.update(row["made"] + len(row["failed"]))
-    print_remarks(chain.from_iterable(remarks))
+    print_remarks(remarks.shown, remarks.others)
     if others:
         print(f"no recordings by their names, and left out: {counted(others)}")
     for name, reason in list(failed.items())[:SHOWN]:
         print(f"not produced: {name}: {reason}")
     folder.write_failures(failed)
     if options.slrtp:
-        asked = {utterance.id for utterance in utterances}
+        asked = set(utterances.ids.to_pylist())
         export(folder.path / "slrtp.pt", (clip for clip in folder.clips() if clip.id in asked), card.placement)
         if failed:
             print(f"slrtp.pt lacks {len(failed)} utterances; the challenge's evaluation wants all of its test set")
-    plain = len(utterances) - len(missing) + made - len(remarks)
-    counts = Counts.of([()] * plain + remarks, failed.values(), others + hidden(listed))
+    plain = len(utterances) - len(missing) + made - remarks.total
+    counts = Counts.of(chain(repeat((), plain), remarks.kinds.elements()), failed.values(), others + hidden(listed))
     print(*counts.lines("utterances"), sep="\n")
-    if earlier := sorted(before.keys() - {utterance.id for utterance in utterances}):
+    if earlier := sorted(before.without(utterances.ids)):
         rest = f" and {len(earlier) - SHOWN} more" if len(earlier) > SHOWN else ""
         print(f"{len(earlier)} of an earlier list remain, and are of no line of this one: {', '.join(earlier[:SHOWN])}{rest}")
     print(f"{made} produced, {len(utterances) - len(missing)} were there already, {len(failed)} failed: {folder.path}")

@@ -1,4 +1,4 @@
-"""What batch production reads and writes: utterances in, a folder of `.pose` files and Parquet out.
+"""What batch production writes: a folder of `.pose` files and Parquet.
 
 ``poses/<id>.pose`` are the files; ``parts/*.parquet`` are one table of the same poses (columns as in a shard). A part is
 written after its files, whole or not at all, and is the proof that its utterances are done.
@@ -6,33 +6,29 @@ written after its files, whole or not at all, and is the proof that its utteranc
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ms2sl.config import Config
 from ms2sl.data.pose_format_io import to_bytes
 from ms2sl.data.shards import decode_poses, encode_confidence, encode_poses, write_parquet
-from ms2sl.data.signed_language import check_signed_language
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Clip, Poses, Utterance
 from ms2sl.errors import InputError
-from ms2sl.inference.numbering import ListPosition, numbered
 from ms2sl.inference.one_by_one import produce_each
 from ms2sl.inference.producer import Producer
-from ms2sl.inference.recordings import Recording, find_recordings, read_in_groups, recording_remarks
+from ms2sl.inference.recordings import Recording, read_in_groups, recording_remarks
+from ms2sl.inference.utterance_list import PAGE, UtteranceList
 from ms2sl.io.file_names import FETCHED, check_name, file_name, is_junk, nfc, own_name
 from ms2sl.io.storage import AnyPath, StoragePath
-from ms2sl.io.tables import kind_of, read_lines, read_table
-from ms2sl.text_normalization import normalise
 from ms2sl.training.checkpoint import fingerprint
 
-COLUMNS = {name: (name,) for name in ("id", "text", "signed_language", "signer")}  # of a table of utterances
-LISTED = 5  # faults in an error
+MADE = pa.schema([("id", pa.string()), ("text", pa.string()), ("digest", pa.string())])
 RemarksOn = Callable[[Utterance], tuple[str, ...]]
 
 
@@ -65,21 +61,34 @@ class Outcome(NamedTuple):
     remarks: list[tuple[str, ...]]
 
 
-class Given(NamedTuple):
-    """What there is to produce; ids and reasons of what cannot be read; and how many of what else is in the folder, by suffix."""
+class Made:
+    """What is finished. table: ``id``, ``text`` and ``digest`` of each utterance, which may be null."""
 
-    utterances: list[Utterance | Recording]
-    unreadable: dict[str, str]
-    others: Counter[str]
+    def __init__(self, table: pa.Table):
+        self.table = table
 
+    def __len__(self) -> int:
+        return len(self.table)
 
-Made = Mapping[str, tuple[str | None, str | None]]  # texts and digests by id
+    @property
+    def ids(self) -> pa.ChunkedArray:
+        return self.table["id"]
 
+    def texts(self) -> Iterator[tuple[str, str | None]]:
+        """Ids and texts."""
+        return ((row["id"], row["text"]) for batch in self.table.to_batches(PAGE) for row in batch.to_pylist())
 
-def with_numbers(given: Given, made: Made) -> Given:
-    """With ids for what has none of its own (``ms2sl.inference.numbering``)."""
-    texts = {name: text for name, (text, _) in made.items()}
-    return Given(*numbered(given.utterances, given.unreadable, texts), given.others)
+    def find(self, ids: pa.ChunkedArray) -> np.ndarray:
+        """The row of each, -1 where it is not finished ``(ids,)``."""
+        return pc.fill_null(pc.index_in(ids, self.ids.combine_chunks()), -1).to_numpy()
+
+    def without(self, ids: pa.ChunkedArray) -> list[str]:
+        """The ids of what is finished and is none of these."""
+        return self.ids.filter(pc.invert(pc.is_in(self.ids, ids.combine_chunks()))).to_pylist()
+
+    def row(self, number: int) -> tuple[str | None, str | None]:
+        """Its text and digest."""
+        return self.table["text"][number].as_py(), self.table["digest"][number].as_py()
 
 
 class OutputFolder:
@@ -101,16 +110,21 @@ class OutputFolder:
         if changed:
             raise InputError(f"{self.path} holds signing made with another {', '.join(changed)}: choose another --out")
 
-    def made(self) -> dict[str, tuple[str | None, str | None]]:
-        """The text and the digest that each finished utterance was made of, by id."""
-        rows = (row for part in self._parts() for row in _read_columns(part, ("id", "text", "digest")).to_pylist())
-        return {row["id"]: (row["text"], row.get("digest")) for row in rows}
+    def made(self) -> Made:
+        """What each finished utterance was made of."""
+        columns = [MADE.empty_table()]
+        for part in self._parts():
+            table = _read_columns(part, MADE.names)
+            given = [table[name] if name in table.column_names else pa.nulls(len(table), pa.string()) for name in MADE.names]
+            columns.append(pa.table(given, MADE.names).cast(MADE))
+        return Made(pa.concat_tables(columns).combine_chunks())
 
-    def missing(self, given: Sequence[Utterance | Recording], made: Made) -> list[Utterance | Recording]:
+    def missing(self, given: UtteranceList, made: Made) -> UtteranceList:
         """Those that are not finished, or were finished with another text or recording; of these, what was made is deleted."""
-        missing = [each for each in given if each.id not in made or not _is_of(each, *made[each.id])]
-        self._forget({each.id for each in missing} & made.keys())
-        return missing
+        rows = made.find(given.ids)
+        others = [number for number in np.flatnonzero(rows >= 0) if not _is_of(given[int(number)], *made.row(rows[number]))]
+        self._forget({given[int(number)].id for number in others})
+        return given.take(np.union1d(np.flatnonzero(rows < 0), np.array(others, int)))
 
     def own_name(self, title: str, content: bytes) -> str:
         """The name, without suffix, of the files of a single text or recording: that of its title, or one with an ending of its own where
@@ -235,72 +249,3 @@ def _read_columns(part: StoragePath, columns: Sequence[str] | None = None) -> pa
     """Those of the columns that the part has; by default all."""
     with part.open() as source, pq.ParquetFile(source) as file:
         return file.read(columns=columns and [column for column in columns if column in file.schema_arrow.names])
-
-
-def read_utterances(place: AnyPath, seconds: float | None = None, signed_language: str | None = None, signer: str | None = None) -> Given:
-    """Utterances of a folder of recordings, which are not read yet, or of a file of texts.
-
-    A text file (.txt) has one utterance a line; a table (.csv, .tsv, .jsonl, .parquet) has a column ``text`` and perhaps ``id``,
-    ``signed_language`` and ``signer``. signed_language, signer: of those that have none of their own.
-    Raises InputError if there is nothing to read, a column is missing or an id is not unique.
-    """
-    path = StoragePath(place)
-    if not path.exists():
-        raise InputError(f"{path} does not exist")
-    others: Counter[str] = Counter()
-    if path.is_folder():
-        (utterances, others), unreadable = find_recordings(path), {}
-        _check_ids((each.id, str(path)) for each in utterances)
-    else:
-        utterances, unreadable = _read_texts(path)
-    if not utterances and not unreadable:
-        raise InputError(f"{path} holds no {'recording, but ' + counted(others) if others else 'utterance'}")
-    asked = [
-        replace(item, seconds=seconds, signed_language=item.signed_language or signed_language, signer=item.signer or signer)
-        for item in utterances
-    ]
-    return Given(asked, unreadable, others)
-
-
-def counted(kinds: Counter[str]) -> str:
-    """``2 .txt, 1 folder``."""
-    return ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _read_texts(path: StoragePath) -> tuple[list[Utterance], dict[str, str]]:
-    utterances, unreadable, places = [], {}, []
-    for place, name, row in _texts(path):
-        places.append((name, place))
-        language = row.get("signed_language")
-        try:
-            chosen = {"signed_language": language and check_signed_language(language), "signer": row.get("signer") or None}
-            utterances.append(Utterance(name, text=normalise(row.get("text", "")), **chosen))
-        except InputError as error:
-            unreadable[name] = str(error)
-    _check_ids(places)
-    return utterances, unreadable
-
-
-def _check_ids(places: Iterable[tuple[str, str]]) -> None:
-    """Raises InputError that lists the ids that cannot name a file, or were seen before, with their places."""
-    faults, seen = [], {}
-    for name, place in places:
-        try:
-            check_name(name, f"{place}: the id")
-        except InputError as error:
-            faults.append(str(error))
-        if name in seen:
-            faults.append(f"{place}: the id '{name}' stands there twice, first in {seen[name].rpartition(', ')[2]}")
-        seen.setdefault(name, place)
-    if faults:
-        raise InputError("; ".join(faults[:LISTED]) + f"; and {len(faults) - LISTED} more like that" * (len(faults) > LISTED))
-
-
-def _texts(where: StoragePath) -> Iterator[tuple[str, str, Mapping[str, str]]]:
-    """Line, id and row of each; those without an id are numbered from 0."""
-    if kind_of(where, texts=True) == "text":
-        texts = ((f"{where}, line {number}", {"text": line}) for number, line in enumerate(read_lines(where), start=1) if line.strip())
-    else:
-        texts = read_table(where, COLUMNS, required=("text",))
-    for number, (place, row) in enumerate(texts):
-        yield place, nfc(row["id"]) if "id" in row else ListPosition(f"{number:06d}"), row

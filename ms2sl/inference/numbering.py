@@ -1,11 +1,11 @@
 """Ids for utterances that have none of their own: numbers, which they keep when the list in which they stand is edited."""
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, TypeVar
 
-Thing = TypeVar("Thing", bound=Any)  # a dataclass with id and text
+Thing = TypeVar("Thing", bound=Any)  # with id and text
 
 
 class ListPosition(str):
@@ -13,19 +13,20 @@ class ListPosition(str):
 
 
 def numbered(
-    utterances: Sequence[Thing], unreadable: Mapping[str, str], made: Mapping[str, str | None]
-) -> tuple[list[Thing], dict[str, str]]:
-    """The utterances, and the reasons by id of others, with a number where the id is a ``ListPosition``.
+    utterances: Sequence[Thing], unreadable: Mapping[str, str], made: Iterable[tuple[str, str | None]]
+) -> tuple[list[str], dict[str, str]]:
+    """The ids of the utterances, and the reasons by id of others, with a number where the id is a ``ListPosition``.
 
     It is the number under which the text was made before, else the place, else the next number that nobody has.
-    made: texts by id. Texts that stand in the list several times keep several numbers, in order.
+    made: ids and texts. Texts that stand in the list several times keep several numbers, in order.
     """
     named = {name for name in (*(each.id for each in utterances), *unreadable) if not isinstance(name, ListPosition)}
     before: dict[str | None, list[str]] = {}
-    for name in sorted(made):
+    taken = set(named)
+    for name, text in sorted(made, key=itemgetter(0)):
+        taken.add(name)
         if name.isdecimal() and name not in named:
-            before.setdefault(made[name], []).append(name)
-    taken = named | set(made)
+            before.setdefault(text, []).append(name)
     following = map("{:06d}".format, itertools.count(max((int(name) + 1 for name in taken if name.isdecimal()), default=0)))
 
     def number(place: str) -> str:
@@ -35,5 +36,4 @@ def numbered(
 
     kept = [before[each.text].pop(0) if isinstance(each.id, ListPosition) and before.get(each.text) else None for each in utterances]
     ids = [name or (number(each.id) if isinstance(each.id, ListPosition) else each.id) for name, each in zip(kept, utterances, strict=True)]
-    reasons = {number(name) if isinstance(name, ListPosition) else name: reason for name, reason in unreadable.items()}
-    return [replace(each, id=name) for each, name in zip(utterances, ids, strict=True)], reasons
+    return ids, {number(name) if isinstance(name, ListPosition) else name: reason for name, reason in unreadable.items()}

@@ -3,9 +3,10 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
+from typing import Any
 
 from ms2sl.audio.decoding import LONGEST, SUFFIXES
 from ms2sl.audio.speech import SAMPLE_RATE, Speech
@@ -59,29 +60,39 @@ def recording_remarks(utterance: Utterance) -> tuple[str, ...]:
     return utterance.speech.remarks if utterance.speech else ()
 
 
-def find_recordings(folder: StoragePath) -> tuple[list[Recording], Counter[str]]:
-    """The recordings directly in a folder, by name, and how many of what else is there, by suffix; what operating systems leave aside.
+def find_recordings(folder: StoragePath) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """Of each recording directly in a folder, by name: its ``id``, its ``file`` (the name) and its ``stamp``. And how many of what else is
+    there, by suffix, but for what operating systems leave.
 
     Their ids are their names without suffix; where two have the same, with it, and where it cannot name a file, made so that it can.
     """
-    stamps = {} if folder.is_local else folder.stamps()
-    there = [item for item in _inside(folder) if not is_junk(item.name)]
-    folders = [Path(item).is_dir() if item.is_local else item.name not in stamps for item in there]
-    kinds = ["folder" if is_folder else PurePath(item.name).suffix.lower() for item, is_folder in zip(there, folders, strict=True)]
-    files = [item for item, kind in zip(there, kinds, strict=True) if kind in SUFFIXES]
-    ids = unique_ids([_id(file.stem) for file in files], [""] * len(files), [nfc(file.name) for file in files])
-    found = [Recording(name, file, stamp=stamps.get(file.name, "")) for name, file in zip(ids, files, strict=True)]
-    return found, Counter(kind or "file without suffix" for kind in kinds if kind not in SUFFIXES)
+    files: dict[str, str] = {}
+    others: Counter[str] = Counter()
+    for name, is_folder, stamp in _inside(folder):
+        suffix = PurePath(name).suffix.lower()
+        if is_junk(name):
+            continue
+        if is_folder or suffix not in SUFFIXES:
+            others["folder" if is_folder else suffix or "file without suffix"] += 1
+        else:
+            files[name] = stamp
+    ids = unique_ids([_id(PurePath(name).stem) for name in files], [""] * len(files), list(map(nfc, files)))
+    rows = zip(ids, files.items(), strict=True)
+    return [{"id": name, "file": os.fsencode(file), "stamp": stamp} for name, (file, stamp) in rows], others
 
 
-def _inside(folder: StoragePath) -> list[StoragePath]:
-    """What is directly in a folder, by name; also what has a name that is no UTF-8, which pyarrow cannot open."""
-    return [StoragePath(item) for item in sorted(folder.local_path().iterdir())] if folder.is_local else list(folder.children(junk=True))
+def _inside(folder: StoragePath) -> Iterable[tuple[str, bool, str]]:
+    """What is directly in a folder, by name, as ``StoragePath.entries``; also what has a name that is no UTF-8, which pyarrow cannot open.
+    Files of this machine have no stamps: they are read for their digests."""
+    if not folder.is_local:
+        return folder.entries(junk=True)
+    with os.scandir(folder.local_path()) as entries:
+        return sorted((entry.name, entry.is_dir(), "") for entry in entries)
 
 
 def hidden(where: StoragePath) -> Counter[str]:
     """How many files and folders in a folder are what operating systems leave, or hidden, by kind."""
-    return Counter(file_kind(item.name) for item in _inside(where) if is_junk(item.name)) if where.is_folder() else Counter()
+    return Counter(file_kind(name) for name, *_ in _inside(where) if is_junk(name)) if where.is_folder() else Counter()
 
 
 def _id(stem: str) -> str:

@@ -169,7 +169,7 @@ class StoragePath:
 
     def stamps(self) -> dict[str, str]:
         """Those of the files directly in this folder, by name: one request, however many there are."""
-        return {posixpath.basename(path_of(info)): _stamp([info]) for info in self._listing(recursive=False) if _is_file(info)}
+        return {name: stamp for name, is_folder, stamp in self.entries() if not is_folder}
 
     def is_folder(self) -> bool:
         return self._info().type == fs.FileType.Directory
@@ -273,6 +273,12 @@ class StoragePath:
         """Files and folders directly in this folder, by name; none if it does not exist, and without junk (``is_junk``) unless it is asked
         for."""
         yield from (self / posixpath.basename(path_of(info)) for info in self._listing(recursive=False, junk=junk))
+
+    def entries(self, junk: bool = False) -> Iterator[tuple[str, bool, str]]:
+        """Of each file and folder directly in this folder, by name: the name, whether it is a folder, and the ``stamp`` of a file; one
+        request, however many there are."""
+        for info in self._listing(recursive=False, junk=junk):
+            yield posixpath.basename(path_of(info)), not _is_file(info), _stamp([info])
 
     def folders(self) -> Iterator["StoragePath"]:
         """The folders among its children."""

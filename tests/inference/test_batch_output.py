@@ -11,9 +11,11 @@ from ms2sl.audio.speech import Speech
 from ms2sl.data import speech_synthesis
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
-from ms2sl.inference.batch_output import OutputFolder, Settings, counted, read_utterances, with_numbers
+from ms2sl.inference.batch_output import OutputFolder, Settings
 from ms2sl.inference.recordings import read_in_groups
 from ms2sl.inference.sampling_config import Sampling
+from ms2sl.inference.utterance_input import counted, read_utterances, with_numbers
+from ms2sl.inference.utterance_list import UtteranceList
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 from tests.data.test_shards import full_disk  # noqa: F401
 
@@ -93,7 +95,7 @@ def test_recordings_are_read_where_they_are_signed_and_what_cannot_be_is_told(pr
     assert made == 4
     assert [(name, reason.split(" (")[0]) for name, reason in failed] == [("broken", "broken.mp3 is not audio that can be read")]
     assert remarks == [("c.wav has 2.0 s of the 4.0 s that its header promises",)]
-    assert set(out.made()) == set("abce")
+    assert set(out.made().ids.to_pylist()) == set("abce")
 
 
 def test_no_more_recordings_are_unpacked_at_once_than_fit_in_memory(tmp_path):
@@ -167,18 +169,18 @@ def test_a_batch_that_is_tried_again_leaves_each_utterance_once(tmp_path, produc
         made, failed, _ = folder.produce(producer, batch, seed=0)
         assert made == 2
         assert [name for name, _ in failed] == ["y"]
-    assert set(folder.made()) == {"x", "z"}
+    assert set(folder.made().ids.to_pylist()) == {"x", "z"}
     assert len(list((tmp_path / "out" / "parts").iterdir())) == 1
     assert sorted(path.name for path in (tmp_path / "out" / "poses").iterdir()) == ["x.pose", "z.pose"]
 
 
 def sign(folder: OutputFolder, producer: MS2SLProducer, path) -> list[str]:
     """As the job does it; returns what was made anew."""
-    given = with_numbers(read_utterances(path), folder.made())
+    given = with_numbers(read_utterances(path), folder.made().texts())
     missing = folder.missing(given.utterances, folder.made())
     outcome = folder.produce(producer, missing, seed=0)
     assert outcome.made == len(missing)
-    assert folder.missing(given.utterances, folder.made()) == []
+    assert not len(folder.missing(given.utterances, folder.made()))
     rows = [(clip.id, clip.text) for clip in folder.clips()]
     assert len(rows) == len({name for name, _ in rows}), "each is in one part"
     assert {path.stem for path in (Path(folder.path) / "poses").iterdir()} == {name for name, _ in rows}
@@ -225,8 +227,9 @@ def test_a_folder_of_before_there_were_digests_goes_on(tmp_path, producer):
         table = pq.read_table(part)
         pq.write_table(table.drop_columns(["digest"]), part)
     assert sign(folder, producer, write(tmp_path / "a.txt", "bad\ncab\ndab\n")) == ["000002"]
-    [changed] = folder.missing([Utterance("000001", text="dad"), Utterance("000000", text="cab")], folder.made())
-    assert (changed.id, set(folder.made())) == ("000001", {"000000", "000002"})
+    given = UtteranceList.of([{"id": "000001", "text": "dad"}, {"id": "000000", "text": "cab"}])
+    [changed] = folder.missing(given, folder.made())
+    assert (changed.id, set(folder.made().ids.to_pylist())) == ("000001", {"000000", "000002"})
 
 
 def test_single_texts_and_recordings_have_files_of_their_own(tmp_path):
@@ -261,7 +264,7 @@ def test_a_full_output_folder_is_said(full_disk, producer, settings):  # noqa: F
     batch = [Utterance(f"u{i}", text="cab", seconds=20) for i in range(4)]
     with pytest.raises(InputError, match="cannot be written: No space left on device; free space"):
         folder.produce(producer, batch, seed=0)
-    assert set(folder.made()) == set()
+    assert set(folder.made().ids.to_pylist()) == set()
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ from ms2sl.data.preprocessing import PreprocessConfig
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2, HOLISTIC_178X3
 from ms2sl.data.types import Utterance
 from ms2sl.errors import InputError
-from ms2sl.inference.batch_output import OutputFolder, Settings, read_utterances
+from ms2sl.inference.batch_output import OutputFolder, Settings
 from ms2sl.inference.sampling_config import Sampling
+from ms2sl.inference.utterance_input import read_utterances
 from ms2sl.io.file_names import LONGEST_BYTES, check_inside, check_name, file_name, split_name
 from ms2sl.io.storage import StoragePath, write_files
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
@@ -127,7 +128,7 @@ def producing(folder: Path, name: str, checkpoint: Path) -> None:
     out.claim(Settings.of(checkpoint, Sampling(steps=1), seed=0, duration=None))
     batch = [Utterance(name, text="cab"), Utterance("good", text="cab")]
     made, ((id, reason),), _ = out.produce(MS2SLProducer.load(checkpoint, options=Sampling(steps=1)), batch, seed=0)
-    assert (made, id, set(out.made())) == (1, name, {"good"})
+    assert (made, id, set(out.made().ids.to_pylist())) == (1, name, {"good"})
     raise InputError(reason)
 
 

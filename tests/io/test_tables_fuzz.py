@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ms2sl.errors import InputError
-from ms2sl.inference.batch_output import read_utterances
+from ms2sl.inference.utterance_input import read_utterances
 from ms2sl.io.file_names import nfc
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import read_lines, read_table

@@ -8,8 +8,9 @@ from ms2sl.data import speech_synthesis
 from ms2sl.data.pose_format_io import from_bytes
 from ms2sl.data.skeleton_registry import HOLISTIC_49X2
 from ms2sl.errors import InputError
-from ms2sl.inference.batch_output import OutputFolder, Settings, read_utterances, with_numbers
+from ms2sl.inference.batch_output import OutputFolder, Settings
 from ms2sl.inference.sampling_config import Sampling
+from ms2sl.inference.utterance_input import read_utterances, with_numbers
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 
@@ -61,7 +62,7 @@ def test_what_is_of_an_earlier_list_is_named_in_the_end(tiny_checkpoint, tmp_pat
     for content in ("cab\ndab\nbad\n", "cab\nfade\nbad\n"):
         words.write_text(content)
         made = folder.made()
-        folder.produce(producer, folder.missing(with_numbers(read_utterances(words), made).utterances, made), seed=0)
+        folder.produce(producer, folder.missing(with_numbers(read_utterances(words), made.texts()).utterances, made), seed=0)
     options = ProduceCommand(model=tiny_checkpoint, utterances=words, out=folder.path, steps=1)
     assert produce_many(options) == 0
     assert "1 of an earlier list remain, and are of no line of this one: 000001\n" in capsys.readouterr().out
