@@ -21,6 +21,7 @@ from ms2sl.data.skeleton_registry import skeleton
 from ms2sl.data.types import RawPoses
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import file_kind, nfc
+from ms2sl.io.folder_stamps import FolderStamps
 from ms2sl.io.name_matching import by_name
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import read_table
@@ -66,6 +67,7 @@ class LabelledFiles(RecordCorpus):
         super().__init__(config)
         self.skeleton, self.fps = skeleton(config.skeleton), config.fps
         self.spoken_language, self.signed_language = config.spoken_language, config.signed_language
+        self._stamps = FolderStamps()
 
     def records(self) -> list[Record]:
         folder = source(self.config, self.name)
@@ -91,6 +93,9 @@ class LabelledFiles(RecordCorpus):
     def _split(self, name: str) -> str:
         return drawn_split(name, self.config.dev, self.config.test)
 
+    def stamp(self, record: Record) -> str:
+        return " ".join(f"{where.name} {self._stamps.of(where)}" for where in (record.poses, record.speech) if where is not None)
+
     def ignored(self) -> dict[str, int]:
         folder = source(self.config, self.name)
         files = folder.files(junk=True)
@@ -104,7 +109,11 @@ class LabelledFiles(RecordCorpus):
     def _files(self, folder: StoragePath) -> list[tuple[dict, dict]]:
         """For each name its files, and why it has no speech or cannot be used at all: several files of one kind have it."""
         kinds = {self.kind: self.suffixes, "speech": self.sounds}
-        files = {kind: [file for file in folder.files() if file.lower().endswith(ends)] for kind, ends in kinds.items()}
+        files: dict[str, list[str]] = {kind: [] for kind in kinds}
+        for file in folder.files():
+            for kind, ends in kinds.items():
+                if file.lower().endswith(ends):
+                    files[kind].append(file)
         named = {kind: by_name((_stem(file), file) for file in some) for kind, some in files.items()}
         (poses, poses_twins), (_, speech_twins) = named.values()
         rows = []
