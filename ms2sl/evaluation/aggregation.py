@@ -15,7 +15,8 @@ from ms2sl.metrics.text import bleu_of_counts, chrf
 
 REAL = "real signing"
 ROUNDS, LEVEL = 1000, 0.95
-DRAWN = 2**24  # draws of clips that are in memory at a time
+ALIKE = 16  # rounds that are summed in the same way, to the last bit, with others and without
+DRAWN = 2**22  # draws of clips that are in memory at a time
 Measures = Mapping[str, np.ndarray]  # a column of each measure, over the same clips in the same order
 
 
@@ -89,12 +90,14 @@ def _of_seed(measures: Measures, real: Measures) -> tuple[dict[str, np.ndarray],
 def resampling(n: int, drawn: int = DRAWN) -> Iterator[np.ndarray]:
     """How often each of ``n`` clips counts in each round ``(rounds, n)``; in the first, once.
 
-    The ``1 + ROUNDS`` rounds come some at a time, in arrays of at most ``drawn`` elements or of one round.
+    The ``1 + ROUNDS`` rounds come some at a time, in arrays of at most ``drawn`` elements or of ``ALIKE`` rounds.
     """
-    rng, some = np.random.default_rng(0), max(1, drawn // n)
+    rng, some = np.random.default_rng(0), max(1, drawn // n // ALIKE) * ALIKE
     for start in range(0, ROUNDS + 1, some):
-        rounds = range(start, min(start + some, ROUNDS + 1))
-        yield np.stack([np.bincount(rng.integers(n, size=n), minlength=n) if i else np.ones(n) for i in rounds]).astype(float)
+        counts = np.ones((min(some, ROUNDS + 1 - start), n))
+        for i in range(start == 0, len(counts)):
+            counts[i] = np.bincount(rng.integers(n, size=n), minlength=n)
+        yield counts
 
 
 def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
@@ -106,7 +109,7 @@ def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
 
 def _resampled_scores(measures: Measures, real: Measures) -> dict[str, np.ndarray]:
     """Each score for each resampling ``(1 + rounds,)``."""
-    ratios, bleu = _ratios(measures, real), np.stack(measures["bleu"])
+    ratios, bleu = _ratios(measures, real), measures["bleu"]
     blocks = [_scores(ratios, bleu, drawn) for drawn in resampling(len(real["seconds"]), DRAWN)]
     return {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
 
@@ -140,5 +143,5 @@ def _chrf(mine: Measures, real: Measures) -> float:
 
 
 def _frechet(mine: Measures, real: Measures) -> float:
-    states, true = (np.stack(some["state"]).astype(np.float64) for some in (mine, real))
+    states, true = mine["state"], real["state"]
     return frechet_distance(states, true) if min(len(states), len(true)) > 1 else float("nan")

@@ -96,7 +96,7 @@ OURS = (
         "distance",
         "distance",
         _of_each("way", lambda poses, skeleton: wrist_distance(poses, skeleton).tolist()),
-        lambda mine, real: {"distance": list(zip(np.stack(mine["way"]).T, np.stack(real["way"]).T, strict=True))},
+        lambda mine, real: {"distance": list(zip(mine["way"].T, real["way"].T, strict=True))},
     ),
     MotionScore(
         "length",

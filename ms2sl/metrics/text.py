@@ -10,6 +10,7 @@ from sacrebleu.metrics import BLEU, CHRF
 
 BLEU_OPTIONS: dict[str, Any] = {"smooth_method": "floor", "smooth_value": 0.0, "effective_order": True}
 ROUGE_BETA = 1.2
+TOGETHER = 64  # texts whose n-grams are in memory
 
 
 def letter_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
@@ -55,8 +56,15 @@ def bleu_of_counts(counts: np.ndarray, order: int = 4) -> float:
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """chrF2 (Popović 2015) of sacrebleu: character n-grams up to 6, no word n-grams."""
-    return float(CHRF().corpus_score(list(hypotheses), [list(references)]).score)
+    """chrF2 (Popović 2015) of sacrebleu: character n-grams up to 6, no word n-grams.
+
+    Sacrebleu keeps the n-grams of all references that it is given, so it is given some at a time; its counts are summed.
+    """
+    metric, counts = CHRF(), []
+    for start in range(0, len(references), TOGETHER):
+        some = slice(start, start + TOGETHER)
+        counts.append(np.sum(metric._extract_corpus_statistics(list(hypotheses[some]), [list(references[some])]), axis=0))
+    return float(metric._compute_score_from_stats(np.sum(counts, axis=0).tolist()).score)
 
 
 def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> float:

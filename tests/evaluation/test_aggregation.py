@@ -115,13 +115,13 @@ def test_each_round_draws_as_many_clips_as_there_are():
 def test_rounds_are_the_same_however_many_are_drawn_at_a_time(monkeypatch):
     [drawn] = resampling(7)
     few = list(resampling(7, 7 * 100))
-    assert [len(some) for some in few] == [100] * 10 + [1]
+    assert [len(some) for some in few] == [96] * 10 + [41]
     assert np.array_equal(np.concatenate(few), drawn)
     mine = measures(20, letter_edits=np.random.default_rng(0).integers(0, 4, size=20), read=READ * 5, text=TEXTS * 5)
     whole = summarise("x", "", [mine], measures(20))
     monkeypatch.setattr(aggregation, "DRAWN", 64)
     for name, resampled in summarise("x", "", [mine], measures(20)).resampled.items():
-        assert resampled == pytest.approx(whole.resampled[name], nan_ok=True), name
+        assert np.array_equal(resampled, whole.resampled[name]), name
 
 
 def test_scores_are_those_of_all_rounds_at_once():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ms2sl.metrics import distribution
 from ms2sl.metrics.distribution import frechet_distance
 
 
@@ -28,3 +29,12 @@ def test_it_agrees_with_the_matrix_square_root_where_covariances_do_not_commute(
     eigenvalues = np.linalg.eigvals(a @ b)  # tr √(ab) is the sum of the square roots of its eigenvalues
     expected = ((one.mean(0) - other.mean(0)) ** 2).sum() + np.trace(a) + np.trace(b) - 2 * np.sqrt(eigenvalues).real.sum()
     assert frechet_distance(one, other) == pytest.approx(expected)
+
+
+def test_it_is_the_same_however_many_embeddings_are_copied_at_a_time(monkeypatch):
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(100, 5)).astype(np.float32), rng.normal(1, 2, size=(90, 5)).astype(np.float32)
+    whole = frechet_distance(one, other)
+    assert whole == frechet_distance(one.astype(np.float64), other.astype(np.float64))
+    monkeypatch.setattr(distribution, "TOGETHER", 7)
+    assert frechet_distance(one, other) == pytest.approx(whole, rel=1e-9)

@@ -4,9 +4,12 @@ import random
 from collections import Counter
 from functools import cache
 
+import numpy as np
 import pytest
 import sacrebleu
+from sacrebleu.metrics import CHRF
 
+from ms2sl.metrics import text as text_metrics
 from ms2sl.metrics.text import bleu, bleu_counts, bleu_of_counts, chrf, letter_error_rate, rouge_l, word_error_rate
 
 
@@ -120,3 +123,15 @@ def test_bleu_of_the_counts_of_some_clips_is_that_of_the_clips():
         for order in (1, 2, 3, 4):
             expected = bleu([HYPOTHESES[i] for i in chosen], [REFERENCES[i] for i in chosen], order)
             assert bleu_of_counts(counts[chosen].sum(axis=0), order) == pytest.approx(expected)
+
+
+def test_chrf_is_that_of_the_corpus_though_its_n_grams_are_counted_some_texts_at_a_time(monkeypatch):
+    rng = np.random.default_rng(0)
+    hypotheses, references = ([" ".join(rng.choice(["snow", "rain", "in", "the", "north"], 6)) for _ in range(20)] for _ in range(2))
+    counted, extract = [], CHRF._extract_corpus_statistics
+    monkeypatch.setattr(
+        CHRF, "_extract_corpus_statistics", lambda self, some, others: counted.append(len(some)) or extract(self, some, others)
+    )
+    monkeypatch.setattr(text_metrics, "TOGETHER", 8)
+    assert chrf(hypotheses, references) == CHRF().corpus_score(hypotheses, [references]).score
+    assert counted[:3] == [8, 8, 4]
