@@ -169,7 +169,7 @@ def evaluated(options: EvaluateCommand) -> list[Result]:
             judge.producer(entry)  # what cannot be made is an error here, not in the actors
 
     measured = measure(options, dataset, everyone, clips)
-    (real,) = measured.columns(entries[0])
+    (real,) = measured.columns(entries[0], texts=False)
     results = {entry: summarise(entry.name, entry.modality, measured.columns(entry), real) for entry in everyone}
     own = [entry for entry in entries if entry.name == entries[1].name]
     modalities = [modality for modality in ("text", "speech") if any(entry.modality in (modality, "both") for entry in own)]

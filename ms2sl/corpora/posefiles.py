@@ -7,6 +7,7 @@ The table is CSV, TSV, JSON lines or Parquet with the columns ``id``, ``pose``, 
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -106,7 +107,7 @@ class LabelledFiles(RecordCorpus):
         read = {nfc(str(where)) for where in named if where}
         return dict(Counter(file_kind(file) for file in files if nfc(str(folder / file)) not in read))
 
-    def _files(self, folder: StoragePath) -> list[tuple[dict, dict]]:
+    def _files(self, folder: StoragePath) -> Iterator[tuple[dict, dict]]:
         """For each name its files, and why it has no speech or cannot be used at all: several files of one kind have it."""
         kinds = {self.kind: self.suffixes, "speech": self.sounds}
         files: dict[str, list[str]] = {kind: [] for kind in kinds}
@@ -116,12 +117,10 @@ class LabelledFiles(RecordCorpus):
                     files[kind].append(file)
         named = {kind: by_name((_stem(file), file) for file in some) for kind, some in files.items()}
         (poses, poses_twins), (_, speech_twins) = named.values()
-        rows = []
         for name in dict.fromkeys(nfc(_stem(file)) for file in sorted([*files[self.kind], *files["speech"]])):
             row = {"id": name.replace("/", "-")} | {kind: found[name] for kind, (found, _) in named.items() if name in found}
             problem = poses_twins.get(name) or (None if name in poses else speech_twins.get(name))
-            rows.append((row, {"path": name, "problem": problem, "no_speech": speech_twins.get(name)}))
-        return rows
+            yield row, {"path": name, "problem": problem, "no_speech": speech_twins.get(name)}
 
 
 class PoseFiles(LabelledFiles):

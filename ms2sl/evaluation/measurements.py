@@ -18,6 +18,7 @@ from ms2sl.io.storage import AnyPath, StoragePath
 
 MEASURING = 1  # how clips are measured: another where the same signing is measured otherwise than before
 TOGETHER = 64  # clips of a part
+WHOSE = ("label", "steps", "seed")  # columns that say of which system and seed a row is
 ROW_GROUP = 2**16  # rows of the whole table that are in memory at a time
 STATES = pa.list_(pa.float32())  # as readers compute them
 WIDER = {pa.float32(): pa.float64(), pa.list_(pa.float32()): pa.list_(pa.float64())}
@@ -47,6 +48,7 @@ class Measurements:
 
     def __init__(self, folder: AnyPath, systems: Sequence[SystemUnderTest], clips: JudgedClips, made_of: Mapping[str, Any]):
         self.folder = StoragePath(folder)
+        self._clips = len(clips)
         starts = range(0, len(clips), TOGETHER)
         self._ids = [hashlib.blake2b(repr(clips.ids(start, start + TOGETHER)).encode(), digest_size=8).hexdigest() for start in starts]
         self._prefixes = {system: _digest([MEASURING, made_of, _deciding(system)]) for system in systems}
@@ -65,9 +67,21 @@ class Measurements:
         for name in pc.unique(rows["part"]).to_pylist():
             write_parquet(self.folder / name, rows.filter(pc.equal(rows["part"], name)).drop_columns(["part"]))
 
-    def columns(self, system: SystemUnderTest) -> Iterator[dict[str, np.ndarray]]:
-        """For each seed what was measured of a system by name, in the order of the clips. Not more than a seed is in memory."""
-        return (_columns(pa.concat_tables(self._parts(system, seed))) for seed in system.seeds)
+    def columns(self, system: SystemUnderTest, texts: bool = True) -> Iterator[dict[str, np.ndarray]]:
+        """For each seed what was measured of a system by name, in the order of the clips: numbers as they are, lists of them as rows of a
+        matrix, texts, if asked for, as objects. Not more than a seed is in memory."""
+        return (self._columns(system, seed, texts) for seed in system.seeds)
+
+    def _columns(self, system: SystemUnderTest, seed: int, texts: bool) -> dict[str, np.ndarray]:
+        columns: dict[str, np.ndarray] = {}
+        start = 0
+        for part in self._parts(system, seed):
+            for name in (name for name in part.column_names if name not in WHOSE):
+                values = _values(part[name].combine_chunks())
+                if values.dtype != object or texts:
+                    columns.setdefault(name, np.empty((self._clips, *values.shape[1:]), values.dtype))[start : start + len(part)] = values
+            start += len(part)
+        return columns
 
     def first(self, system: SystemUnderTest, clip: int, name: str) -> Any:
         """One value that was measured of a clip, by its number, with the first seed."""
@@ -115,13 +129,7 @@ def _digest(content: Any) -> str:
     return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _columns(rows: pa.Table) -> dict[str, np.ndarray]:
-    """Numbers as they are, lists of them as rows of a matrix, texts as objects."""
-    columns = {}
-    for name in rows.column_names:
-        column = rows[name].combine_chunks()
-        if pa.types.is_list(column.type):
-            columns[name] = column.flatten().to_numpy().reshape(len(column), -1)
-        else:
-            columns[name] = column.to_numpy(zero_copy_only=False)
-    return columns
+def _values(column: pa.Array) -> np.ndarray:
+    if pa.types.is_list(column.type):
+        return column.flatten().to_numpy().reshape(len(column), -1)
+    return column.to_numpy(zero_copy_only=False)
