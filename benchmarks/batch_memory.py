@@ -11,6 +11,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +35,7 @@ from ms2sl.inference.utterance_input import read_utterances
 from ms2sl.io.storage import StoragePath
 
 TEXT = "the weather of tomorrow, number {}, is rainy in the north and dry in the south"
+INTERVAL = 0.05  # seconds between looks at the memory
 WIDTH = 128  # of the state of a reader
 SIZES = {"produce": (2_000, 20_000, 200_000), "evaluate": (2_000, 20_000, 200_000), "prepare": (10_000, 100_000)}
 
@@ -115,15 +117,22 @@ def peak(job: str, n: int) -> tuple[float, float]:
     """MiB by which the largest memory of this process grows, and seconds."""
     with tempfile.TemporaryDirectory() as folder:
         work = {"produce": producing, "evaluate": evaluating, "prepare": preparing}[job](n, Path(folder))
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is that from now on
-        before, started = resident("VmRSS"), time.perf_counter()
+        before, started, ended, largest = resident(), time.perf_counter(), threading.Event(), [0.0]
+
+        def watch() -> None:
+            while not ended.wait(INTERVAL):
+                largest.append(max(largest.pop(), resident()))
+
+        threading.Thread(target=watch, daemon=True).start()
         work()
-        return resident("VmHWM") - before, time.perf_counter() - started
+        ended.set()
+        return largest[0] - before, time.perf_counter() - started
 
 
-def resident(what: str) -> float:
+def resident() -> float:
+    """MiB of this process now."""
     status = Path("/proc/self/status").read_text()
-    return int(status.split(f"{what}:")[1].split()[0]) / 1024
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ class UtteranceList(Sequence[Utterance | Recording]):
         """rows: with what they have of ``COLUMNS``; a page of them is in memory."""
         rows = iter(rows)
         pages = [pa.Table.from_pylist(page, COLUMNS) for page in iter(lambda: list(islice(rows, PAGE)), [])]
-        return cls(pa.concat_tables([COLUMNS.empty_table(), *pages]).combine_chunks(), folder, seconds)
+        return cls(pa.concat_tables([COLUMNS.empty_table(), *pages]), folder, seconds)
 
     def __len__(self) -> int:
         return len(self.table)
