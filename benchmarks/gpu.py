@@ -28,7 +28,7 @@ from ms2sl.training.loop import TrainingConfig, make_optimizer
 from ms2sl.training.parallel import parallelise
 
 FPS, SECONDS = 20, 9.8  # 196 frames, as MDM makes at most
-SHAPES = {"default": ModelConfig(), "58 M": ModelConfig(width=512, heads=8, encoder_layers=4, denoiser_layers=8)}
+SHAPES = {"192 wide (default)": ModelConfig(), "512 wide": ModelConfig(width=512, heads=8)}
 PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16 FLOP/s by the makers' data sheets
 GUIDANCE, MDM_STEPS = 2.5, 50
 

@@ -8,6 +8,7 @@ source may be local or any URI of pyarrow (s3://, gs://, hdfs://).
 
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -52,6 +53,7 @@ from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import PLACE, LocalPath, PathOrUri
 
 STAGES, CPUS_PER_STAGE = 3, 0.3  # import, featurize and write together are a worker, and take a CPU
+ASKED = 16  # shards that are looked at together: a store answers late
 
 
 class PrepareOptions(Command):
@@ -162,7 +164,9 @@ def prepare(options: PrepareOptions) -> DatasetCard:
     mark = fingerprint(options.decisive(corpus))
     plans = plan_shards(corpus, options.shard_size)
     marks = shard_fingerprints(options.deciding(), corpus, plans)
-    missing = [plan for plan in plans if not is_done(out / plan.file, marks[plan.file])]
+    with ThreadPoolExecutor(ASKED) as pool:
+        done = pool.map(lambda plan: is_done(out / plan.file, marks[plan.file]), plans)
+        missing = [plan for plan, there in zip(plans, done, strict=True) if not there]
     if missing:
         # Made here first: what is wrong with their options is an error for here, not for actors.
         text, speech = featurizer(options.text, "text").features, featurizer(options.speech, "speech").features

@@ -19,7 +19,7 @@ COSTS = Costs(
         "train": 50.0,
     },
     size={"source": 1e9, "poses, speech, text": 9e7, "default features": 4e7, "CLIP, HuBERT": 1e7},
-    requests={"digest of a clip": 1},
+    requests={"stamps of 1,000 files": 1},
     flops=5e13,
     parameters=10**8,
     checkpoint=20.0,
