@@ -406,6 +406,7 @@ def test_clips_are_known_by_one_listing_a_folder_and_as_before(tmp_path, monkeyp
     monkeypatch.setattr(StoragePath, "_info", lambda self: pytest.fail(f"{self} is asked about alone"))
     monkeypatch.setattr(StoragePath, "_listing", lambda self, **how: asked.append(self.name) or listed(self, **how))
     assert [own.stamp(record) for record in own.index] == expected
+    assert [own.stamp(record) for record in sorted(own.index, key=lambda record: record.poses.name)], "in turn from either folder"
     assert asked == ["anna", "ben"]
     assert len(set(expected)) > 20, "by size and time"
 
