@@ -1,0 +1,88 @@
+"""A small training for faults to disturb, and what became of it beside one that nothing disturbed."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+from safetensors.torch import load_file
+
+from benchmarks.command import Command
+from benchmarks.raylets import Raylets
+from jobs.outboxes import outboxes
+from ms2sl.io.storage import StoragePath
+
+Row = tuple[str, ...]
+STEPS, EVERY, INTERVAL, TROUBLE = 240, 5, 20, 50  # of a training, between reports, between checkpoints, and when the fault comes
+CLIPS = {"train": 40, "dev": 12, "test": 12}
+SHAPE = {"width": 32, "heads": 2, "encoder-layers": 1, "denoiser-layers": 1, "embedding": 8}
+TRAINING = {"steps": STEPS, "batch-size": 8, "log-every": EVERY, "checkpoint-every": INTERVAL, "validate-every": STEPS, "precision": "fp32"}
+TRAIN = ("-m", "jobs.train")
+EVERY_TIME = ("model: ", "MLflow: ", "there is no dev split")
+LONGEST = 300  # letters of what a terminal says, in the table
+
+
+class Place:
+    """Where all of it lies, and the cluster."""
+
+    def __init__(self, folder: Path, raylets: Raylets):
+        self.folder, self.raylets = folder, raylets
+        self.runs, self.tracking = f"{folder}/runs", f"sqlite:///{folder}/mlflow.db"
+        self.undisturbed = folder / "runs" / "undisturbed" / "model"
+
+    def begin(self) -> None:
+        """Starts the cluster, prepares data, and trains undisturbed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.raylets.start()
+        clips = [f"--fingerspelling.{split}={number}" for split, number in CLIPS.items()]
+        prepare = ["-m", "jobs.prepare", f"--out={self.folder}/data", "--shard-size=10", *clips]
+        for command in (Command(prepare, self.folder / "none", self.folder / "prepare.log"), self._command("undisturbed")):
+            self.start(command)
+            command.finish()
+
+    def start(self, command: Command) -> None:
+        command.start(RAY_ADDRESS=self.raylets.address)
+
+    def _command(self, name: str, *options: str, program: Sequence[str] = TRAIN, runs: str = "", tracking: str = "") -> Command:
+        runs = runs or self.runs
+        flags = [f"--data={self.folder}/data", f"--runs={runs}", f"--name={name}", f"--tracking={tracking or self.tracking}"]
+        flags += ["--workers=2", "--no-candidate"]
+        flags += [f"--model.{key}={value}" for key, value in SHAPE.items()]
+        flags += [f"--training.{key}={value}" for key, value in TRAINING.items()]
+        outbox = outboxes(StoragePath(runs) / name) / "mlflow.jsonl"
+        return Command([*program, *flags, *options], outbox, self.folder / f"{name}.log")
+
+    @contextmanager
+    def training(self, name: str, *options: str, **places) -> Iterator[Command]:
+        """One that has come so far that a fault may come; it is over with the context."""
+        training = self._command(name, *options, **places)
+        self.start(training)
+        try:
+            training.reaches(TROUBLE)
+            yield training
+        finally:
+            training.kill()
+
+    def row(self, what: str, training: Command, since, runs: str = "", tracking: str = "") -> Row:
+        """Of a training that has come to its end in spite of what happened then."""
+        name = training.log.stem
+        folder, (steps, seconds) = StoragePath(runs or self.runs) / name, training.cost(since)
+        said = [line.replace("|", "/") for line in training.said(since) if not line.startswith(EVERY_TIME)]
+        print(f"{what}:", *said, sep="\n    ", flush=True)
+        shown = "<br>".join(line[:LONGEST] for line in said)[:LONGEST] or "nothing"
+        told = metrics(folder, tracking or self.tracking)
+        return (name, what, f"{steps}", f"{seconds:.0f}", shown, self.weights(folder), told, f"{os.getloadavg()[0]:.0f}")
+
+    def weights(self, folder: StoragePath) -> str:
+        with (folder / "model").reading() as model:
+            one, other = (load_file(Path(each) / "model.safetensors") for each in (self.undisturbed, model))
+        difference = max((one[name] - other[name]).abs().max().item() for name in one)
+        return f"within {difference:.0e}" if difference else "equal"
+
+
+def metrics(folder: StoragePath, tracking: str) -> str:
+    """Whether MLflow has those of every report, and the status of the run."""
+    client, run = mlflow.MlflowClient(tracking), (folder / "mlflow_run_id").read_text()
+    lacking = set(range(EVERY, STEPS + 1, EVERY)) - {metric.step for metric in client.get_metric_history(run, "loss")}
+    return f"{f'{len(lacking)} lack' if lacking else 'all'}, {client.get_run(run).info.status}"

@@ -1,0 +1,170 @@
+"""Faults in the middle of a real training, on a head and two nodes that are raylets of this machine, one after the other: the steps that
+each costs, the seconds until the next report, what the terminal says, and whether weights and MLflow end as those of a training that
+nothing disturbed.
+
+    python -m benchmarks.faults
+    python -m benchmarks.faults --only driver head
+
+The rows of other faults stay in the table as they are.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from benchmarks.common import RESULTS, machine, save
+from benchmarks.disturbed import EVERY, INTERVAL, STEPS, TROUBLE, Place, Row
+from benchmarks.raylets import Raylets
+from benchmarks.wire import AWAY, mlflow_server, s3_server
+
+GROWTH = 15  # seconds between looks for nodes that joined, instead of ten minutes
+LOOKING = f"""
+import jobs.train
+from jobs.cli import main
+PROGRAM, jobs.train.GROWTH = "train", {GROWTH}
+main(jobs.train.TrainCommand, jobs.train.run)
+"""
+LONG = 3 * INTERVAL  # steps
+SMALL = "40m"  # of a disk that gets full
+
+
+def worker(place: Place) -> Iterator[Row]:
+    with place.training("worker") as training:
+        since = training.now()
+        place.raylets.kill_worker()
+        training.finish()
+        yield place.row("a worker is killed", training, since)
+
+
+def node(place: Place) -> Iterator[Row]:
+    with place.training("node", "--workers=1:2", program=("-c", LOOKING)) as training:
+        lost = training.now()
+        place.raylets.lose()
+        training.reaches(LONG, since=lost.reports + 1)
+        added = training.now()
+        place.raylets.complete()
+        training.finish()
+        yield place.row("a node is lost (`--workers 1:2`)", training, lost)
+        yield place.row(f"a node joins (looked for every {GROWTH} s)", training, added)
+
+
+def driver(place: Place) -> Iterator[Row]:
+    with place.training("driver") as training:
+        since = training.now()
+        training.kill()
+        place.start(training)
+        training.finish()
+        yield place.row("the driver is killed; same command", training, since)
+
+
+def ctrl_c(place: Place) -> Iterator[Row]:
+    with place.training("ctrl-c") as training:
+        since = training.now()
+        training.signal(signal.SIGINT)
+        status, took = training.wait(), time.time() - since.time
+        place.start(training)
+        training.finish()
+        yield place.row(f"Ctrl-C (ends with {status} after {took:.0f} s); same command", training, since)
+
+
+def head(place: Place) -> Iterator[Row]:
+    with place.training("head") as training:
+        since = training.now()
+        place.raylets.restart()
+        status, took = training.wait(), time.time() - since.time
+        place.start(training)
+        training.finish()
+        yield place.row(f"the head is restarted (the command ends with {status} after {took:.0f} s); same command", training, since)
+
+
+def tracking(place: Place) -> Iterator[Row]:
+    with mlflow_server(place.folder / "server") as (wire, uri), place.training("tracking", tracking=uri) as training:
+        since = training.now()
+        wire.cut()
+        training.finish()
+        yield place.row(f"MLflow's server is away for {AWAY} s", training, since, tracking=uri)
+
+
+def store(place: Place) -> Iterator[Row]:
+    with s3_server(place.folder / "s3.log") as (wire, uri), place.training("store", runs=uri) as training:
+        since = training.now()
+        wire.cut()
+        training.finish()
+        yield place.row(f"the object store with `--runs` is away for {AWAY} s", training, since, runs=uri)
+
+
+def disk(place: Place) -> Iterator[Row]:
+    with full_disk(place.folder / "disk") as fill, place.training("disk", runs=str(place.folder / "disk")) as training:
+        since = training.now()
+        free = fill()
+        status, took = training.wait(), time.time() - since.time
+        free()
+        place.start(training)
+        training.finish()
+        what = f"the disk of `--runs` is full (the command ends with {status} after {took:.0f} s); room, same command"
+        yield place.row(what, training, since, runs=str(place.folder / "disk"))
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator:
+    """A small disk, for which one must be root: a function that fills it and gives one that makes room again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "ms2sl", str(folder)], check=True)
+
+    def fill():
+        ballast = folder / "ballast"
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        return ballast.unlink
+
+    try:
+        yield fill
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+FAULTS = {fault.__name__.replace("_", "-"): fault for fault in (worker, node, driver, ctrl_c, head, tracking, store, disk)}
+HEADER = ("`--only`", "what fails", "steps lost", "seconds to the next report", "what the terminal says", "weights", "metrics", "load")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=FAULTS, default=list(FAULTS))
+    parser.add_argument("--folder", type=Path, help="for data and runs; a temporary one by default")
+    arguments = parser.parse_args()
+    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}.items():
+        os.environ.setdefault(name, value)
+    with tempfile.TemporaryDirectory(prefix="ms2sl-faults-", ignore_cleanup_errors=True) as temporary:
+        place = Place((arguments.folder or Path(temporary)).absolute(), Raylets())
+        try:
+            place.begin()
+            for name in arguments.only:
+                place.raylets.complete()
+                keep(name, list(FAULTS[name](place)))
+        finally:
+            place.raylets.close()
+
+
+def keep(name: str, rows: list[Row]) -> None:
+    """In the table, in place of those of the same fault."""
+    path = RESULTS / "faults.md"
+    lines = path.read_text().splitlines() if path.exists() else []
+    before = [tuple(line.strip("| ").split(" | ")) for line in lines if line.startswith("|")][2:]
+    rows = [*rows, *(row for row in before if row[0] != name)]
+    rows.sort(key=lambda row: list(FAULTS).index(row[0]))
+    title = (
+        f"A training of {STEPS} steps on two nodes, a report every {EVERY} and a checkpoint every {INTERVAL}; the fault comes after step "
+        f"{TROUBLE}. Weights: beside those of a training that nothing disturbed. Load: the machine's, at the end. {machine()}"
+    )
+    save("faults", title, [HEADER, *rows])
+
+
+if __name__ == "__main__":
+    main()
