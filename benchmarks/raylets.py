@@ -24,7 +24,7 @@ class Raylets:
     def start(self) -> None:
         from ray.cluster_utils import Cluster  # reads RAY_TMPDIR
 
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "dashboard_port": None})
         self.complete()
 
     def complete(self) -> None:

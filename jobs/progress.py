@@ -1,6 +1,7 @@
 """A progress bar in the driver for work that goes on elsewhere. It follows what is reported and decides nothing."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,6 +42,9 @@ class Bar:
         if not self.bar.n:
             self.bar.unpause()
             self.bar.initial = done
+        elif done < self.bar.n:
+            again = f"{self.bar.desc}: it goes on from its last checkpoint, before {self.bar.unit} {done} again"
+            self.bar.write(f"{again} ({self.bar.n} had been reported): a worker or its machine was lost, or joined", file=sys.stderr)
         self.bar.set_postfix_str(f"loss {values['loss']:.3f}, {values['frames_per_second']:.0f} frames/s", refresh=False)
         self.bar.update(done - self.bar.n)
 

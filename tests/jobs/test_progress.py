@@ -32,6 +32,19 @@ def test_it_shows_the_newest_report_and_ends_with_the_last(capsys, tmp_path):
     assert "loss 0.500, 100 frames/s" in line
 
 
+def test_it_says_so_when_work_goes_on_from_before(capsys, tmp_path):
+    outbox = Outbox(tmp_path / "reports.jsonl")
+    with shown(outbox, 10, "train", "step"):
+        report(outbox, 8)
+        time.sleep(0.1)
+        report(outbox, 6)
+    shows = capsys.readouterr().err
+    assert (
+        "train: it goes on from its last checkpoint, before step 6 again (8 had been reported): a worker or its machine was lost" in shows
+    )
+    assert "6/10" in shows.rpartition("\r")[2]
+
+
 @pytest.mark.parametrize("what", ["terminal", "file", "report"])
 def test_what_breaks_it_does_not_reach_the_work(what, tmp_path, monkeypatch):
     outbox = Outbox(tmp_path / "reports.jsonl")
