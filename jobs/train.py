@@ -49,6 +49,7 @@ from ms2sl.training.loop import TrainingConfig, train, worker_plans
 
 Task = Literal[tuple(each.kind for each in trainable())]
 GROWTH = 600.0  # seconds between looks for machines that joined: to take one in goes back to the last checkpoint
+STALE = 20  # seconds for which Ray Train still counts on a machine that is gone, and waits for it, with a range of workers
 OUTBOX = "mlflow.jsonl"  # in the folder of a run: what MLflow is still to be told
 
 
@@ -301,6 +302,8 @@ def fit(
     judging: how its samples are judged at each validation. start: a checkpoint to go on from. cpus: those that each worker takes; by
     default those of a machine share it.
     """
+    if not isinstance(options.workers, int):
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(STALE))
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={

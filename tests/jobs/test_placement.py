@@ -1,9 +1,13 @@
 """Which workers a training asks Ray for, and where."""
 
+import os
+from contextlib import nullcontext
+
 import pytest
 
+from jobs import train
 from jobs.cli import check_resources
-from jobs.train import TrainCommand, run, scaling
+from jobs.train import TrainCommand, fit, run, scaling
 from ms2sl.errors import InputError
 
 
@@ -37,3 +41,16 @@ def test_a_kind_of_gpu_without_gpus_is_refused(tiny_dataset, tmp_path):
     options = TrainCommand.parse(["--data", str(tiny_dataset), "--runs", str(tmp_path), "--accelerator", "H100"])
     with pytest.raises(InputError, match="--accelerator H100 is a kind of GPU, and workers have none: say --gpu"):
         run(options)
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [("2:8", "20"), (2, None)])
+def test_workers_on_a_machine_that_is_gone_are_not_waited_for_where_fewer_do(workers, seconds, monkeypatch, tmp_path):
+    class Trainer:
+        def __init__(self, *_, **__):
+            self.fit = lambda: os.environ.get("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S")
+
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "")
+    monkeypatch.delenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S")
+    monkeypatch.setattr(train, "TorchTrainer", Trainer)
+    monkeypatch.setattr(train, "address_known", nullcontext)
+    assert fit(TrainCommand(runs=tmp_path, workers=workers), []) == seconds
