@@ -32,9 +32,11 @@ class Place:
         self.undisturbed = folder / "runs" / "undisturbed" / "model"
 
     def begin(self) -> None:
-        """Starts the cluster, prepares data, and trains undisturbed."""
+        """Starts the cluster, prepares data, and trains undisturbed, if that has not been done there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.raylets.start()
+        if self.undisturbed.exists():
+            return
         clips = [f"--fingerspelling.{split}={number}" for split, number in CLIPS.items()]
         prepare = ["-m", "jobs.prepare", f"--out={self.folder}/data", "--shard-size=10", *clips]
         for command in (Command(prepare, self.folder / "none", self.folder / "prepare.log"), self._command("undisturbed")):
@@ -77,8 +79,10 @@ class Place:
     def weights(self, folder: StoragePath) -> str:
         with (folder / "model").reading() as model:
             one, other = (load_file(Path(each) / "model.safetensors") for each in (self.undisturbed, model))
-        difference = max((one[name] - other[name]).abs().max().item() for name in one)
-        return f"within {difference:.0e}" if difference else "equal"
+        apart, size = (
+            sum(float(each.double().square().sum()) for each in tensors) for tensors in ([one[k] - other[k] for k in one], one.values())
+        )
+        return f"{100 * (apart / size) ** 0.5:.1g} % apart" if apart else "equal"
 
 
 def metrics(folder: StoragePath, tracking: str) -> str:

@@ -214,8 +214,11 @@ def start_ray(**options) -> None:
     import ray
     import ray.data  # which sets its logger up
 
+    from jobs import ray_messages
+
     if ray.is_initialized():
         return
+    ray_messages.shorten()
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Workers of a small machine wait for each other more than they compute: some room beside the cores.
