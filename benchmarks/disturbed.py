@@ -1,6 +1,7 @@
 """A small training for faults to disturb, and what became of it beside one that nothing disturbed."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ CLIPS = {"train": 40, "dev": 12, "test": 12}
 SHAPE = {"width": 32, "heads": 2, "encoder-layers": 1, "denoiser-layers": 1, "embedding": 8}
 TRAINING = {"steps": STEPS, "batch-size": 8, "log-every": EVERY, "checkpoint-every": INTERVAL, "validate-every": STEPS, "precision": "fp32"}
 TRAIN = ("-m", "jobs.train")
-EVERY_TIME = ("model: ", "MLflow: ", "there is no dev split")
+EVERY_TIME = re.compile("model: |MLflow: |.*Set ray log level|$")  # lines of any training
 LONGEST = 300  # letters of what a terminal says, in the table
 
 
@@ -70,7 +71,7 @@ class Place:
         """Of a training that has come to its end in spite of what happened then."""
         name = training.log.stem
         folder, (steps, seconds) = StoragePath(runs or self.runs) / name, training.cost(since)
-        said = [line.replace("|", "/") for line in training.said(since) if not line.startswith(EVERY_TIME)]
+        said = [line.replace("|", "/") for line in training.said(since) if not EVERY_TIME.match(line)]
         print(f"{what}:", *said, sep="\n    ", flush=True)
         shown = "<br>".join(line[:LONGEST] for line in said)[:LONGEST] or "nothing"
         told = metrics(folder, tracking or self.tracking)

@@ -44,7 +44,7 @@ class Bar:
             self.bar.initial = done
         elif done < self.bar.n:
             again = f"{self.bar.desc}: it goes on from its last checkpoint, before {self.bar.unit} {done} again"
-            self.bar.write(f"{again} ({self.bar.n} had been reported): a worker or its machine was lost, or joined", file=sys.stderr)
+            self.bar.write(f"{again} ({self.bar.n} had been reported): a worker failed or was lost, or one joined", file=sys.stderr)
         self.bar.set_postfix_str(f"loss {values['loss']:.3f}, {values['frames_per_second']:.0f} frames/s", refresh=False)
         self.bar.update(done - self.bar.n)
 

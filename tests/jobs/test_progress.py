@@ -39,9 +39,7 @@ def test_it_says_so_when_work_goes_on_from_before(capsys, tmp_path):
         time.sleep(0.1)
         report(outbox, 6)
     shows = capsys.readouterr().err
-    assert (
-        "train: it goes on from its last checkpoint, before step 6 again (8 had been reported): a worker or its machine was lost" in shows
-    )
+    assert "train: it goes on from its last checkpoint, before step 6 again (8 had been reported): a worker failed or was lost" in shows
     assert "6/10" in shows.rpartition("\r")[2]
 
 
