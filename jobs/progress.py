@@ -14,6 +14,7 @@ from ms2sl.tracking.outbox import METRICS, Outbox
 log = logging.getLogger(__name__)
 
 INTERVAL = 0.5  # seconds
+FAILURE = "ms2sl.failure"  # a tag: why a worker failed last
 
 
 class Bar:
@@ -29,9 +30,12 @@ class Bar:
 
     def refresh(self) -> None:
         with self.quiet():
-            reports = [entry for entry, self.read in self.outbox.read(self.read) if entry["operation"] == METRICS]
-            if reports:
-                self._show(reports[-1]["step"], reports[-1]["values"])
+            for entry, end in self.outbox.read(self.read):
+                self.read = end
+                if entry["operation"] == METRICS:
+                    self._show(entry["step"], entry["values"])
+                elif FAILURE in entry.get("values", ()):
+                    self._say(f"a worker failed, {entry['values'][FAILURE]}")
 
     def close(self) -> None:
         with self.quiet():
@@ -43,10 +47,12 @@ class Bar:
             self.bar.unpause()
             self.bar.initial = done
         elif done < self.bar.n:
-            again = f"{self.bar.desc}: it goes on from its last checkpoint, before {self.bar.unit} {done} again"
-            self.bar.write(f"{again} ({self.bar.n} had been reported): a worker failed or was lost, or one joined", file=sys.stderr)
+            self._say(f"it goes on from its last checkpoint, before {self.bar.unit} {done} again ({self.bar.n} had been reported)")
         self.bar.set_postfix_str(f"loss {values['loss']:.3f}, {values['frames_per_second']:.0f} frames/s", refresh=False)
         self.bar.update(done - self.bar.n)
+
+    def _say(self, what: str) -> None:
+        self.bar.write(f"{self.bar.desc}: {what}", file=sys.stderr)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:

@@ -1,18 +1,26 @@
 """The Reporter of Ray Train, and the callback that writes reports down for the driver."""
 
+import errno
 import logging
+import os
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import ray.train
 import ray.train.torch
 from ray.train import CheckpointUploadMode
 
+from jobs.cli import user_error
+from jobs.progress import FAILURE
+from ms2sl.errors import InputError
 from ms2sl.io.storage import AnyPath, StoragePath
 from ms2sl.tracking.outbox import Outbox
 
 log = logging.getLogger(__name__)
+
+LONGEST = 300  # letters of a failure
 
 
 def fetch_checkpoint(checkpoint: ray.train.Checkpoint | None, start: AnyPath | None, until: ExitStack) -> Path | None:
@@ -20,6 +28,18 @@ def fetch_checkpoint(checkpoint: ray.train.Checkpoint | None, start: AnyPath | N
     if checkpoint is None:
         return None if start is None else until.enter_context(StoragePath(start).reading())
     return Path(checkpoint.to_directory(until.enter_context(tempfile.TemporaryDirectory(prefix="ms2sl-"))))
+
+
+@contextmanager
+def full_disk_told(folder: StoragePath) -> Iterator[None]:
+    """Raises InputError where a checkpoint of this run finds no room on a disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        places = f"{folder}, and on each machine in {tempfile.gettempdir()}"
+        raise InputError(f"a checkpoint cannot be written ({os.strerror(error.errno)}): make room in {places}") from error
 
 
 class RayReporter:
@@ -53,7 +73,7 @@ class RayReporter:
 
 
 class WriteReports(ray.train.UserCallback):
-    """Runs in Ray Train's controller, which shares the driver's machine: the driver shows the reports and sends them to MLflow.
+    """Runs in Ray Train's controller, which shares the driver's machine: the driver shows reports and failures and sends them to MLflow.
 
     What is raised here would end the training.
     """
@@ -67,3 +87,15 @@ class WriteReports(ray.train.UserCallback):
             self.outbox.add_metrics(values, values.pop("step"))
         except Exception:  # a full disk, most likely
             log.exception("a report was not written to %s", self.outbox.path)
+
+    def after_exception(self, run_context, worker_exceptions: dict[int, Exception]) -> None:
+        rank, error = next(iter(worker_exceptions.items()))
+        try:
+            self.outbox.add("tags", values={FAILURE: f"rank {rank}: {user_error(error) or brief(error)}"})
+        except Exception:
+            log.exception("a failure was not written to %s", self.outbox.path)
+
+
+def brief(error: Exception) -> str:
+    """Its kind and its first line."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:LONGEST]

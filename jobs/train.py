@@ -22,7 +22,7 @@ from jobs.outboxes import kept_outboxes, outboxes
 from jobs.progress import shown
 from jobs.ray_address import address_known
 from jobs.ray_dataloader import stream
-from jobs.ray_reporter import RayReporter, WriteReports
+from jobs.ray_reporter import RayReporter, WriteReports, full_disk_told
 from jobs.run_lock import held
 from jobs.runs import MODEL, RUN_ID, as_begun, check_run_identity, reached, read_recipe, trained_to
 from jobs.shared import check_shared
@@ -189,7 +189,8 @@ def train_worker(config: dict) -> dict:
         task = TaskWithSampleMetrics(task, quality, judging.sampling)
     plans = worker_plans(options.training, dataset, reporter.rank, reporter.world_size)
     try:
-        return train(task, lambda step: stream(plans, task.collate, step, options.training.steps), options.training, reporter)
+        with full_disk_told(options.folder):
+            return train(task, lambda step: stream(plans, task.collate, step, options.training.steps), options.training, reporter)
     except Diverged as error:
         return {"diverged": str(error)}
     except RuntimeError as error:

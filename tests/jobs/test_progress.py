@@ -8,6 +8,7 @@ import pytest
 
 from jobs import progress
 from jobs.progress import shown
+from jobs.ray_reporter import WriteReports
 from ms2sl.tracking.outbox import Outbox
 
 
@@ -32,14 +33,15 @@ def test_it_shows_the_newest_report_and_ends_with_the_last(capsys, tmp_path):
     assert "loss 0.500, 100 frames/s" in line
 
 
-def test_it_says_so_when_work_goes_on_from_before(capsys, tmp_path):
+def test_it_says_why_a_worker_failed_and_that_work_goes_on_from_before(capsys, tmp_path):
     outbox = Outbox(tmp_path / "reports.jsonl")
     with shown(outbox, 10, "train", "step"):
         report(outbox, 8)
-        time.sleep(0.1)
+        WriteReports(outbox).after_exception(None, {1: RuntimeError("it died\nand all of this is known of it")})
         report(outbox, 6)
     shows = capsys.readouterr().err
-    assert "train: it goes on from its last checkpoint, before step 6 again (8 had been reported): a worker failed or was lost" in shows
+    assert "train: a worker failed, rank 1: RuntimeError: it died\n" in shows
+    assert "train: it goes on from its last checkpoint, before step 6 again (8 had been reported)\n" in shows
     assert "6/10" in shows.rpartition("\r")[2]
 
 

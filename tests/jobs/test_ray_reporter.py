@@ -1,0 +1,18 @@
+"""What goes wrong around a report."""
+
+import pytest
+
+from jobs.ray_reporter import full_disk_told
+from ms2sl.errors import InputError
+from ms2sl.io.storage import StoragePath
+
+
+def test_a_full_disk_is_told_in_a_line(tmp_path):
+    said = rf"a checkpoint cannot be written \(No space left on device\): make room in {tmp_path}, and on"
+    with pytest.raises(InputError, match=said), full_disk_told(StoragePath(tmp_path)), open("/dev/full", "wb", buffering=0) as disk:
+        disk.write(b"a checkpoint")
+
+
+def test_other_errors_stay_as_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError), full_disk_told(StoragePath(tmp_path)):
+        (tmp_path / "nothing").read_bytes()
