@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.common import RESULTS, machine, save
@@ -105,10 +106,11 @@ def disk(place: Place) -> Iterator[Row]:
         free = fill()
         status, took = training.wait(), time.time() - since.time
         free()
+        room = replace(training.now(), shown=since.shown)
         place.start(training)
         training.finish()
         what = f"the disk of `--runs` is full (the command ends with {status} after {took:.0f} s); room, same command"
-        yield place.row(what, training, since, runs=str(place.folder / "disk"))
+        yield place.row(what, training, room, runs=str(place.folder / "disk"))
 
 
 @contextmanager
