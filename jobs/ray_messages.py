@@ -9,12 +9,16 @@ BEYOND = re.compile(r"\n|Possible reasons include|Last \d+ lines of|This can hap
 
 
 def shorten() -> None:
-    """From now on, in this process. What is a page to Ray is a line here, and above a bar instead of in it."""
+    """From now on, in this process. What is a page to Ray is a line here, above a bar instead of in it, and not repeated."""
     from ray._private import worker
 
-    worker.print_to_stdstream = _print
+    said: list[str] = []
 
+    def say(data: dict, ignore_prefix: bool) -> None:
+        for message in data["lines"]:
+            line = BEYOND.split(message.strip(), maxsplit=1)[0].strip()
+            if line not in said[-1:]:
+                tqdm.write(f"Ray: {line}", file=sys.stderr)
+            said[:] = [line]
 
-def _print(data: dict, ignore_prefix: bool) -> None:
-    for message in data["lines"]:
-        tqdm.write(f"Ray: {BEYOND.split(message.strip(), maxsplit=1)[0].strip()}", file=sys.stderr)
+    worker.print_to_stdstream = say

@@ -329,6 +329,9 @@ def fit(
             return trainer.fit()
     except SystemExit:  # Ray's own answer to Ctrl-C, after it has stopped the workers
         raise KeyboardInterrupt from None
+    except ray.exceptions.RayActorError:  # the controller
+        lost = "the cluster was lost, or the machine on which the training was controlled"
+        raise InputError(f"{lost}: once `ray status` answers, run the same command again to go on") from None
 
 
 def scaling(options: TrainCommand, cpus: int | None = None) -> ray.train.ScalingConfig:

@@ -4,6 +4,7 @@ import os
 from contextlib import nullcontext
 
 import pytest
+from ray.exceptions import ActorUnavailableError
 
 from jobs import train
 from jobs.cli import check_resources
@@ -54,3 +55,17 @@ def test_workers_on_a_machine_that_is_gone_are_not_waited_for_where_fewer_do(wor
     monkeypatch.setattr(train, "TorchTrainer", Trainer)
     monkeypatch.setattr(train, "address_known", nullcontext)
     assert fit(TrainCommand(runs=tmp_path, workers=workers), []) == seconds
+
+
+def test_a_cluster_that_is_lost_is_told_in_a_line(monkeypatch, tmp_path):
+    class Trainer:
+        def __init__(self, *_, **__):
+            pass
+
+        def fit(self):
+            raise ActorUnavailableError("Socket closed", None)
+
+    monkeypatch.setattr(train, "TorchTrainer", Trainer)
+    monkeypatch.setattr(train, "address_known", nullcontext)
+    with pytest.raises(InputError, match=r"the cluster was lost, .* run the same command again to go on"):
+        fit(TrainCommand(runs=tmp_path), [])
