@@ -1,6 +1,9 @@
 """All that training needs to go on as if it had never stopped: weights, their average, optimizer, step."""
 
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -54,7 +57,8 @@ class TrainState:
         tensors |= {f"optimizer.{key}.{name}": state[key] for name, state in zip(self.names, moments, strict=True) for key in state}
         tensors |= {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
         writer = dcp.HuggingFaceStorageWriter(str(folder / STATE), save_distributed=True)
-        dcp.save(tensors, storage_writer=writer, no_dist=not dist.is_initialized())
+        with _alone():
+            dcp.save(tensors, storage_writer=writer, no_dist=not dist.is_initialized())
         (folder / PROGRESS).write_text(json.dumps({"step": self.step, "bf16": self.bf16, "losses": self.losses.state()}))
 
     @torch.no_grad()
@@ -75,10 +79,19 @@ class TrainState:
         there = {key: tensor for key, tensor in tensors.items() if key in sizes or not key.startswith("buffer.")}
         # A parameter of shape (1,) may have been a number.
         there = {key: tensor.view(()) if sizes.get(key) == () else tensor for key, tensor in there.items()}
-        dcp.load(there, storage_reader=reader, no_dist=not dist.is_initialized())
+        with _alone():
+            dcp.load(there, storage_reader=reader, no_dist=not dist.is_initialized())
         progress = json.loads((folder / PROGRESS).read_text())
         self.step, self.bf16 = progress["step"], progress.get("bf16")
         self.losses = LossHistory(**progress.get("losses", {}))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Without the warning that there is one process: mostly there is."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        yield
 
 
 def forget_losses(folder: Path) -> None:

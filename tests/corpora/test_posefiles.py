@@ -1,6 +1,5 @@
 import io
 import json
-import pickle
 
 import numpy as np
 import pytest
@@ -9,13 +8,11 @@ from pose_format import Pose
 from pose_format.numpy import NumPyPoseBody
 
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
-from ms2sl.corpora.records import RecordCorpus
 from ms2sl.data.pose_format_io import to_bytes
 from ms2sl.data.preprocessing import PreprocessConfig, preprocess_clip
 from ms2sl.data.shards import to_clip, to_row
 from ms2sl.data.skeleton_registry import HOLISTIC_178X3, OPENPOSE_137X2, SKELETONS
 from ms2sl.errors import InputError
-from ms2sl.io.storage import StoragePath
 from tests.corpora import builders
 
 
@@ -393,35 +390,3 @@ def test_a_text_that_is_none_is_left_out_with_its_reason(one):
     assert (clip.text, clip.gloss, clip.poses.n_frames) == (None, None, 12)
     assert clip.remarks[0].startswith("gloss left out: the text has a character that Unicode does not know (U+FFFE)")
     assert clip.remarks[1].startswith("text left out: the text has a private-use character")
-
-
-def test_clips_are_known_by_one_listing_a_folder_and_as_before(tmp_path, monkeypatch):
-    for signer in ("anna", "ben"):
-        (tmp_path / signer).mkdir()
-        for i in range(20):
-            (tmp_path / signer / f"{i}.pose").write_bytes(bytes(i))
-    own = corpus(tmp_path, dev=0, test=0)
-    expected = [RecordCorpus.stamp(own, record) for record in own.index]
-    asked, listed = [], StoragePath._listing
-    monkeypatch.setattr(StoragePath, "_info", lambda self: pytest.fail(f"{self} is asked about alone"))
-    monkeypatch.setattr(StoragePath, "_listing", lambda self, **how: asked.append(self.name) or listed(self, **how))
-    assert [own.stamp(record) for record in own.index] == expected
-    assert [own.stamp(record) for record in sorted(own.index, key=lambda record: record.poses.name)], "in turn from either folder"
-    assert asked == ["anna", "ben"]
-    assert len(set(expected)) > 20, "by size and time"
-
-
-def test_a_tree_is_listed_once_for_its_index(one, monkeypatch):
-    listed, files = [], StoragePath.files
-    monkeypatch.setattr(StoragePath, "files", lambda self, **how: listed.append(self) or files(self, **how))
-    assert len(corpus(one.parent).index) == 1
-    assert len(listed) == 1
-
-
-def test_what_was_listed_does_not_travel_to_workers(tmp_path):
-    for i in range(200):
-        (tmp_path / f"{i}.pose").touch()
-    own = corpus(tmp_path)
-    before = len(pickle.dumps(own))
-    own._stamps.of(StoragePath(tmp_path / "0.pose"))
-    assert len(pickle.dumps(own)) == before
