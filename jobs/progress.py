@@ -46,7 +46,7 @@ class Bar:
         if not self.bar.n:
             self.bar.unpause()
             self.bar.initial = done
-        elif done < self.bar.n:
+        elif done <= self.bar.n:
             self._say(f"it goes on from its last checkpoint, before {self.bar.unit} {done} again ({self.bar.n} had been reported)")
         self.bar.set_postfix_str(f"loss {values['loss']:.3f}, {values['frames_per_second']:.0f} frames/s", refresh=False)
         self.bar.update(done - self.bar.n)

@@ -39,9 +39,11 @@ def test_it_says_why_a_worker_failed_and_that_work_goes_on_from_before(capsys, t
         report(outbox, 8)
         WriteReports(outbox).after_exception(None, {1: RuntimeError("it died\nand all of this is known of it")})
         report(outbox, 6)
+        report(outbox, 6)
     shows = capsys.readouterr().err
     assert "train: a worker failed, rank 1: RuntimeError: it died\n" in shows
     assert "train: it goes on from its last checkpoint, before step 6 again (8 had been reported)\n" in shows
+    assert "before step 6 again (6 had been reported)\n" in shows
     assert "6/10" in shows.rpartition("\r")[2]
 
 
