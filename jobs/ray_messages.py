@@ -5,7 +5,7 @@ import sys
 
 from tqdm import tqdm
 
-BEYOND = re.compile(r"\n|Possible reasons include|Last \d+ lines of|This can happen when")
+BEYOND = re.compile(r"\n|Possible reasons include|Last \d+ lines of|This can happen when|To troubleshoot")
 
 
 def shorten() -> None:

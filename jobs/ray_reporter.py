@@ -97,5 +97,6 @@ class WriteReports(ray.train.UserCallback):
 
 
 def brief(error: Exception) -> str:
-    """Its kind and its first line."""
+    """Its kind and its first line; of a worker that does not answer, why."""
+    error = getattr(error, "health_check_failure", error)
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:LONGEST]
