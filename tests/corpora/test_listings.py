@@ -2,6 +2,8 @@
 
 import pickle
 
+import pytest
+
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
 from ms2sl.corpora.records import RecordCorpus
 from ms2sl.io.storage import StoragePath
