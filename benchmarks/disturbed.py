@@ -21,7 +21,7 @@ SHAPE = {"width": 32, "heads": 2, "encoder-layers": 1, "denoiser-layers": 1, "em
 TRAINING = {"steps": STEPS, "batch-size": 8, "log-every": EVERY, "checkpoint-every": INTERVAL, "validate-every": STEPS, "precision": "fp32"}
 TRAIN = ("-m", "jobs.train")
 EVERY_TIME = re.compile("model: |MLflow: |.*Set ray log level|$")  # lines of any training
-LONGEST = 300  # letters of what a terminal says, in the table
+LONGEST = 140  # letters of a line that a terminal says, in the table
 
 
 class Place:
@@ -71,9 +71,9 @@ class Place:
         """Of a training that has come to its end in spite of what happened then."""
         name = training.log.stem
         folder, (steps, seconds) = StoragePath(runs or self.runs) / name, training.cost(since)
-        said = [line.replace("|", "/") for line in training.said(since) if not EVERY_TIME.match(line)]
+        said = [line.replace("|", "/").replace(str(self.folder), "") for line in training.said(since) if not EVERY_TIME.match(line)]
         print(f"{what}:", *said, sep="\n    ", flush=True)
-        shown = "<br>".join(line[:LONGEST] for line in said)[:LONGEST] or "nothing"
+        shown = "<br>".join(line[:LONGEST] for line in said) or "nothing"
         told = metrics(folder, tracking or self.tracking)
         return (name, what, f"{steps}", f"{seconds:.0f}", shown, self.weights(folder), told, f"{os.getloadavg()[0]:.0f}")
 
