@@ -57,5 +57,10 @@ class Raylets:
             self.cluster, self.nodes = None, []
 
     def close(self) -> None:
+        """No process is left, those included that notice late that their raylet is gone."""
+        below = psutil.Process().children(recursive=True)
         self.stop()
+        for process in below:
+            with contextlib.suppress(psutil.Error):  # it has ended
+                process.kill()
         self._folder.cleanup()
