@@ -27,9 +27,10 @@ from benchmarks.wire import AWAY, mlflow_server, s3_server
 
 GROWTH = 15  # seconds between looks for nodes that joined, instead of ten minutes
 LOOKING = f"""
+import jobs.placement
 import jobs.train
 from jobs.cli import main
-PROGRAM, jobs.train.GROWTH = "train", {GROWTH}
+PROGRAM, jobs.placement.GROWTH = "train", {GROWTH}
 main(jobs.train.TrainCommand, jobs.train.run)
 """
 LONG = 3 * INTERVAL  # steps

@@ -115,10 +115,8 @@ class JudgeActor:
     def __init__(self, options: EvaluateCommand, systems: Sequence[SystemUnderTest], clips: JudgedClips):
         torch.set_num_threads(threads_of_one(options.workers))
         dataset = judged_data(options.data, options.back_translator)
-        self.systems, self.judge = (
-            systems,
-            Evaluator(dataset, back_translation.load(options.back_translator, options.device), options.device),
-        )
+        self.systems = systems
+        self.judge = Evaluator(dataset, back_translation.load(options.back_translator, options.device), options.device)
         self.read = lru_cache(maxsize=1)(lambda start: clips[start : start + TOGETHER])  # the next system is judged on the same ones
 
     def __call__(self, batch: dict) -> pa.Table:
@@ -291,7 +289,7 @@ def measure(options: EvaluateCommand, dataset: Dataset, systems: list[SystemUnde
     """What was measured of all systems. Actors measure what an interrupted evaluation has not left."""
     scores = [score.name for score in motion_scores()]
     made_of = {"data": dataset.card.model_dump(mode="json"), "reader": StoragePath(options.back_translator).stamp(), "scores": scores}
-    measured = Measurements(StoragePath(options.out) / "measures", systems, clips, made_of)
+    measured = Measurements(StoragePath(options.out) / ".measures", systems, clips, made_of)
     if missing := measured.missing():
         judge_missing(options, systems, clips, measured, missing)
     return measured

@@ -50,10 +50,9 @@ def read(batch: dict, columns: list[str], skeleton: Skeleton) -> Iterator[pa.Tab
         yield marked(Rows(StoragePath(shard), clips, start, stop).read(columns, skeleton), epoch=epoch, plan=plan)
 
 
-def stream(plans: Sequence[EpochPlan], collate: "Collate", start: int, steps: int) -> Iterator["Batch"]:
-    """The batches of steps ``start`` to ``steps``, and perhaps some more, of all of these plans: of each one a step."""
-    import torch
-
+def stream(plans: Sequence[EpochPlan], collate: "Collate", start: int, steps: int, pinned: bool = False) -> Iterator["Batch"]:
+    """The batches of steps ``start`` to ``steps``, and perhaps some more, of all of these plans: of each one a step. pinned: in memory that
+    a GPU copies from beside what it computes."""
     from ms2sl.data.collate import Batch
 
     first, skip = divmod(start, plans[0].steps_per_epoch)
@@ -67,7 +66,7 @@ def stream(plans: Sequence[EpochPlan], collate: "Collate", start: int, steps: in
             yield from chain.from_iterable(zip(*of_plans, strict=True))
 
     batches = map(collate, tables())
-    return prefetch(map(Batch.pin_memory, batches) if torch.cuda.is_available() else batches)
+    return prefetch(map(Batch.pin_memory, batches) if pinned else batches)
 
 
 def reads(plans: Sequence[EpochPlan], epochs: Sequence[int], skip: int) -> Iterator[dict]:

@@ -43,7 +43,7 @@ def full_disk_told(folder: StoragePath) -> Iterator[None]:
 
 
 class RayReporter:
-    """A worker's side: rank, device, DDP, checkpoints and reports of Ray Train.
+    """A worker's side: rank, device, checkpoints and reports of Ray Train.
 
     start: a checkpoint to go on from where the run has none of its own. beside: whether checkpoints are uploaded while training goes on,
     for a run in a store: if a worker is lost meanwhile, that one is, too.

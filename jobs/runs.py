@@ -29,6 +29,9 @@ REMARKS = {
     STEPS: "; the learning rate follows the schedule of that many steps from here on",
     "training.max_frames": "; what is learned from here on is not bit for bit what would have been learned before",
     "workers": "; what is learned from here on is the same, but for rounding",
+    "training.parallel": "; what is learned from here on is the same, but for rounding",
+    "training.recompute": "; what is learned from here on is the same, but for rounding",
+    "training.compile": "; what is learned from here on is the same, but for rounding",
     "training.virtual_workers": "; what is learned from here on is not bit for bit what would have been learned before",
 }
 

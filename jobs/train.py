@@ -19,6 +19,7 @@ from jobs.cli import check_resources, main, start_ray
 from jobs.initial import TrainingCommand, check_kept, tell_fps, tell_glosses
 from jobs.models import with_folders
 from jobs.outboxes import kept_outboxes, outboxes
+from jobs.placement import scaling, waiting_for_workers
 from jobs.progress import shown
 from jobs.ray_address import address_known
 from jobs.ray_dataloader import stream
@@ -26,7 +27,7 @@ from jobs.ray_reporter import RayReporter, WriteReports, full_disk_told
 from jobs.run_lock import held
 from jobs.runs import MODEL, RUN_ID, as_begun, check_run_identity, reached, read_recipe, trained_to
 from jobs.shared import check_shared
-from jobs.worker_range import WorkerRange, fewest, for_ray, most
+from jobs.worker_range import WorkerRange, fewest, most
 from ms2sl.config import CHANGEABLE, Config
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.mixture import DATA, DataSource, absolute, named_folders, open_dataset
@@ -48,8 +49,6 @@ from ms2sl.training.loop import Task as TrainingTask
 from ms2sl.training.loop import TrainingConfig, train, worker_plans
 
 Task = Literal[tuple(each.kind for each in trainable())]
-GROWTH = 600.0  # seconds between looks for machines that joined: to take one in goes back to the last checkpoint
-STALE = 20  # seconds for which Ray Train still counts on a machine that is gone, and waits for it, with a range of workers
 OUTBOX = "mlflow.jsonl"  # in the folder of a run: what MLflow is still to be told
 
 
@@ -68,7 +67,7 @@ class TrainCommand(TrainingCommand):
     overwrite: bool = Field(False, description="forget an earlier run of this name", json_schema_extra=formerly("fresh"))
     training: TrainingConfig = TrainingConfig()
     workers: WorkerRange = Field(
-        1, description="DDP workers, or the fewest and the most of them, such as 2:8, as machines come and go", json_schema_extra=CHANGEABLE
+        1, description="workers, or the fewest and the most of them, such as 2:8, as machines come and go", json_schema_extra=CHANGEABLE
     )
     gpu: bool = Field(False, description="one GPU a worker")
     accelerator: str | None = Field(None, description="kind of GPU that each worker must have, as Ray names it, such as H100")
@@ -79,7 +78,10 @@ class TrainCommand(TrainingCommand):
     )
     placement: Literal["pack", "spread"] = Field("pack", description="workers on as few machines as there is room on, or on as many")
     timeout: float = Field(
-        1800, gt=0, description="seconds that a worker waits for the others, before training goes on from the last checkpoint"
+        1800,
+        gt=0,
+        description="seconds that a worker waits for the others, before training goes on from the last checkpoint; more than the first one "
+        "takes for what it does alone, such as judging samples",
     )
     max_failures: int = Field(3, ge=0, description="how often to go on after a worker died")
     tracking: Uri | None = Field(None, description="MLflow tracking URI; an sqlite file in a local folder of runs by default")
@@ -187,10 +189,10 @@ def train_worker(config: dict) -> dict:
     if judging := config["judging"]:
         quality = judging.quality(dataset, str(reporter.device)) if reporter.rank == 0 else None
         task = TaskWithSampleMetrics(task, quality, judging.sampling)
-    plans = worker_plans(options.training, dataset, reporter.rank, reporter.world_size)
+    plans, pinned = worker_plans(options.training, dataset, reporter.rank, reporter.world_size), reporter.device.type == "cuda"
     try:
         with full_disk_told(options.folder):
-            return train(task, lambda step: stream(plans, task.collate, step, options.training.steps), options.training, reporter)
+            return train(task, lambda step: stream(plans, task.collate, step, options.training.steps, pinned), options.training, reporter)
     except Diverged as error:
         return {"diverged": str(error)}
     except RuntimeError as error:
@@ -271,7 +273,9 @@ def run_alone(options: TrainCommand, dataset: Dataset, finished: StoragePath) ->
     start_ray()
     if not options.folder.is_local and ray.util.client.ray.is_connected():
         raise InputError(f"--runs {options.folder}: a client (ray://) does not see how a run in a store goes on: use `ray job submit`")
-    check_resources(fewest(options.workers), options.cpus_per_worker or 1, 1 if options.gpu else 0, options.accelerator)
+    check_resources(
+        fewest(options.workers), options.cpus_per_worker or (0 if options.gpu else 1), 1 if options.gpu else 0, options.accelerator
+    )
     read = named_folders("--data", options.data) | {"--from": options.initial}
     read |= {f"--earlier {name}": folder for name, folder in options.earlier.items()}
     check_shared(read=read, written={"--runs": options.folder}, gpus=1 if options.gpu else 0)
@@ -303,8 +307,6 @@ def fit(
     judging: how its samples are judged at each validation. start: a checkpoint to go on from. cpus: those that each worker takes; by
     default those of a machine share it.
     """
-    if not isinstance(options.workers, int):
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(STALE))
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={
@@ -325,26 +327,13 @@ def fit(
         ),
     )
     try:
-        with address_known():
+        with address_known(), waiting_for_workers(options.workers):
             return trainer.fit()
     except SystemExit:  # Ray's own answer to Ctrl-C, after it has stopped the workers
         raise KeyboardInterrupt from None
     except ray.exceptions.RayActorError:  # the controller
         lost = "the cluster was lost, or the machine on which the training was controlled"
         raise InputError(f"{lost}: once `ray status` answers, run the same command again to go on") from None
-
-
-def scaling(options: TrainCommand, cpus: int | None = None) -> ray.train.ScalingConfig:
-    """Which workers there are, and where. cpus: those that each takes, if not as the options say."""
-    cpus = cpus or options.cpus_per_worker
-    return ray.train.ScalingConfig(
-        num_workers=for_ray(options.workers),
-        use_gpu=options.gpu,
-        accelerator_type=options.accelerator,
-        resources_per_worker={"CPU": cpus} if cpus else None,
-        placement_strategy=options.placement.upper(),
-        elastic_resize_monitor_interval_s=GROWTH,
-    )
 
 
 def open_tracker(options: TrainCommand, dataset: Dataset) -> Tracker:

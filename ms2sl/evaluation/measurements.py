@@ -15,6 +15,7 @@ from ms2sl.data.shards import write_parquet
 from ms2sl.evaluation.evaluator import SystemUnderTest
 from ms2sl.evaluation.judged_clips import JudgedClips
 from ms2sl.io.storage import AnyPath, StoragePath
+from ms2sl.training import checkpoint
 
 MEASURING = 1  # how clips are measured: another where the same signing is measured otherwise than before
 TOGETHER = 64  # clips of a part
@@ -79,7 +80,10 @@ class Measurements:
             for name in (name for name in part.column_names if name not in WHOSE):
                 values = _values(part[name].combine_chunks())
                 if values.dtype != object or texts:
-                    columns.setdefault(name, np.empty((self._clips, *values.shape[1:]), values.dtype))[start : start + len(part)] = values
+                    found = columns.setdefault(name, np.empty((self._clips, *values.shape[1:]), values.dtype))
+                    if (wider := np.result_type(found, values)) != found.dtype:  # numbers that were whole so far
+                        columns[name] = found = found.astype(wider)
+                    found[start : start + len(part)] = values
             start += len(part)
         return columns
 
@@ -107,7 +111,12 @@ class Measurements:
             yield pa.concat_tables(waiting, promote_options="permissive")
 
     def delete(self) -> None:
-        self.folder.delete()
+        """Its parts; those of another evaluation that was interrupted stay."""
+        own = {self._name(system, number) for number in range(len(self._ids)) for system in self._prefixes}
+        for name in own:
+            (self.folder / name).delete()
+        if all(path.name in own for path in self.folder.children()):
+            self.folder.delete()
 
     def _parts(self, system: SystemUnderTest, seed: int | None = None) -> Iterator[pa.Table]:
         for number in range(len(self._ids)):
@@ -120,9 +129,15 @@ class Measurements:
 
 
 def _deciding(system: SystemUnderTest) -> list[Any]:
-    """What a system is, and stamps of the files that it is loaded from."""
-    said = system.model_dump(mode="json", serialize_as_any=True)
-    return [said, *(StoragePath(place).stamp() for place in (system.source, system.asr) if place)]
+    """What a system is: of a model its weights, wherever they lie; of other files their place and their stamp."""
+    said = system.model_dump(mode="json", serialize_as_any=True, exclude={"source", "asr"})
+    return [said, *(_identity(StoragePath(place)) for place in (system.source, system.asr) if place)]
+
+
+def _identity(place: StoragePath) -> list[str]:
+    if not (place / checkpoint.WEIGHTS).exists():
+        return [place.uri, place.stamp()]
+    return [checkpoint.fingerprint(place), _digest((place / checkpoint.CONFIG).read_text())]
 
 
 def _digest(content: Any) -> str:

@@ -1,9 +1,13 @@
 """What all ranks compute together, which is just what one computes where there is one rank. All of them must make the same calls."""
 
+from datetime import timedelta
+
 import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import _get_default_store
 from torch.nn import functional as F
+
+ANSWER = timedelta(seconds=10)
 
 
 def is_together() -> bool:
@@ -38,8 +42,12 @@ def arrived(step: int) -> None:
 def late() -> str:
     """The ranks that have come less far than others, in words."""
     store, ranks = _get_default_store(), range(dist.get_world_size())
+    store.set_timeout(ANSWER)
     keys = {rank: f"ms2sl/step/{rank}" for rank in ranks}
-    steps = {rank: int(store.get(key)) if store.check([key]) else -1 for rank, key in keys.items()}
+    try:
+        steps = {rank: int(store.get(key)) if store.check([key]) else -1 for rank, key in keys.items()}
+    except RuntimeError:
+        return "rank 0, which knows how far each has come, does not answer"
     last = max(steps.values())
     behind = [str(rank) for rank, step in steps.items() if step < last]
     if not behind:
@@ -48,8 +56,8 @@ def late() -> str:
 
 
 def gathered(rows: torch.Tensor, longest: int) -> torch.Tensor:
-    """The rows of all ranks ``(ranks x longest, …)``, those of this rank at ``rank x longest``, each rank's followed by zeros; a gradient
-    goes back to the rank whose they are. rows ``(B, …)``: at most ``longest``, on any rank."""
+    """The rows of all ranks ``(ranks x longest, …)``, those of each from ``rank x longest`` on, followed by zeros. Gradients go back to the
+    ranks that gave the rows. rows ``(B, …)``: at most ``longest``, on any rank."""
     return _Gather.apply(F.pad(rows, (*(0, 0) * (rows.ndim - 1), 0, longest - len(rows))))
 
 

@@ -59,7 +59,7 @@ class TrainingConfig(Config):
     precision: Precision = Field("auto", description="auto is bf16 autocast where the run begins on processors that all have it")
     parallel: Parallel = Field(
         "ddp",
-        description="ddp: a copy of the model for each worker; fsdp: it is sharded over the workers, for what no device holds alone",
+        description="ddp: each worker has all of the model; fsdp: weights, gradients and moments are sharded over the workers",
         json_schema_extra=CHANGEABLE,
     )
     recompute: bool = Field(

@@ -10,32 +10,38 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from ms2sl.errors import InputError
+from ms2sl.training.distributed import is_together
 
 Parallel = Literal["ddp", "fsdp"]
+OPTIONS = "training.recompute and training.compile"
 
 
 def parallelise(module: nn.Module, device: torch.device, parallel: Parallel, recompute: bool, compiled: bool) -> nn.Module:
     """The module on its device, as ranks train it together; the same module where it is sharded or alone.
 
     ``module.layers``, where it has them, are sharded, recomputed and compiled one by one. recompute: they keep no activations but their
-    input, and compute the rest again on the way back (Chen et al. 2016). Raises InputError if the module cannot be sharded.
+    input, and compute the rest again on the way back (Chen et al. 2016). Raises InputError if the module cannot be sharded, or names no
+    layers to recompute or compile.
     """
     if device.type == "cuda":
-        torch.cuda.set_device(device)
+        if device.index is not None:
+            torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")  # TF32
     module.to(device)
     layers = getattr(module, "layers", [])
+    if (recompute or compiled) and not layers:
+        raise InputError(f"{type(module).__name__} names no layers that could be recomputed or compiled: leave out {OPTIONS}")
     for layer in layers:
         if recompute:
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
         if compiled:
             layer.compile(dynamic=True)
-    if not dist.is_initialized():
+    if not is_together():
         return module
     if parallel == "fsdp":
         return _sharded(module, layers, device)
@@ -70,3 +76,8 @@ def _unreduced(module: FSDPModule):
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor of which each rank may have a shard; all ranks must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def like(tensor: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """A value that every rank has, sharded as a tensor is."""
+    return distribute_tensor(value, tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else value

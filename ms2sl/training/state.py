@@ -12,7 +12,7 @@ import torch.distributed.checkpoint as dcp
 from torch import nn
 
 from ms2sl.training.divergence import LossHistory
-from ms2sl.training.parallel import whole
+from ms2sl.training.parallel import like, whole
 
 STATE, PROGRESS = "training", "training.json"
 
@@ -50,16 +50,17 @@ class TrainState:
         return {name: buffer for name, buffer in self.module.named_buffers() if name in kept}
 
     def save(self, folder: Path) -> None:
-        """Of all ranks, each in a folder of its own: these together are the state. No tensor is in two of them."""
+        """Writes the part of this rank: those of all ranks are the state, with each tensor once."""
         tensors = {f"weight.{name}": parameter.detach() for name, parameter in zip(self.names, self.parameters, strict=True)}
         tensors |= {f"average.{name}": average for name, average in zip(self.names, self.average, strict=True)}
         moments = [self.optimizer.state[parameter] for parameter in self.parameters]
         tensors |= {f"optimizer.{key}.{name}": state[key] for name, state in zip(self.names, moments, strict=True) for key in state}
         tensors |= {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
-        writer = dcp.HuggingFaceStorageWriter(str(folder / STATE), save_distributed=True)
-        with _alone():
+        ranks = dist.get_world_size() if dist.is_initialized() else 1
+        writer = dcp.HuggingFaceStorageWriter(str(folder / f"{STATE}-{ranks}"), save_distributed=True)
+        with _own_errors():
             dcp.save(tensors, storage_writer=writer, no_dist=not dist.is_initialized())
-        (folder / PROGRESS).write_text(json.dumps({"step": self.step, "bf16": self.bf16, "losses": self.losses.state()}))
+        (folder / PROGRESS).write_text(json.dumps({"step": self.step, "bf16": self.bf16, "ranks": ranks, "losses": self.losses.state()}))
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
@@ -68,7 +69,10 @@ class TrainState:
         tensors = {f"weight.{name}": parameter.detach() for name, parameter in parameters.items()}
         tensors |= {f"average.{name}": average for name, average in zip(self.names, self.average, strict=True)}
         tensors |= {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
-        reader = dcp.HuggingFaceStorageReader(str(folder / STATE if (folder / STATE).exists() else folder))  # one file of rank 0, formerly
+        progress = json.loads((folder / PROGRESS).read_text())
+        # A folder for each number of ranks: one that was given up half-way must not be mixed with another. Formerly rank 0 wrote one file.
+        parts = folder / f"{STATE}-{progress['ranks']}" if "ranks" in progress else folder
+        reader = dcp.HuggingFaceStorageReader(str(parts))
         sizes = {key: stored.size for key, stored in reader.read_metadata().state_dict_metadata.items()}
         for key in sizes:
             if key.startswith("optimizer."):
@@ -78,20 +82,24 @@ class TrainState:
                 self.optimizer.state[parameters[name]][kind] = tensors[key]
         there = {key: tensor for key, tensor in tensors.items() if key in sizes or not key.startswith("buffer.")}
         # A parameter of shape (1,) may have been a number.
-        there = {key: tensor.view(()) if sizes.get(key) == () else tensor for key, tensor in there.items()}
-        with _alone():
-            dcp.load(there, storage_reader=reader, no_dist=not dist.is_initialized())
-        progress = json.loads((folder / PROGRESS).read_text())
+        numbers = {key: torch.zeros((), device=each.device) for key, each in there.items() if each.ndim and sizes.get(key) == ()}
+        with _own_errors():
+            dcp.load(there | numbers, storage_reader=reader, no_dist=not dist.is_initialized())
+        for key, number in numbers.items():
+            there[key].copy_(like(there[key], number.view(1)))
         self.step, self.bf16 = progress["step"], progress.get("bf16")
         self.losses = LossHistory(**progress.get("losses", {}))
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Without the warning that there is one process: mostly there is."""
+def _own_errors() -> Iterator[None]:
+    """Raises what went wrong on a rank, such as an OSError, and not that something did. No warning where there is one process."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
-        yield
+        try:
+            yield
+        except dcp.api.CheckpointException as error:
+            raise next(iter(error.failures.values()))[0] from error
 
 
 def forget_losses(folder: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -117,6 +118,8 @@ def test_other_options_or_another_model_in_the_same_folder_are_measured_anew(tmp
     first = names(own)
     assert names(own) == first
     assert not set(first) & set(names(own.model_copy(update={"options": Sampling(steps=2)})))
+    shutil.copytree(tmp_path / "model", tmp_path / "copied")
+    assert names(own.model_copy(update={"source": str(tmp_path / "copied")})) == first, "a champion is fetched to another place each time"
     card = json.loads((tmp_path / "model" / "config.json").read_text())
     (tmp_path / "model" / "config.json").write_text(json.dumps(card | {"name": "trained again"}))
     assert not set(first) & set(names(own))
@@ -157,3 +160,24 @@ def test_clips_of_several_shards_stay_in_order(dataset):
     assert clips.places.schema == PLACES
     backwards = clips[::-1]
     assert [clip.id for clip in backwards] == clips.ids(0, len(clips))[::-1]
+
+
+def test_numbers_that_were_whole_in_the_first_part_are_as_they_are_in_all(tmp_path, dataset):
+    clips = judged_clips(dataset, "test", 4)
+    found = Measurements(tmp_path / "measures", [REAL], clips, {})
+    for part, values in zip(found.missing(), ([1, 2], [0.5, float("nan")]), strict=True):
+        rows = [{"label": REAL.label, "steps": 0, "seed": REAL.seeds[0], "outside": value, "state": [0.0]} for value in values]
+        found.add(part_table(rows, part.name))
+    (columns,) = found.columns(REAL)
+    assert columns["outside"][:3].tolist() == [1.0, 2.0, 0.5]
+    assert np.isnan(columns["outside"][3])
+
+
+def test_parts_of_another_evaluation_stay(measured, tmp_path):
+    other = tmp_path / "measures" / "other.parquet"
+    other.touch()
+    measured.delete()
+    assert list((tmp_path / "measures").iterdir()) == [other]
+    other.unlink()
+    measured.delete()
+    assert not (tmp_path / "measures").exists()

@@ -1,4 +1,7 @@
-"""The CPU runs ahead of a GPU: nothing in a step asks for a value that is not computed yet, but CTC for the lengths."""
+"""The CPU runs ahead of a GPU: nothing in a step asks for a value that is not computed yet, but CTC for the lengths.
+
+Negatives of all ranks do too: how many there are.
+"""
 
 import pytest
 import torch

@@ -47,6 +47,11 @@ def test_recomputed_layers_give_the_same_gradients(task, batch, device):
     agree(gradients(task, batch, device), gradients(task, batch, device, recompute=True), 1e-5)
 
 
+def test_a_clip_without_anything_in_it_gives_finite_losses_and_gradients(task, batch, device):
+    """Ranks that have fewer passes than others make such ones."""
+    assert all(torch.isfinite(value).all() for value in gradients(task, batch.absent(), device).values())
+
+
 def test_bf16_gives_nearly_the_same_loss_and_finite_gradients(task, batch, device):
     exact, rounded = gradients(task, batch, device), gradients(task, batch, device, bf16=True)
     assert all(torch.isfinite(value).all() for value in rounded.values())
@@ -59,7 +64,7 @@ def test_compiled_layers_give_the_same_gradients(task, batch, gpu):
 
 @pytest.mark.parametrize("parts", [1, 3])
 def test_a_step_in_parts_is_a_step(task, batch, device, parts):
-    """Every pass has noise of its own, so losses differ, but are those of the same clips."""
+    """Of finite losses and gradients; every pass has noise of its own."""
     module, frames = task.module.to(device), batch.poses.shape[1]
     passes = split(0, batch, len(batch) * frames if parts == 1 else -(-len(batch) // parts) * frames)
     assert len(passes) >= parts

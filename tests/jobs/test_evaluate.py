@@ -204,7 +204,7 @@ def test_an_evaluation_that_was_interrupted_measures_only_what_is_missing(option
     kept = options.model_copy(update={"modalities": ("text",), "baselines": ("mean pose",), "shown": 0})
     run(kept)
     whole, table = scores(kept), pq.read_table(Path(kept.out) / "measures.parquet")
-    assert not (Path(kept.out) / "measures").exists(), "the parts are one table now"
+    assert not (Path(kept.out) / ".measures").exists(), "the parts are one table now"
 
     def interrupted(self, rows):
         add(self, rows)
@@ -215,7 +215,7 @@ def test_an_evaluation_that_was_interrupted_measures_only_what_is_missing(option
     again = kept.model_copy(update={"out": str(Path(kept.out).parent / "again")})
     with pytest.raises(KeyboardInterrupt):
         run(again)
-    measured = list((Path(again.out) / "measures").iterdir())
+    measured = list((Path(again.out) / ".measures").iterdir())
     assert len(measured) == 1
     already = len(pq.read_table(measured[0]))
     monkeypatch.setattr(Measurements, "add", lambda self, rows: added.append(len(rows)) or add(self, rows))

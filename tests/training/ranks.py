@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -63,18 +64,25 @@ def follow(task: Line, lengths: list[int], reporter: LocalReporter, **options) -
     return {"end": end, "history": reporter.history, "weights": weights, "parts": task.parts}
 
 
+def wait_for(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.1)
+
+
 if __name__ == "__main__":
     rank, store = int(sys.argv[1]), sys.argv[2]
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     accumulated = follow(Line(), CLIPS[rank], Rank(), max_frames=256)
     diverged = follow(Line(explodes=50 if rank == 1 else None), [40, 80], Rank(), steps=80)
-    dist.distributed_c10d._set_pg_timeout(timedelta(seconds=2), dist.group.WORLD)
-    slow = (batch_of([40, 80]) if step < 3 or rank == 0 else time.sleep(6) for step in range(20))
+    given_up = Path(f"{store}-given-up")
+    dist.distributed_c10d._set_pg_timeout(timedelta(seconds=5), dist.group.WORLD)
+    slow = (batch_of([40, 80]) if step < 3 or rank == 0 else wait_for(given_up) for step in range(20))
     try:
         train(Line(), lambda step: slow, TrainingConfig(steps=20, precision="fp32"), Rank())
         waited = "for nobody"
     except (RuntimeError, AttributeError):  # whom others have given up gets nothing from them
         waited = late()
+    given_up.touch()
     print(json.dumps({"accumulated": accumulated, "diverged": diverged, "waited": waited}))
     dist.destroy_process_group()

@@ -1,3 +1,5 @@
+import errno
+import json
 import math
 import shutil
 from collections.abc import Callable
@@ -199,7 +201,7 @@ def test_losses_and_precision_are_remembered_across_a_resumption_and_losses_can_
 
 
 def test_a_state_of_before_there_was_a_history_of_losses_loads(tmp_path):
-    stepped(7).save(tmp_path)
+    save_as_formerly(stepped(7), tmp_path)
     (tmp_path / "training.json").write_text('{"step": 7, "lowest_loss": 2.0}')
     resumed = state_of(torch.nn.Linear(2, 2))
     resumed.load(tmp_path)
@@ -242,8 +244,10 @@ def test_buffers_and_frozen_weights_are_as_they_were_after_a_resumption(tmp_path
 def save_as_formerly(state: TrainState, folder: Path, names: Callable[[str], bool] = lambda name: True) -> None:
     """As one file of rank 0."""
     state.save(folder)
-    saved = load_file(next((folder / "training").iterdir()))
-    shutil.rmtree(folder / "training")
+    saved = load_file(next((folder / "training-1").iterdir()))
+    shutil.rmtree(folder / "training-1")
+    progress = json.loads((folder / "training.json").read_text())
+    (folder / "training.json").write_text(json.dumps({name: value for name, value in progress.items() if name != "ranks"}))
     save_file({name: tensor for name, tensor in saved.items() if names(name)}, folder / "training.safetensors")
     save_file({name: torch.full_like(value, 9.0) for name, value in state.module.state_dict().items()}, folder / "model.safetensors")
 
@@ -284,6 +288,27 @@ def test_a_parameter_that_was_a_number_is_one_of_shape_1_now(tmp_path):
     }
     (resumed.module.scale**2).sum().backward()
     resumed.optimizer.step()
+
+
+def test_an_error_of_the_disk_is_raised_as_it_is(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("torch.distributed.checkpoint.HuggingFaceStorageWriter.write_data", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        stepped(7).save(tmp_path)
+
+
+def test_a_part_that_other_ranks_left_half_way_is_not_read(tmp_path):
+    state = stepped(7)
+    state.save(tmp_path)
+    other = tmp_path / "training-4"
+    other.mkdir()
+    left = {"weight.weight": torch.full((2, 2), 9.0)}
+    save_file(left, other / "shard-00004-model-00001-of-00001.safetensors")
+    resumed = state_of(torch.nn.Linear(2, 2))
+    resumed.load(tmp_path)
+    assert torch.equal(resumed.module.weight, state.module.weight)
 
 
 def test_a_state_of_before_buffers_were_kept_leaves_those_of_the_data(tmp_path):

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ms2sl.errors import InputError
 from ms2sl.training.parallel import parallelise
 
 CPU = torch.device("cpu")
@@ -38,6 +39,23 @@ def gradients(module: nn.Module) -> list[torch.Tensor]:
 def test_a_module_alone_is_neither_wrapped_nor_sharded():
     module = Layers()
     assert parallelise(module, CPU, "fsdp", recompute=False, compiled=False) is module
+
+
+@pytest.mark.parametrize(("device", "chosen"), [("cuda", []), ("cuda:1", [1])])
+def test_a_gpu_is_chosen_where_it_has_a_number(device, chosen, monkeypatch):
+    found = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: found.append(device.index))
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda precision: None)
+    module = Layers()
+    monkeypatch.setattr(module, "to", lambda device: module)
+    assert parallelise(module, torch.device(device), "ddp", recompute=False, compiled=False) is module
+    assert found == chosen
+
+
+def test_what_has_no_layers_is_neither_recomputed_nor_compiled():
+    for options in ({"recompute": True, "compiled": False}, {"recompute": False, "compiled": True}):
+        with pytest.raises(InputError, match=r"Linear names no layers that could be recomputed or compiled: leave out training\.recompute"):
+            parallelise(nn.Linear(1, 1), CPU, "ddp", **options)
 
 
 def test_recomputed_layers_compute_twice_and_learn_the_same_under_the_same_names():

@@ -159,8 +159,8 @@ def contrastive(c: Computed) -> torch.Tensor:
 
 @in_fp32
 def info_nce_of_all_ranks(a: torch.Tensor, b: torch.Tensor, present: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
-    """``info_nce`` of the rows of this rank ``(B, E)``, told from those of all ranks. Its mean over ranks, and that of its gradients, are
-    as of one rank that has all rows. All ranks must call it."""
+    """``info_nce`` of the rows of this rank ``(B, E)``, told from those of all ranks. Where ranks have as many of them, its mean over
+    ranks, and that of its gradients, are as of one rank that has all rows. All ranks must call it."""
     longest = largest(len(a), a.device)
     first, there = dist.get_rank() * longest, gathered(present, longest)
     target = first + torch.arange(len(a), device=a.device)
@@ -169,7 +169,7 @@ def info_nce_of_all_ranks(a: torch.Tensor, b: torch.Tensor, present: torch.Tenso
         logits = log_scale.exp().clamp(max=100) * own @ gathered(other, longest).T
         logits = logits.masked_fill(~(present[:, None] & there[None]), -1e4)
         each = each + F.cross_entropy(logits, target, reduction="none") / 2
-    return (each * present).sum() * dist.get_world_size() / there.sum().clamp(min=1)
+    return masked_mean(each, present)
 
 
 def cycle(c: Computed) -> torch.Tensor:
