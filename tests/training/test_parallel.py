@@ -1,12 +1,17 @@
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
 from ms2sl.errors import InputError
-from ms2sl.training.parallel import parallelise
+from ms2sl.training.parallel import parallelise, whole
+from ms2sl.training.state import TrainState
 
 CPU = torch.device("cpu")
 
@@ -70,3 +75,48 @@ def test_compiled_layers_learn_the_same_under_the_same_names():
     plain, compiled = Layers(nn.Linear), parallelise(Layers(nn.Linear), CPU, "ddp", recompute=False, compiled=True)
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(gradients(plain), gradients(compiled), strict=True))
     assert compiled.state_dict().keys() == plain.state_dict().keys()
+
+
+class Scaled(nn.Module):
+    """As it is now, with a parameter of shape (1,), or was, when that was a number."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        super().__init__()
+        torch.manual_seed(0)
+        self.line, self.scale = nn.Linear(3, 3), nn.Parameter(torch.full(shape, 3.0))
+
+    def forward(self, x):
+        return (self.line(x) * self.scale).sum()
+
+
+def stepped(shape: tuple[int, ...]) -> TrainState:
+    state = TrainState(module := Scaled(shape), torch.optim.AdamW(module.parameters()))
+    module(torch.ones(2, 3)).backward()
+    state.optimizer.step()
+    return state
+
+
+def shard(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    module = parallelise(Scaled((1,)), CPU, "fsdp", recompute=False, compiled=False)
+    state = TrainState(module, torch.optim.AdamW(module.parameters()))
+    state.load(Path(folder))
+    values = {name: whole(parameter.detach()).tolist() for name, parameter in module.named_parameters()}
+    moments = [whole(state.optimizer.state[module.scale][name]).tolist() for name in ("exp_avg", "exp_avg_sq")]
+    (Path(folder) / f"{rank}.json").write_text(json.dumps([values, moments]))
+    dist.destroy_process_group()
+
+
+def test_a_run_of_before_goes_on_sharded(tmp_path):
+    before = stepped(())
+    before.save(tmp_path)
+    saved = load_file(next((tmp_path / "training-1").iterdir()))
+    save_file(saved, tmp_path / "training.safetensors")
+    (tmp_path / "training.json").write_text('{"step": 1}')
+    torch.multiprocessing.spawn(shard, (str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        values, moments = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert values["scale"] == [before.module.scale.item()]
+        assert torch.equal(torch.tensor(values["line.weight"]), before.module.line.weight)
+        kept = before.optimizer.state[before.module.scale]
+        assert moments == [[kept["exp_avg"].item()], [kept["exp_avg_sq"].item()]]
