@@ -19,6 +19,7 @@ from ms2sl.training.divergence import Diverged, LossHistory
 from ms2sl.training.local import LocalReporter, local_batches
 from ms2sl.training.loop import TrainingConfig, learning_rate, make_optimizer, seed_step, train
 from ms2sl.training.state import TrainState, forget_losses
+from tests.training.checkpoints import contents
 
 
 @pytest.fixture
@@ -80,18 +81,6 @@ def killed_at(step):
         return batch
 
     return spoil
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Of the files of a checkpoint; tensors by file and name, since safetensors writes what it says of them in any order."""
-    found = {}
-    for path in folder.rglob("*.*"):
-        name = str(path.relative_to(folder))
-        if path.suffix == ".safetensors":
-            found |= {f"{name}/{key}": tensor.numpy().tobytes() for key, tensor in load_file(path).items()}
-        else:
-            found[name] = path.read_bytes()
-    return found
 
 
 @pytest.mark.parametrize("moment", [4, 7, 11])
