@@ -16,14 +16,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.common import RESULTS, machine, save
 from benchmarks.disturbed import EVERY, INTERVAL, STEPS, TROUBLE, Place, Row
 from benchmarks.raylets import Raylets
-from benchmarks.wire import AWAY, mlflow_server, s3_server
+from benchmarks.wire import AWAY, Wire, mlflow_server, s3_server
 
 GROWTH = 15  # seconds between looks for nodes that joined, instead of ten minutes
 LOOKING = f"""
@@ -86,20 +86,20 @@ def head(place: Place) -> Iterator[Row]:
         yield place.row(f"the head is restarted (the command ends with {status} after {took:.0f} s); same command", training, since)
 
 
-def tracking(place: Place) -> Iterator[Row]:
-    with mlflow_server(place.folder / "server") as (wire, uri), place.training("tracking", tracking=uri) as training:
+def away(place: Place, name: str, what: str, option: str, server: AbstractContextManager[tuple[Wire, str]]) -> Iterator[Row]:
+    with server as (wire, uri), place.training(name, **{option: uri}) as training:
         since = training.now()
         wire.cut()
         training.finish()
-        yield place.row(f"MLflow's server is away for {AWAY} s", training, since, tracking=uri)
+        yield place.row(f"{what} is away for {AWAY} s", training, since, **{option: uri})
+
+
+def tracking(place: Place) -> Iterator[Row]:
+    return away(place, "tracking", "MLflow's server", "tracking", mlflow_server(place.folder / "server"))
 
 
 def store(place: Place) -> Iterator[Row]:
-    with s3_server(place.folder / "s3.log") as (wire, uri), place.training("store", runs=uri) as training:
-        since = training.now()
-        wire.cut()
-        training.finish()
-        yield place.row(f"the object store with `--runs` is away for {AWAY} s", training, since, runs=uri)
+    return away(place, "store", "the object store with `--runs`", "runs", s3_server(place.folder / "s3.log"))
 
 
 def disk(place: Place) -> Iterator[Row]:

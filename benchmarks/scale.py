@@ -16,7 +16,6 @@ from benchmarks.common import machine, save_tables
 from benchmarks.scale_checks import check
 from benchmarks.scale_costs import Costs, measure
 from benchmarks.scale_planning import SHARD_CLIPS, measured
-from jobs.prepare import ASKED
 from jobs.ray_dataloader import READERS
 from ms2sl.data.dataset import READ_AHEAD
 
@@ -142,7 +141,7 @@ def limits(costs: Costs, given: Mapping[str, float], most_clips: int, most_shard
         of("prepare: index of the clips, memory", gib, index_hours, index, lambda each, _: each["MiB"] / 1024),
         of("prepare: index of the clips", minutes, index_hours, index, lambda each, _: (each["index"] + each["digests"]) / 60),
         requested("prepare: are the files others? from a store", "stamps of 1,000 files", FILES_PER_CLIP / LISTED, clip_hours),
-        requested("prepare: are the shards done? in a store", "is a shard done", 1, shard_hours, ASKED),
+        requested("prepare: are the shards done? in a store", "is a shard done", 1, shard_hours, READ_AHEAD),
         of("prepare: a block of Ray Data a shard", minutes, blocks_hours, blocks, lambda each, _: each["blocks"] / 60),
         of("prepare: dataset.json, memory", gib, describe_hours, describe, lambda each, _: each["MiB"] / 1024),
         of("prepare: dataset.json", minutes, describe_hours, describe, lambda each, _: each["describe"] / 60),

@@ -26,7 +26,7 @@ from ms2sl.config import changeable
 from ms2sl.corpora import CORPORA
 from ms2sl.corpora.records import flag
 from ms2sl.data.corpus import Corpus
-from ms2sl.data.dataset import Dataset, DatasetCard, summary, write_dataset_card
+from ms2sl.data.dataset import READ_AHEAD, Dataset, DatasetCard, summary, write_dataset_card
 from ms2sl.data.dataset_report import write_description
 from ms2sl.data.ingest import (
     ShardPlan,
@@ -53,7 +53,6 @@ from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import PLACE, LocalPath, PathOrUri
 
 STAGES, CPUS_PER_STAGE = 3, 0.3  # import, featurize and write together are a worker, and take a CPU
-ASKED = 16  # shards that are looked at together: a store answers late
 
 
 class PrepareOptions(Command):
@@ -164,7 +163,7 @@ def prepare(options: PrepareOptions) -> DatasetCard:
     mark = fingerprint(options.decisive(corpus))
     plans = plan_shards(corpus, options.shard_size)
     marks = shard_fingerprints(options.deciding(), corpus, plans)
-    with ThreadPoolExecutor(ASKED) as pool:
+    with ThreadPoolExecutor(READ_AHEAD) as pool:
         done = pool.map(lambda plan: is_done(out / plan.file, marks[plan.file]), plans)
         missing = [plan for plan, there in zip(plans, done, strict=True) if not there]
     if missing:

@@ -53,8 +53,6 @@ def read(batch: dict, columns: list[str], skeleton: Skeleton) -> Iterator[pa.Tab
 def stream(plans: Sequence[EpochPlan], collate: "Collate", start: int, steps: int, pinned: bool = False) -> Iterator["Batch"]:
     """The batches of steps ``start`` to ``steps``, and perhaps some more, of all of these plans: of each one a step. pinned: in memory that
     a GPU copies from beside what it computes."""
-    from ms2sl.data.collate import Batch
-
     first, skip = divmod(start, plans[0].steps_per_epoch)
     epochs = range(first, (steps - 1) // plans[0].steps_per_epoch + 1)
     blocks = Routed(executions(reads(plans, epochs, skip), collate))
@@ -66,7 +64,7 @@ def stream(plans: Sequence[EpochPlan], collate: "Collate", start: int, steps: in
             yield from chain.from_iterable(zip(*of_plans, strict=True))
 
     batches = map(collate, tables())
-    return prefetch(map(Batch.pin_memory, batches) if pinned else batches)
+    return prefetch((batch.pin_memory() for batch in batches) if pinned else batches)
 
 
 def reads(plans: Sequence[EpochPlan], epochs: Sequence[int], skip: int) -> Iterator[dict]:

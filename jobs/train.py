@@ -74,7 +74,8 @@ class TrainCommand(TrainingCommand):
     cpus_per_worker: int | None = Field(
         None,
         gt=0,
-        description="CPUs that each worker takes, and its threads; by default it takes one, and those on a machine share its cores",
+        description="CPUs that each worker takes, and its threads; by default one, or none beside a GPU, and those on a machine share its "
+        "cores",
     )
     placement: Literal["pack", "spread"] = Field("pack", description="workers on as few machines as there is room on, or on as many")
     timeout: float = Field(

@@ -58,10 +58,7 @@ class AslFingerspelling(IsolatedSigns):
         if record.poses is None:
             return ""
         where = record.poses[0]
-        stamps = self.__dict__.setdefault("_stamps", {})
-        if where not in stamps:
-            stamps[where] = where.stamp()
-        return f"{where.name} {stamps[where]}"
+        return f"{where.name} {self.stamps.of(where)}"
 
     def read(self, record: Record) -> RawPoses:
         where, sequence = record.poses
@@ -75,7 +72,7 @@ class AslFingerspelling(IsolatedSigns):
         return super().card() | {"terms": TERMS}
 
     def __getstate__(self) -> dict:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_kept", "_stamps")}
+        return {key: value for key, value in self.__dict__.items() if key != "_kept"}
 
 
 class _Sequences:

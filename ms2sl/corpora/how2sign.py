@@ -81,7 +81,7 @@ class How2Sign(RecordCorpus):
 
     def stamp(self, record: Record) -> str:
         video = self._video(record) if self.config.videos and record.poses else None
-        return super().stamp(record) + (video.stamp() if video else "")
+        return super().stamp(record) + (self.stamps.of(video) if video else "")
 
     def _fps(self, record: Record) -> float:
         if not self.config.videos:

@@ -92,7 +92,7 @@ class Phoenix14T(RecordCorpus):
         return records + rest
 
     def stamp(self, record: Record) -> str:
-        return record.poses[0].stamp() if record.poses else ""
+        return self.stamps.of(record.poses[0]) if record.poses else ""
 
     def read(self, record: Record) -> RawPoses:
         skels, start, stop = record.poses

@@ -22,7 +22,6 @@ from ms2sl.data.skeleton_registry import skeleton
 from ms2sl.data.types import RawPoses
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import file_kind, nfc
-from ms2sl.io.folder_stamps import FolderStamps
 from ms2sl.io.name_matching import by_name
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.tables import read_table
@@ -68,7 +67,6 @@ class LabelledFiles(RecordCorpus):
         super().__init__(config)
         self.skeleton, self.fps = skeleton(config.skeleton), config.fps
         self.spoken_language, self.signed_language = config.spoken_language, config.signed_language
-        self._stamps = FolderStamps()
 
     def records(self) -> list[Record]:
         folder = source(self.config, self.name)
@@ -93,9 +91,6 @@ class LabelledFiles(RecordCorpus):
 
     def _split(self, name: str) -> str:
         return drawn_split(name, self.config.dev, self.config.test)
-
-    def stamp(self, record: Record) -> str:
-        return " ".join(f"{where.name} {self._stamps.of(where)}" for where in (record.poses, record.speech) if where is not None)
 
     def ignored(self) -> dict[str, int]:
         folder = source(self.config, self.name)

@@ -16,6 +16,7 @@ from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Clip, Placement, RawPoses
 from ms2sl.errors import InputError
 from ms2sl.io.file_names import nfc, split_name
+from ms2sl.io.folder_stamps import FolderStamps
 from ms2sl.io.name_matching import by_name, unique_ids
 from ms2sl.io.storage import StoragePath
 from ms2sl.io.uri import public_uri
@@ -66,6 +67,7 @@ class RecordCorpus(ABC):
 
     def __init__(self, config: Any):
         self.config = config
+        self.stamps = FolderStamps()
 
     @abstractmethod
     def records(self) -> list[Record]:
@@ -121,7 +123,8 @@ class RecordCorpus(ABC):
 
     def stamp(self, record: Record) -> str:
         """Of the files of a clip, unread: another where they are others. A subclass says it whose poses are no ``StoragePath``."""
-        return " ".join(f"{where.name} {where.stamp()}" for where in (record.poses, record.speech) if isinstance(where, StoragePath))
+        files = (where for where in (record.poses, record.speech) if isinstance(where, StoragePath))
+        return " ".join(f"{where.name} {self.stamps.of(where)}" for where in files)
 
     def clip(self, index: int) -> Clip:
         """Parts that cannot be read are left out with a remark. Raises InputError if none is left, or the clip is none of its own."""

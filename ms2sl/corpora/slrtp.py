@@ -54,7 +54,7 @@ class Slrtp(RecordCorpus):
         return records
 
     def stamp(self, record: Record) -> str:
-        return self._file(record.split).stamp()
+        return self.stamps.of(self._file(record.split))
 
     def read(self, record: Record) -> RawPoses:
         import torch

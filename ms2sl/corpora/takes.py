@@ -137,12 +137,8 @@ class Takes(IsolatedSigns):
 
     def stamp(self, record: Record) -> str:
         if self.config.table:
-            return f"{record.poses} {self._table_stamp}"
+            return f"{record.poses} {self.stamps.of(self._file)}"
         return record.poses.stamp() if record.poses is not None else ""
-
-    @cached_property
-    def _table_stamp(self) -> str:
-        return self._file.stamp()
 
     def read(self, record: Record) -> RawPoses:
         if self.config.table:

@@ -28,7 +28,7 @@ CARD, REJECTED = "dataset.json", "rejected.parquet"
 REJECTIONS = pa.schema([("id", pa.string()), ("reason", pa.string())])
 LABELS = ["spoken_language", "signed_language", "text", "gloss", "gloss_times", "signer"]
 COUNTED = ["id", "split", *LABELS, "n_frames", "n_speech", "fps", "remarks", "origin", "unit"]
-READ_AHEAD = 16  # shards described at a time: what is read of one is little, and a store answers late
+READ_AHEAD = 16  # shards that are asked about at a time: what is read of one is little, and a store answers late
 
 
 class Shard(Config):

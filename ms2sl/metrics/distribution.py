@@ -22,5 +22,5 @@ def _gaussian(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean, covariance = embeddings.mean(axis=0, dtype=np.float64), np.zeros(2 * embeddings.shape[1:])
     for start in range(0, len(embeddings), TOGETHER):
         centred = (embeddings[start : start + TOGETHER].astype(np.float64) - mean).T
-        covariance += centred @ centred.T.conj()
+        covariance += centred @ centred.T
     return mean, covariance * np.true_divide(1, len(embeddings) - 1)

@@ -18,7 +18,6 @@ from ms2sl.errors import InputError
 from ms2sl.training.distributed import is_together
 
 Parallel = Literal["ddp", "fsdp"]
-OPTIONS = "training.recompute and training.compile"
 
 
 def parallelise(module: nn.Module, device: torch.device, parallel: Parallel, recompute: bool, compiled: bool) -> nn.Module:
@@ -35,7 +34,8 @@ def parallelise(module: nn.Module, device: torch.device, parallel: Parallel, rec
     module.to(device)
     layers = getattr(module, "layers", [])
     if (recompute or compiled) and not layers:
-        raise InputError(f"{type(module).__name__} names no layers that could be recomputed or compiled: leave out {OPTIONS}")
+        lacks = f"{type(module).__name__} names no layers that could be recomputed or compiled"
+        raise InputError(f"{lacks}: leave out training.recompute and training.compile")
     for layer in layers:
         if recompute:
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)

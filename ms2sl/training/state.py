@@ -49,13 +49,17 @@ class TrainState:
         kept = self.module.state_dict().keys()
         return {name: buffer for name, buffer in self.module.named_buffers() if name in kept}
 
+    @property
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Of the module, as a checkpoint names them."""
+        weights = {f"weight.{name}": parameter.detach() for name, parameter in zip(self.names, self.parameters, strict=True)}
+        averages = {f"average.{name}": average for name, average in zip(self.names, self.average, strict=True)}
+        return weights | averages | {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
+
     def save(self, folder: Path) -> None:
         """Writes the part of this rank: those of all ranks are the state, with each tensor once."""
-        tensors = {f"weight.{name}": parameter.detach() for name, parameter in zip(self.names, self.parameters, strict=True)}
-        tensors |= {f"average.{name}": average for name, average in zip(self.names, self.average, strict=True)}
-        moments = [self.optimizer.state[parameter] for parameter in self.parameters]
-        tensors |= {f"optimizer.{key}.{name}": state[key] for name, state in zip(self.names, moments, strict=True) for key in state}
-        tensors |= {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
+        moments = {name: self.optimizer.state[parameter] for name, parameter in zip(self.names, self.parameters, strict=True)}
+        tensors = self._tensors | {f"optimizer.{key}.{name}": state[key] for name, state in moments.items() for key in state}
         ranks = dist.get_world_size() if dist.is_initialized() else 1
         writer = dcp.HuggingFaceStorageWriter(str(folder / f"{STATE}-{ranks}"), save_distributed=True)
         with _own_errors():
@@ -65,10 +69,7 @@ class TrainState:
     @torch.no_grad()
     def load(self, folder: Path) -> None:
         """What any number of ranks saved."""
-        parameters = dict(zip(self.names, self.parameters, strict=True))
-        tensors = {f"weight.{name}": parameter.detach() for name, parameter in parameters.items()}
-        tensors |= {f"average.{name}": average for name, average in zip(self.names, self.average, strict=True)}
-        tensors |= {f"buffer.{name}": buffer for name, buffer in self.buffers.items()}
+        parameters, tensors = dict(zip(self.names, self.parameters, strict=True)), self._tensors
         progress = json.loads((folder / PROGRESS).read_text())
         # A folder for each number of ranks: one that was given up half-way must not be mixed with another. Formerly rank 0 wrote one file.
         parts = folder / f"{STATE}-{progress['ranks']}" if "ranks" in progress else folder

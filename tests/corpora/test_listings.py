@@ -5,7 +5,6 @@ import pickle
 import pytest
 
 from ms2sl.corpora.posefiles import PoseFiles, PoseFilesConfig
-from ms2sl.corpora.records import RecordCorpus
 from ms2sl.io.storage import StoragePath
 
 
@@ -19,7 +18,7 @@ def test_clips_are_known_by_one_listing_a_folder_and_as_before(tmp_path, monkeyp
         for i in range(20):
             (tmp_path / signer / f"{i}.pose").write_bytes(bytes(i))
     own = corpus(tmp_path, dev=0, test=0)
-    expected = [RecordCorpus.stamp(own, record) for record in own.index]
+    expected = [f"{record.poses.name} {record.poses.stamp()}" for record in own.index]
     asked, listed = [], StoragePath._listing
     monkeypatch.setattr(StoragePath, "_info", lambda self: pytest.fail(f"{self} is asked about alone"))
     monkeypatch.setattr(StoragePath, "_listing", lambda self, **how: asked.append(self.name) or listed(self, **how))
@@ -42,5 +41,5 @@ def test_what_was_listed_does_not_travel_to_workers(tmp_path):
         (tmp_path / f"{i}.pose").touch()
     own = corpus(tmp_path)
     before = len(pickle.dumps(own))
-    own._stamps.of(StoragePath(tmp_path / "0.pose"))
+    own.stamps.of(StoragePath(tmp_path / "0.pose"))
     assert len(pickle.dumps(own)) == before
