@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ms2sl.data.shards import decode_joints
+from ms2sl.data.shards import decode_joints_padded
 from ms2sl.data.skeleton import Skeleton
 from ms2sl.data.types import Poses
 from ms2sl.features.base import Features
@@ -145,7 +145,7 @@ class FieldSpec:
 
 
 class Collate:
-    """Makes batches of poses of a skeleton and of such text and speech features.
+    """Makes batches of poses of a skeleton and of such text and speech features; several threads may make some at once.
 
     fields: what the batches hold; by default poses, text and speech.
     """
@@ -178,10 +178,7 @@ class Collate:
     def pose_field(self, joints: Sequence[np.ndarray | None], confidence: Sequence[np.ndarray | None]) -> BatchField:
         """The field of joints ``(frames, joints, dims)`` and their confidence ``(frames, joints)``."""
         field = padded(joints, (self.skeleton.n_joints, self.skeleton.dims), FRAME_MULTIPLE)
-        # By numpy: a comparison by torch in the thread that prepares batches would start OpenMP threads of its own, and with more threads
-        # than cores OpenMP waits in a way that takes a third of the speed from training.
-        confident = padded(confidence, (self.skeleton.n_joints,), FRAME_MULTIPLE).values
-        field.mask = torch.from_numpy(confident.numpy() > 0)
+        field.mask = _confident(confidence, field.values.shape[1], self.skeleton.n_joints)
         return field
 
     def feature_field(self, modality: str, rows: Sequence[np.ndarray | None]) -> BatchField:
@@ -191,9 +188,13 @@ class Collate:
 
 
 def _poses(table: pa.Table, collate: Collate) -> BatchField:
-    joints, dims = collate.skeleton.n_joints, collate.skeleton.dims
-    poses = [decode_joints(value.as_buffer(), (joints, dims)) if value.is_valid else None for value in table["poses"]]
-    return collate.pose_field(poses, arrays(table, "confidence", "n_frames", np.uint8, (joints,)))
+    shape = (collate.skeleton.n_joints, collate.skeleton.dims)
+    encoded = [value.as_buffer() if value.is_valid else None for value in table["poses"]]
+    lengths = [0 if clip is None else n for clip, n in zip(encoded, table["n_frames"].to_pylist(), strict=True)]
+    longest = padded_length(max(lengths, default=0), FRAME_MULTIPLE)
+    joints = torch.from_numpy(decode_joints_padded(encoded, shape, longest))
+    confidence = arrays(table, "confidence", "n_frames", np.uint8, shape[:1])
+    return BatchField(joints, torch.tensor(lengths), _confident(confidence, longest, shape[0]), FRAME_MULTIPLE)
 
 
 def _features(modality: str) -> FieldSpec:
@@ -225,9 +226,23 @@ def arrays(table: pa.Table, name: str, count: str, dtype, shape: tuple[int, ...]
 def padded(rows: Sequence[np.ndarray | None], shape: tuple[int, ...] = (), multiple: int = 1, ids: bool = False) -> BatchField:
     """The field of arrays ``(length, *shape)``, None where a clip lacks it; int64 if they are ids, else float32."""
     lengths = [0 if array is None else len(array) for array in rows]
-    values = np.zeros((len(rows), padded_length(max(lengths, default=0), multiple), *shape), np.float32)
-    for row, array, n in zip(values, rows, lengths, strict=True):
-        if n:
-            row[:n] = array
-    tensor = torch.from_numpy(values)
-    return BatchField(tensor.long() if ids else tensor, torch.tensor(lengths), multiple=multiple)
+    longest = padded_length(max(lengths, default=0), multiple)
+    return BatchField(_filled(rows, (longest, *shape), np.int64 if ids else np.float32), torch.tensor(lengths), multiple=multiple)
+
+
+def _confident(rows: Sequence[np.ndarray | None], longest: int, joints: int) -> torch.Tensor:
+    """Which joints are seen ``(clips, longest, joints)``, by their confidence.
+
+    By numpy: a comparison by torch in a thread that prepares batches would start OpenMP threads of its own, and with more threads than
+    cores OpenMP waits in a way that takes a third of the speed from training.
+    """
+    return _filled([None if array is None else array > 0 for array in rows], (longest, joints), np.bool_)
+
+
+def _filled(rows: Sequence[np.ndarray | None], shape: tuple[int, ...], dtype: type) -> torch.Tensor:
+    """Arrays ``(length, …)`` with zeros behind them, each of this shape."""
+    values = np.zeros((len(rows), *shape), dtype)
+    for row, array in zip(values, rows, strict=True):
+        if array is not None:
+            row[: len(array)] = array
+    return torch.from_numpy(values)

@@ -20,6 +20,7 @@ come from (see ``Placement``); ``source_fps`` is how they were recorded, ``remar
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,21 @@ def decode_joints(encoded: bytes | pa.Buffer, shape: tuple[int, int]) -> np.ndar
     """Inverse of ``encode_poses``: float32 ``(frames, joints, dims)``, with ``shape`` the last two."""
     steps = np.frombuffer(encoded, np.int16).reshape(-1, *shape)
     return np.multiply(np.cumsum(steps, axis=0, dtype=np.int16), np.float32(1 / STEPS), dtype=np.float32)
+
+
+def decode_joints_padded(encoded: Sequence[pa.Buffer | None], shape: tuple[int, int], longest: int) -> np.ndarray:
+    """``decode_joints`` of clips of at most ``longest`` frames at once: float32 ``(clips, longest, joints, dims)``, with zeros behind each
+    clip, and where there is none."""
+    steps = [np.frombuffer(clip or b"", np.int16).reshape(-1, shape[0] * shape[1]) for clip in encoded]
+    summed = np.zeros((longest, len(steps), shape[0] * shape[1]), np.int16)
+    for i, clip in enumerate(steps):
+        summed[: len(clip), i] = clip
+    for before, frame in pairwise(summed):  # a frame of all clips at a time takes a fifth of the time of a clip at a time
+        np.add(before, frame, out=frame)
+    joints = np.zeros((len(steps), longest, *shape), np.float32)
+    for i, clip in enumerate(steps):
+        np.multiply(summed[: len(clip), i], np.float32(1 / STEPS), out=joints[i, : len(clip)].reshape(clip.shape), dtype=np.float32)
+    return joints
 
 
 def encode_confidence(poses: Poses) -> bytes:

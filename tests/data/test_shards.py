@@ -8,7 +8,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from ms2sl.data.preprocessing import PreprocessConfig, preprocess_clip
-from ms2sl.data.shards import SCHEMA, ShardHeader, decode_joints, read_header, read_shard, rows_table, to_clip, to_row, write_shard
+from ms2sl.data.shards import (
+    SCHEMA,
+    ShardHeader,
+    decode_joints,
+    decode_joints_padded,
+    read_header,
+    read_shard,
+    rows_table,
+    to_clip,
+    to_row,
+    write_shard,
+)
 from ms2sl.errors import InputError
 from tests.conftest import BYTES, LOG_MEL
 
@@ -123,3 +134,14 @@ def test_a_folder_that_cannot_be_made(corpus, header, tmp_path):
 
 def test_every_column_of_a_row_is_in_the_schema(corpus):
     assert list(row(corpus, 0)) == SCHEMA.names
+
+
+def test_clips_decoded_together_are_as_each_alone_with_zeros_behind():
+    rng = np.random.default_rng(0)
+    steps = [rng.integers(-3, 4, (frames, 6, 3)).astype(np.int16) for frames in (5, 1, 9, 0)]
+    steps[2][0] = 32767  # sums that wrap do so in both
+    together = decode_joints_padded([*(pa.py_buffer(clip.tobytes()) for clip in steps), None], (6, 3), 12)
+    assert (together.shape, together.dtype) == ((5, 12, 6, 3), np.float32)
+    for joints, clip in zip(together, [*steps, steps[3]], strict=True):
+        assert np.array_equal(joints[: len(clip)], decode_joints(clip.tobytes(), (6, 3)))
+        assert not joints[len(clip) :].any()
