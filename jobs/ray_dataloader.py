@@ -9,10 +9,9 @@ import queue
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice, pairwise, zip_longest
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +32,6 @@ LISTED = 4096  # parts of shards
 AHEAD = 512 * 2**20  # bytes of shards read ahead
 READY_BATCHES = 4
 PAUSE = 0.05  # seconds
-Item, Made = TypeVar("Item"), TypeVar("Made")
 
 
 class ThrottleExecutorLoop(ExecutionCallback):
@@ -52,13 +50,9 @@ def read(batch: dict, columns: list[str], skeleton: Skeleton) -> Iterator[pa.Tab
         yield marked(Rows(StoragePath(shard), clips, start, stop).read(columns, skeleton), epoch=epoch, plan=plan)
 
 
-def stream(
-    plans: Sequence[EpochPlan], collate: "Collate", start: int, steps: int, threads: int = 1, pinned: bool = False
-) -> Iterator["Batch"]:
-    """The batches of steps ``start`` to ``steps``, and perhaps some more, of all of these plans: of each one a step.
-
-    threads: that make batches beside the one that learns from them; pinned: in memory that a GPU copies from beside what it computes.
-    """
+def stream(plans: Sequence[EpochPlan], collate: "Collate", start: int, steps: int, pinned: bool = False) -> Iterator["Batch"]:
+    """The batches of steps ``start`` to ``steps``, and perhaps some more, of all of these plans: of each one a step. pinned: in memory that
+    a GPU copies from beside what it computes."""
     first, skip = divmod(start, plans[0].steps_per_epoch)
     epochs = range(first, (steps - 1) // plans[0].steps_per_epoch + 1)
     blocks = Routed(executions(reads(plans, epochs, skip), collate))
@@ -69,11 +63,8 @@ def stream(
             of_plans = (length_bucketed_batches(blocks.of(i, epoch), plan, epoch, left_out) for i, plan in enumerate(plans))
             yield from chain.from_iterable(zip(*of_plans, strict=True))
 
-    def make(table: pa.Table) -> "Batch":
-        batch = collate(table)
-        return batch.pin_memory() if pinned else batch
-
-    return prefetch(tables(), make, threads)
+    batches = map(collate, tables())
+    return prefetch((batch.pin_memory() for batch in batches) if pinned else batches)
 
 
 def reads(plans: Sequence[EpochPlan], epochs: Sequence[int], skip: int) -> Iterator[dict]:
@@ -138,11 +129,10 @@ def parts(blocks: Iterator[pa.Table]) -> Iterator[pa.Table]:
                 yield block.slice(start, stop - start)
 
 
-def prefetch(items: Iterator[Item], make: Callable[[Item], Made], threads: int = 1) -> Iterator[Made]:
-    """What is made of each item, in their order: the next ones in threads while the current one is learned from."""
+def prefetch(batches: Iterator["Batch"]) -> Iterator["Batch"]:
+    """Prepares the next batches in a thread while the current one is learned from."""
     ready: queue.Queue = queue.Queue(READY_BATCHES)
     stopped = threading.Event()
-    makers = ThreadPoolExecutor(threads)
 
     def put(item) -> bool:
         while not stopped.is_set():
@@ -155,8 +145,8 @@ def prefetch(items: Iterator[Item], make: Callable[[Item], Made], threads: int =
 
     def fill() -> None:
         try:
-            for item in items:
-                if not put((makers.submit(make, item), None)):
+            for batch in batches:
+                if not put((batch, None)):
                     return
             put((None, None))
         except BaseException as error:
@@ -165,12 +155,11 @@ def prefetch(items: Iterator[Item], make: Callable[[Item], Made], threads: int =
     threading.Thread(target=fill, daemon=True).start()
     try:
         while True:
-            made, error = ready.get()
+            batch, error = ready.get()
             if error is not None:
                 raise error
-            if made is None:
+            if batch is None:
                 return
-            yield made.result()
+            yield batch
     finally:
         stopped.set()
-        makers.shutdown(wait=False, cancel_futures=True)

@@ -49,7 +49,6 @@ from ms2sl.training.loop import Task as TrainingTask
 from ms2sl.training.loop import TrainingConfig, train, worker_plans
 
 Task = Literal[tuple(each.kind for each in trainable())]
-MAKERS = 4  # threads that make batches for a GPU, at most
 OUTBOX = "mlflow.jsonl"  # in the folder of a run: what MLflow is still to be told
 
 
@@ -184,20 +183,17 @@ def train_worker(config: dict) -> dict:
     """What each worker runs. Divergence is a result, not a failure: to try it again would diverge again."""
     options: TrainCommand = config["options"]
     beside = ray.train.get_context().get_local_world_size()
-    threads = config["threads"] or max(1, len(os.sched_getaffinity(0)) // beside)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(config["threads"] or max(1, len(os.sched_getaffinity(0)) // beside))
     dataset = options.open_data()
     reporter = RayReporter(config["start"], beside=not options.folder.is_local)
     task = options.make_task(dataset, config["commit"])
     if judging := config["judging"]:
         quality = judging.quality(dataset, str(reporter.device)) if reporter.rank == 0 else None
         task = TaskWithSampleMetrics(task, quality, judging.sampling)
-    plans = worker_plans(options.training, dataset, reporter.rank, reporter.world_size)
-    # What learns on a GPU leaves these CPUs free.
-    making = {"threads": min(threads, MAKERS), "pinned": True} if reporter.device.type == "cuda" else {}
+    plans, pinned = worker_plans(options.training, dataset, reporter.rank, reporter.world_size), reporter.device.type == "cuda"
     try:
         with full_disk_told(options.folder):
-            return train(task, lambda step: stream(plans, task.collate, step, options.training.steps, **making), options.training, reporter)
+            return train(task, lambda step: stream(plans, task.collate, step, options.training.steps, pinned), options.training, reporter)
     except Diverged as error:
         return {"diverged": str(error)}
     except RuntimeError as error:

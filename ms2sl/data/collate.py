@@ -145,7 +145,7 @@ class FieldSpec:
 
 
 class Collate:
-    """Makes batches of poses of a skeleton and of such text and speech features; several threads may make some at once.
+    """Makes batches of poses of a skeleton and of such text and speech features.
 
     fields: what the batches hold; by default poses, text and speech.
     """

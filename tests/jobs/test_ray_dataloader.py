@@ -1,13 +1,12 @@
 import queue
 import threading
-import time
 
 import pytest
 import ray
 import torch
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from jobs.ray_dataloader import READY_BATCHES, prefetch, stream
+from jobs.ray_dataloader import stream
 from ms2sl.data.batch_sampler import EpochPlan
 from ms2sl.data.collate import Collate
 from ms2sl.data.dataset import Dataset
@@ -27,11 +26,11 @@ def collate(dataset) -> Collate:
     return Collate(dataset.skeleton, dataset.card.text, dataset.card.speech)
 
 
-@pytest.mark.parametrize(("rank", "threads"), [(0, 1), (1, 1), (1, 3)])
+@pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("start", [0, 5])
-def test_ray_streams_the_very_batches_that_are_read_without_it(dataset, collate, rank, threads, start):
+def test_ray_streams_the_very_batches_that_are_read_without_it(dataset, collate, rank, start):
     plan = EpochPlan(dataset.shards("train"), 4, seed=3, rank=rank, world_size=2)
-    streamed = list(stream([plan], collate, start, 12, threads))
+    streamed = list(stream([plan], collate, start, 12))
     local = local_batches(plan, collate, start)
     assert len(streamed) >= 12 - start
     for batch in streamed:
@@ -56,41 +55,6 @@ def test_a_broken_shard_stops_the_stream_with_its_name(dataset, collate, tmp_pat
     plan = EpochPlan([(StoragePath(tmp_path / "train-00000.parquet"), 8)], 4, seed=0)
     with pytest.raises(Exception, match=r"train-00000\.parquet is missing"):
         next(stream([plan], collate, 0, 2))
-
-
-def test_what_is_made_in_several_threads_comes_in_order_and_no_further_than_is_held():
-    begun, first, others = [], threading.Event(), threading.Barrier(2, timeout=60)
-
-    def make(item: int) -> int:
-        begun.append(item)
-        if item == 0:
-            first.wait(60)
-        elif item <= 2:
-            others.wait()  # two at once, beside the first
-            if item == 2:
-                first.set()
-        return -item
-
-    made = prefetch(iter(range(100)), make, threads=3)
-    assert [next(made) for _ in range(10)] == [-item for item in range(10)]
-    time.sleep(0.5)
-    assert len(begun) <= 10 + READY_BATCHES + 1
-    made.close()
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_an_item_of_which_nothing_can_be_made_stops_there(threads):
-    made = prefetch(iter([1, 2, 0, 4]), lambda item: 4 // item, threads)
-    assert (next(made), next(made)) == (4, 2)
-    with pytest.raises(ZeroDivisionError):
-        next(made)
-
-
-def test_what_stops_the_items_stops_what_is_made_of_them():
-    made = prefetch((4 // item for item in [1, 0]), lambda item: item, 3)
-    assert next(made) == 4
-    with pytest.raises(ZeroDivisionError):
-        next(made)
 
 
 @pytest.fixture
