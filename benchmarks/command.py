@@ -1,4 +1,4 @@
-"""A training command in a process of its own, as a user runs it: what it prints, and what it reports."""
+"""A command in a process of its own, as a user runs it: what it prints, and what a training reports."""
 
 import os
 import re
@@ -21,10 +21,9 @@ WAITING = re.compile(r"waiting since \S+ \(\d+ s\) for [^\]]*")
 
 @dataclass(frozen=True)
 class Moment:
-    """When something happened. reports: how many there had been; shown: letters that had been printed."""
+    """When something happened. shown: letters that had been printed."""
 
     time: float
-    reports: int
     shown: int
 
 
@@ -33,33 +32,19 @@ class Failed(Exception):
 
 
 class Command:
-    """The same command, again and again. reports: time and step of all that it has reported to its outbox."""
+    """The same command, again and again."""
 
-    def __init__(self, arguments: Sequence[str], outbox: Path, log: Path):
-        self.arguments, self.log, self.outbox = [sys.executable, *arguments], log, Outbox(outbox)
-        self.reports: list[tuple[float, int]] = []
+    def __init__(self, arguments: Sequence[str], log: Path):
+        self.arguments, self.log = [sys.executable, *arguments], log
         self.process: subprocess.Popen | None = None
 
     def start(self, **environment: str) -> None:
         with self.log.open("ab") as log:
             variables = os.environ | {"PYTHONUNBUFFERED": "1"} | environment
             self.process = subprocess.Popen(self.arguments, stdout=log, stderr=log, env=variables, start_new_session=True)
-        threading.Thread(target=self._follow, args=(self.process, self.outbox.end), daemon=True).start()
-
-    def _follow(self, process: subprocess.Popen, read: int) -> None:
-        while process.poll() is None:
-            for entry, end in self.outbox.read(read):
-                read = end
-                if entry["operation"] == METRICS:
-                    self.reports.append((entry["milliseconds"] / 1000, entry["step"]))
-            time.sleep(0.05)
 
     def now(self) -> Moment:
-        return Moment(time.time(), len(self.reports), len(self.printed()))
-
-    def reaches(self, step: int, since: int = 0) -> None:
-        """Waits until it is reported, not counting so many reports."""
-        self.until(lambda: any(reported >= step for _, reported in self.reports[since:]))
+        return Moment(time.time(), len(self.printed()))
 
     def until(self, condition: Callable[[], bool]) -> None:
         over = time.monotonic() + LIMIT
@@ -103,7 +88,43 @@ class Command:
                 shown[line.strip()] = None
         return list(shown)
 
-    def cost(self, since: Moment) -> tuple[int, float]:
+
+@dataclass(frozen=True)
+class ReportedMoment(Moment):
+    """reports: how many there had been."""
+
+    reports: int
+
+
+class Training(Command):
+    """reports: time and step of all that it has reported to its outbox."""
+
+    def __init__(self, arguments: Sequence[str], log: Path, outbox: Path):
+        super().__init__(arguments, log)
+        self.outbox = Outbox(outbox)
+        self.reports: list[tuple[float, int]] = []
+
+    def start(self, **environment: str) -> None:
+        super().start(**environment)
+        threading.Thread(target=self._follow, args=(self.process, self.outbox.end), daemon=True).start()
+
+    def _follow(self, process: subprocess.Popen, read: int) -> None:
+        while process.poll() is None:
+            for entry, end in self.outbox.read(read):
+                read = end
+                if entry["operation"] == METRICS:
+                    self.reports.append((entry["milliseconds"] / 1000, entry["step"]))
+            time.sleep(0.05)
+
+    def now(self) -> ReportedMoment:
+        moment = super().now()
+        return ReportedMoment(moment.time, moment.shown, len(self.reports))
+
+    def reaches(self, step: int, since: int = 0) -> None:
+        """Waits until it is reported, not counting so many reports."""
+        self.until(lambda: any(reported >= step for _, reported in self.reports[since:]))
+
+    def cost(self, since: ReportedMoment) -> tuple[int, float]:
         """Steps that were made twice, and seconds from then to the report with which it went on: that of a step that was made before,
         or else the next one."""
         ahead = self.reports[max(0, since.reports - 1) :]

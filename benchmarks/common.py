@@ -34,6 +34,17 @@ def save(name: str, title: str, rows: Sequence[Sequence[str]]) -> None:
     save_tables(name, title, {"": rows})
 
 
+def save_beside(name: str, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], key: int) -> None:
+    """Rows in the place of those of the table that have the same first ``key`` cells, the others as they are."""
+    path = RESULTS / f"{name}.md"
+    lines = path.read_text().splitlines() if path.exists() else []
+    before = [tuple(line.strip("| ").split(" | ")) for line in lines if line.startswith("|")][2:]
+    new = {tuple(row[:key]) for row in rows}
+    first = next((i for i, row in enumerate(before) if row[:key] in new), len(before))
+    kept = [row for row in before if row[:key] not in new]
+    save(name, title, [header, *kept[:first], *rows, *kept[first:]])
+
+
 def save_tables(name: str, title: str, tables: Mapping[str, Sequence[Sequence[str]]]) -> None:
     """Prints several, each under its heading, and keeps them in one file."""
     parts = [title]

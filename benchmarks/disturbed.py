@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 from safetensors.torch import load_file
 
-from benchmarks.command import Command
+from benchmarks.command import Command, Training
 from benchmarks.raylets import Raylets
 from jobs.outboxes import outboxes
 from ms2sl.io.storage import StoragePath
@@ -20,7 +20,7 @@ CLIPS = {"train": 40, "dev": 12, "test": 12}
 SHAPE = {"width": 32, "heads": 2, "encoder-layers": 1, "denoiser-layers": 1, "embedding": 8}
 TRAINING = {"steps": STEPS, "batch-size": 8, "log-every": EVERY, "checkpoint-every": INTERVAL, "validate-every": STEPS, "precision": "fp32"}
 TRAIN = ("-m", "jobs.train")
-EVERY_TIME = re.compile("model: |MLflow: |.*Set ray log level|$")  # lines of any training
+EVERY_TIME = re.compile(r"model: |MLflow: |.*Set ray log level|\d+ \w+ found: |$")  # lines of any job
 LONGEST = 140  # letters of a line that a terminal says, in the table
 
 
@@ -40,24 +40,34 @@ class Place:
             return
         clips = [f"--fingerspelling.{split}={number}" for split, number in CLIPS.items()]
         prepare = ["-m", "jobs.prepare", f"--out={self.folder}/data", "--shard-size=10", *clips]
-        for command in (Command(prepare, self.folder / "none", self.folder / "prepare.log"), self._command("undisturbed")):
+        for command in (Command(prepare, self.folder / "prepare.log"), self._command("undisturbed")):
             self.start(command)
             command.finish()
 
     def start(self, command: Command) -> None:
         command.start(RAY_ADDRESS=self.raylets.address)
 
-    def _command(self, name: str, *options: str, program: Sequence[str] = TRAIN, runs: str = "", tracking: str = "") -> Command:
+    def _command(self, name: str, *options: str, program: Sequence[str] = TRAIN, runs: str = "", tracking: str = "") -> Training:
         runs = runs or self.runs
         flags = [f"--data={self.folder}/data", f"--runs={runs}", f"--name={name}", f"--tracking={tracking or self.tracking}"]
         flags += ["--workers=2", "--no-candidate"]
         flags += [f"--model.{key}={value}" for key, value in SHAPE.items()]
         flags += [f"--training.{key}={value}" for key, value in TRAINING.items()]
         outbox = outboxes(StoragePath(runs) / name) / "mlflow.jsonl"
-        return Command([*program, *flags, *options], outbox, self.folder / f"{name}.log")
+        return Training([*program, *flags, *options], self.folder / f"{name}.log", outbox)
+
+    def trained(self, name: str, *options: str) -> Path:
+        """The model of a training with these options, which is trained if it is not there."""
+        model = self.folder / "runs" / name / "model"
+        if not model.exists():
+            flags = [f"--data={self.folder}/data", f"--runs={self.runs}", f"--name={name}", f"--tracking={self.tracking}", "--no-candidate"]
+            command = Command([*TRAIN, *flags, *options], self.folder / f"{name}.log")
+            self.start(command)
+            command.finish()
+        return model
 
     @contextmanager
-    def training(self, name: str, *options: str, **places) -> Iterator[Command]:
+    def training(self, name: str, *options: str, **places) -> Iterator[Training]:
         """One that has come so far that a fault may come; it is over with the context."""
         training = self._command(name, *options, **places)
         self.start(training)
@@ -67,15 +77,13 @@ class Place:
         finally:
             training.kill()
 
-    def row(self, what: str, training: Command, since, runs: str = "", tracking: str = "") -> Row:
+    def row(self, what: str, training: Training, since, runs: str = "", tracking: str = "") -> Row:
         """Of a training that has come to its end in spite of what happened then."""
         name = training.log.stem
         folder, (steps, seconds) = StoragePath(runs or self.runs) / name, training.cost(since)
-        said = [line.replace("|", "/").replace(str(self.folder), "") for line in training.said(since) if not EVERY_TIME.match(line)]
-        print(f"{what}:", *said, sep="\n    ", flush=True)
-        shown = "<br>".join(line[:LONGEST] for line in said) or "nothing"
         told = metrics(folder, tracking or self.tracking)
-        return (name, what, f"{steps}", f"{seconds:.0f}", shown, self.weights(folder), told, f"{os.getloadavg()[0]:.0f}")
+        said = shown(training.said(since), self.folder)
+        return (name, what, f"{steps}", f"{seconds:.0f}", said, self.weights(folder), told, f"{os.getloadavg()[0]:.0f}")
 
     def weights(self, folder: StoragePath) -> str:
         with (folder / "model").reading() as model:
@@ -84,6 +92,13 @@ class Place:
             sum(float(each.double().square().sum()) for each in tensors) for tensors in ([one[k] - other[k] for k in one], one.values())
         )
         return f"{100 * (apart / size) ** 0.5:.1g} % apart" if apart else "equal"
+
+
+def shown(said: Sequence[str], folder: Path) -> str:
+    """Lines that a terminal says, as a cell of a table."""
+    lines = [line.replace("|", "/").replace(str(folder), "") for line in said if not EVERY_TIME.match(line)]
+    print(*lines, sep="\n    ", flush=True)
+    return "<br>".join(line[:LONGEST] for line in lines) or "nothing"
 
 
 def metrics(folder: StoragePath, tracking: str) -> str:

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.common import RESULTS, machine, save
+from benchmarks.common import machine, save_beside
 from benchmarks.disturbed import EVERY, INTERVAL, STEPS, TROUBLE, Place, Row
 from benchmarks.raylets import Raylets
 from benchmarks.wire import AWAY, Wire, mlflow_server, s3_server
@@ -116,10 +116,10 @@ def disk(place: Place) -> Iterator[Row]:
 
 
 @contextmanager
-def full_disk(folder: Path) -> Iterator:
+def full_disk(folder: Path, size: str = SMALL) -> Iterator:
     """A small disk, for which one must be root: a function that fills it and gives one that makes room again."""
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "ms2sl", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "ms2sl", str(folder)], check=True)
 
     def fill():
         ballast = folder / "ballast"
@@ -138,37 +138,34 @@ FAULTS = {fault.__name__.replace("_", "-"): fault for fault in (worker, node, dr
 HEADER = ("`--only`", "what fails", "steps lost", "seconds to the next report", "what the terminal says", "weights", "metrics", "load")
 
 
+@contextmanager
+def begun(folder: Path | None) -> Iterator[Place]:
+    """A place, by default a temporary one, with a cluster, data and an undisturbed training; nothing is left running."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}.items():
+        os.environ.setdefault(name, value)
+    with tempfile.TemporaryDirectory(prefix="ms2sl-faults-", ignore_cleanup_errors=True) as temporary:
+        place = Place((folder or Path(temporary)).absolute(), Raylets())
+        try:
+            place.begin()
+            yield place
+        finally:
+            place.raylets.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--folder", type=Path, help="for data and runs; a temporary one by default")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left running
-    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}.items():
-        os.environ.setdefault(name, value)
-    with tempfile.TemporaryDirectory(prefix="ms2sl-faults-", ignore_cleanup_errors=True) as temporary:
-        place = Place((arguments.folder or Path(temporary)).absolute(), Raylets())
-        try:
-            place.begin()
-            for name in arguments.only:
-                place.raylets.complete()
-                keep(name, list(FAULTS[name](place)))
-        finally:
-            place.raylets.close()
-
-
-def keep(name: str, rows: list[Row]) -> None:
-    """In the table, in place of those of the same fault."""
-    path = RESULTS / "faults.md"
-    lines = path.read_text().splitlines() if path.exists() else []
-    before = [tuple(line.strip("| ").split(" | ")) for line in lines if line.startswith("|")][2:]
-    rows = [*rows, *(row for row in before if row[0] != name)]
-    rows.sort(key=lambda row: list(FAULTS).index(row[0]))
     title = (
         f"A training of {STEPS} steps on two nodes, a report every {EVERY} and a checkpoint every {INTERVAL}; the fault comes after step "
         f"{TROUBLE}. Weights: beside those of a training that nothing disturbed. Load: the machine's, at the end. {machine()}"
     )
-    save("faults", title, [HEADER, *rows])
+    with begun(arguments.folder) as place:
+        for name in arguments.only:
+            place.raylets.complete()
+            save_beside("faults", title, HEADER, list(FAULTS[name](place)), 1)
 
 
 if __name__ == "__main__":

@@ -41,14 +41,14 @@ class Raylets:
         self.stop()
         self.start()
 
-    def kill_worker(self) -> None:
-        """One of the workers that train; they are below this process, as all of the cluster."""
+    def kill_worker(self, name: str = "ray::RayTrainWorker") -> None:
+        """One of the workers of that name, by default those that train; they are below this process, as all of the cluster."""
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if "ray::RayTrainWorker" in " ".join(process.cmdline()):
+                if name in " ".join(process.cmdline()):
                     process.kill()
                     return
-        raise LookupError("no worker trains")
+        raise LookupError(f"there is no {name}")
 
     def stop(self) -> None:
         if self.cluster is not None:

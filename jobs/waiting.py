@@ -1,5 +1,8 @@
-"""Says in a bar what a job waits for while the cluster has no room for it: a bar that stands still tells nobody why."""
+"""Says in a bar what a job waits for while the cluster has no room for it, and above it that the head of the cluster is away: a bar that
+stands still tells nobody why, and Ray ends a job without its head, within about a minute, without a word."""
 
+import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -10,11 +13,19 @@ from tqdm import tqdm
 
 STILL = 10.0  # seconds without progress after which the cluster is asked ...
 INTERVAL = 2.0  # ... so often
+SILENT = 3  # times that a head does not answer, one after another, before it is said
+AWAY = (
+    "the head of the cluster does not answer: if it is away for a minute, this command ends; once `ray status` answers, run the same "
+    "command again to go on"
+)
+BACK = "the head of the cluster answers again"
 
 
 def watch(bar: tqdm) -> None:
-    """Until the bar is closed, its postfix says for what the cluster has no room, since when, and what is free."""
-    threading.Thread(target=_follow, args=(bar,), daemon=True).start()
+    """Until the bar is closed, its postfix says for what the cluster has no room, since when, and what is free; lines above it, that the
+    head of the cluster does not answer, and that it does again."""
+    for follow in (_follow, _follow_head):
+        threading.Thread(target=follow, args=(bar,), daemon=True).start()
 
 
 def _follow(bar: tqdm) -> None:
@@ -35,6 +46,33 @@ def _follow(bar: tqdm) -> None:
             if "waiting since" in (bar.postfix or ""):  # and nobody else has said something since
                 bar.set_postfix_str(before or "")
             before = None
+
+
+def _follow_head(bar: tqdm) -> None:
+    silent = 0
+    while not bar.disable:
+        time.sleep(INTERVAL)
+        if not ray.is_initialized() or answers():
+            if silent >= SILENT:
+                tqdm.write(BACK, file=sys.stderr)
+            silent = 0
+        else:
+            silent += 1
+            if silent == SILENT:
+                tqdm.write(AWAY, file=sys.stderr)
+
+
+def answers() -> bool:
+    """Whether the head of the cluster can be reached, as far as Ray says where it is."""
+    try:
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    except Exception:  # of a client, or while Ray ends
+        return True
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=INTERVAL).close()  # brackets are those of IPv6
+    except OSError:
+        return False
+    return True
 
 
 def wanting() -> str:

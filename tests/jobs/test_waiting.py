@@ -1,4 +1,5 @@
 import io
+import os
 import re
 import subprocess
 import sys
@@ -104,3 +105,34 @@ def test_a_job_that_has_lost_a_node_says_what_it_waits_for_until_another_comes()
     ended = subprocess.run([sys.executable, "-c", LOST_NODE], capture_output=True, text=True, check=False, timeout=240)
     assert ended.returncode == 0, ended.stderr
     assert re.search(r"waiting since \d\d:\d\d \(\d+ s\) for 2 x 1 CPU; free: 0 of 0 CPUs\n", ended.stdout)
+
+
+LOST_HEAD = """
+import os, signal, sys, time
+import ray
+from ray.cluster_utils import Cluster
+from tqdm import tqdm
+from jobs import waiting
+
+def gcs():
+    return cluster.head_node.all_processes["gcs_server"][0].process.pid
+
+waiting.INTERVAL = 0.2
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+ray.init(cluster.address)
+bar = tqdm(total=3, file=sys.stdout)
+waiting.watch(bar)
+time.sleep(2)
+print("killed", file=sys.stderr, flush=True)
+os.kill(gcs(), signal.SIGKILL)
+time.sleep(300)
+"""
+
+
+@pytest.mark.slow
+def test_a_job_that_ray_ends_since_its_head_is_lost_has_said_so():
+    environment = os.environ | {"RAY_gcs_rpc_server_reconnect_timeout_s": "5", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    job = subprocess.run([sys.executable, "-c", LOST_HEAD], capture_output=True, text=True, timeout=240, env=environment)
+    assert job.returncode != 0
+    assert job.stderr.split("killed\n")[1].startswith(f"{waiting.AWAY}\n")
+    assert waiting.AWAY not in job.stderr.split("killed\n")[0]
