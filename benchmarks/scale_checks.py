@@ -42,7 +42,7 @@ def check(sizes: Sequence[int], seconds: float, costs: Costs) -> list[tuple[str,
             files = sum(-(-n // SHARD_SIZE) for n in (DEV, clips - DEV)) + 2  # with dataset.json and rejected.parquet
             stored = list((folder / "data").iterdir())
             checkpoint = folder / "runs" / "check"
-            size = sum(path.stat().st_size for path in checkpoint.glob("train/step-*/*.safetensors"))
+            size = sum(path.stat().st_size for path in checkpoint.glob("train/step-*/**/*.safetensors"))
             parameters = sum(path.stat().st_size for path in checkpoint.glob("model/*.safetensors")) / 4
             foretold = {
                 "prepare, CPU seconds": (start + each * hours, prepared),
