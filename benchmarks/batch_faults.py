@@ -39,11 +39,11 @@ DISK = "3m"  # of what gets full: less than what a job writes
 
 @dataclass(frozen=True)
 class Job:
-    """done: the folder in --out in which each file is finished work; results: that of the tables that come out."""
+    """done: the folder in --out in which each table is finished work; results: that of the tables that come out. None is --out itself."""
 
     arguments: Callable[[Place], Sequence[str]]
-    done: str = ""
-    results: str = ""
+    done: str | None = None
+    results: str | None = None
 
 
 def produce(place: Place) -> Sequence[str]:
@@ -71,7 +71,7 @@ class Work(Command):
 
     def __init__(self, place: Place, name: str, job: Job, out: str):
         super().__init__(["-m", *job.arguments(place), f"--out={out}", "--workers=2"], place.folder / f"{name}.log")
-        self.out, self.job = StoragePath(out), job
+        self.finished, self.results = (StoragePath(out) / each if each else StoragePath(out) for each in (job.done, job.results))
         self.done: list[tuple[float, str]] = []
         self._seen: dict[str, str] = {}
 
@@ -80,10 +80,9 @@ class Work(Command):
         threading.Thread(target=self._follow, args=(self.process,), daemon=True).start()
 
     def _follow(self, process) -> None:
-        folder = self.out / self.job.done if self.job.done else self.out
         while process.poll() is None:
             with suppress(InputError, OSError):  # it is not there yet, or the store is away
-                now = {name: stamp for name, stamp in folder.hasty().stamps().items() if name.endswith(".parquet")}
+                now = {name: stamp for name, stamp in self.finished.hasty().stamps().items() if name.endswith(".parquet")}
                 self.done += [(time.time(), name) for name, stamp in now.items() if self._seen.get(name) != stamp]
                 self._seen |= now
             time.sleep(0.1)
@@ -95,8 +94,7 @@ class Work(Command):
 
     def rows(self) -> Counter[str]:
         """What came out."""
-        folder = self.out / self.job.results if self.job.results else self.out
-        tables = (pq.read_table(each.open()) for each in folder.children() if each.name.endswith(".parquet"))
+        tables = (pq.read_table(each.open()) for each in self.results.children() if each.name.endswith(".parquet"))
         return Counter(str(sorted(row.items())) for table in tables for row in table.to_pylist())
 
 
@@ -120,17 +118,17 @@ def driver(place: Place, work: Work) -> str:
 def ctrl_c(place: Place, work: Work) -> str:
     began = time.time()
     work.signal(signal.SIGINT)
-    ended = f"ends with {work.wait()} after {time.time() - began:.0f} s"
+    ending = work.ending(began)
     place.start(work)
-    return f"Ctrl-C ({ended}); same command"
+    return f"Ctrl-C ({ending}); same command"
 
 
 def head(place: Place, work: Work) -> str:
     began = time.time()
     place.raylets.restart()
-    ended = f"ends with {work.wait()} after {time.time() - began:.0f} s"
+    ending = work.ending(began)
     place.start(work)
-    return f"the head is restarted (the command {ended}); same command"
+    return f"the head is restarted (the command {ending}); same command"
 
 
 def store(wire: Wire, place: Place, work: Work) -> str:
@@ -140,10 +138,10 @@ def store(wire: Wire, place: Place, work: Work) -> str:
 
 def disk(fill: Callable, place: Place, work: Work) -> str:
     began, free = time.time(), fill()
-    ended = f"ends with {work.wait()} after {time.time() - began:.0f} s"
+    ending = work.ending(began)
     free()
     place.start(work)
-    return f"the disk of `--out` is full (the command {ended}); room, same command"
+    return f"the disk of `--out` is full (the command {ending}); room, same command"
 
 
 Fault = Callable[[Place, Work], str]
@@ -198,7 +196,7 @@ def disturbed(place: Place, job: str, fault: str, whole: Counter[str], seconds: 
         took, rows = time.time() - began, work.rows()
     waited = next((when for when, _ in work.done[before:]), time.time()) - since.time
     same = "equal" if rows == whole else f"{(rows & whole).total()} of {whole.total()} equal, {rows.total()} there"
-    said = shown(work.said(since), place.folder)
+    said = shown(what, work.said(since), place.folder)
     cost = (f"{before}", f"{work.again}", f"{waited:.0f}", f"{took:.0f} ({seconds:.0f} undisturbed)")
     return (job, fault, what, *cost, said, same, f"{os.getloadavg()[0]:.0f}")
 

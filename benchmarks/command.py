@@ -32,16 +32,16 @@ class Failed(Exception):
 
 
 class Command:
-    """The same command, again and again."""
+    """The same command, again and again. log: where messages and the bar go; results go into a file beside it."""
 
     def __init__(self, arguments: Sequence[str], log: Path):
         self.arguments, self.log = [sys.executable, *arguments], log
         self.process: subprocess.Popen | None = None
 
     def start(self, **environment: str) -> None:
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, self.log.with_suffix(".out").open("ab") as results:
             variables = os.environ | {"PYTHONUNBUFFERED": "1"} | environment
-            self.process = subprocess.Popen(self.arguments, stdout=log, stderr=log, env=variables, start_new_session=True)
+            self.process = subprocess.Popen(self.arguments, stdout=results, stderr=log, env=variables, start_new_session=True)
 
     def now(self) -> Moment:
         return Moment(time.time(), len(self.printed()))
@@ -59,6 +59,10 @@ class Command:
             return self.process.wait(LIMIT)
         except subprocess.TimeoutExpired:
             raise Failed(f"{self.arguments} does not end:\n{self.printed()[-3000:]}") from None
+
+    def ending(self, since: float) -> str:
+        """How it ends, and how long after that time."""
+        return f"ends with {self.wait()} after {time.time() - since:.0f} s"
 
     def finish(self) -> None:
         """Waits for its end, without an error."""

@@ -20,7 +20,7 @@ CLIPS = {"train": 40, "dev": 12, "test": 12}
 SHAPE = {"width": 32, "heads": 2, "encoder-layers": 1, "denoiser-layers": 1, "embedding": 8}
 TRAINING = {"steps": STEPS, "batch-size": 8, "log-every": EVERY, "checkpoint-every": INTERVAL, "validate-every": STEPS, "precision": "fp32"}
 TRAIN = ("-m", "jobs.train")
-EVERY_TIME = re.compile(r"model: |MLflow: |.*Set ray log level|\d+ \w+ found: |$")  # lines of any job
+EVERY_TIME = re.compile(".*Set ray log level|$")  # lines of any job
 LONGEST = 140  # letters of a line that a terminal says, in the table
 
 
@@ -49,19 +49,20 @@ class Place:
 
     def _command(self, name: str, *options: str, program: Sequence[str] = TRAIN, runs: str = "", tracking: str = "") -> Training:
         runs = runs or self.runs
-        flags = [f"--data={self.folder}/data", f"--runs={runs}", f"--name={name}", f"--tracking={tracking or self.tracking}"]
-        flags += ["--workers=2", "--no-candidate"]
+        flags = ["--workers=2", *self._flags(name, runs, tracking or self.tracking)]
         flags += [f"--model.{key}={value}" for key, value in SHAPE.items()]
         flags += [f"--training.{key}={value}" for key, value in TRAINING.items()]
         outbox = outboxes(StoragePath(runs) / name) / "mlflow.jsonl"
         return Training([*program, *flags, *options], self.folder / f"{name}.log", outbox)
 
+    def _flags(self, name: str, runs: str, tracking: str) -> list[str]:
+        return [f"--data={self.folder}/data", f"--runs={runs}", f"--name={name}", f"--tracking={tracking}", "--no-candidate"]
+
     def trained(self, name: str, *options: str) -> Path:
         """The model of a training with these options, which is trained if it is not there."""
         model = self.folder / "runs" / name / "model"
         if not model.exists():
-            flags = [f"--data={self.folder}/data", f"--runs={self.runs}", f"--name={name}", f"--tracking={self.tracking}", "--no-candidate"]
-            command = Command([*TRAIN, *flags, *options], self.folder / f"{name}.log")
+            command = Command([*TRAIN, *self._flags(name, self.runs, self.tracking), *options], self.folder / f"{name}.log")
             self.start(command)
             command.finish()
         return model
@@ -82,7 +83,7 @@ class Place:
         name = training.log.stem
         folder, (steps, seconds) = StoragePath(runs or self.runs) / name, training.cost(since)
         told = metrics(folder, tracking or self.tracking)
-        said = shown(training.said(since), self.folder)
+        said = shown(what, training.said(since), self.folder)
         return (name, what, f"{steps}", f"{seconds:.0f}", said, self.weights(folder), told, f"{os.getloadavg()[0]:.0f}")
 
     def weights(self, folder: StoragePath) -> str:
@@ -94,10 +95,10 @@ class Place:
         return f"{100 * (apart / size) ** 0.5:.1g} % apart" if apart else "equal"
 
 
-def shown(said: Sequence[str], folder: Path) -> str:
-    """Lines that a terminal says, as a cell of a table."""
+def shown(what: str, said: Sequence[str], folder: Path) -> str:
+    """Lines that a terminal says when something happens, as a cell of a table; also printed."""
     lines = [line.replace("|", "/").replace(str(folder), "") for line in said if not EVERY_TIME.match(line)]
-    print(*lines, sep="\n    ", flush=True)
+    print(f"{what}:", *lines, sep="\n    ", flush=True)
     return "<br>".join(line[:LONGEST] for line in lines) or "nothing"
 
 

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
@@ -70,20 +69,20 @@ def ctrl_c(place: Place) -> Iterator[Row]:
     with place.training("ctrl-c") as training:
         since = training.now()
         training.signal(signal.SIGINT)
-        status, took = training.wait(), time.time() - since.time
+        ending = training.ending(since.time)
         place.start(training)
         training.finish()
-        yield place.row(f"Ctrl-C (ends with {status} after {took:.0f} s); same command", training, since)
+        yield place.row(f"Ctrl-C ({ending}); same command", training, since)
 
 
 def head(place: Place) -> Iterator[Row]:
     with place.training("head") as training:
         since = training.now()
         place.raylets.restart()
-        status, took = training.wait(), time.time() - since.time
+        ending = training.ending(since.time)
         place.start(training)
         training.finish()
-        yield place.row(f"the head is restarted (the command ends with {status} after {took:.0f} s); same command", training, since)
+        yield place.row(f"the head is restarted (the command {ending}); same command", training, since)
 
 
 def away(place: Place, name: str, what: str, option: str, server: AbstractContextManager[tuple[Wire, str]]) -> Iterator[Row]:
@@ -106,12 +105,12 @@ def disk(place: Place) -> Iterator[Row]:
     with full_disk(place.folder / "disk") as fill, place.training("disk", runs=str(place.folder / "disk")) as training:
         since = training.now()
         free = fill()
-        status, took = training.wait(), time.time() - since.time
+        ending = training.ending(since.time)
         free()
         room = replace(training.now(), shown=since.shown)
         place.start(training)
         training.finish()
-        what = f"the disk of `--runs` is full (the command ends with {status} after {took:.0f} s); room, same command"
+        what = f"the disk of `--runs` is full (the command {ending}); room, same command"
         yield place.row(what, training, room, runs=str(place.folder / "disk"))
 
 

@@ -148,11 +148,14 @@ def _read(dataset: Dataset, spent: dict[str, float]) -> None:
     hours = dataset.card.splits["train"].frames / FPS / 3600
     with _timed(spent, "read", hours):
         blocks = [rows.read(collate.columns, collate.skeleton) for rows in plan.epoch(0)]
-    for name in ("collate at first", "collate"):  # the first time, memory comes from the system
-        with _timed(spent, name, hours):
-            for table in length_bucketed_batches(blocks, plan, 0):
-                collate(table)
-    del spent["collate at first"]
+
+    def make_batches() -> None:
+        for table in length_bucketed_batches(blocks, plan, 0):
+            collate(table)
+
+    make_batches()  # the first time, memory comes from the system
+    with _timed(spent, "collate", hours):
+        make_batches()
 
 
 def _pretrained(folder: Path, texts: list[str], hours: float, spent: dict[str, float], size: dict[str, float]) -> None:

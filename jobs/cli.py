@@ -238,7 +238,7 @@ def _join(address: str, options: dict) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():  # Ray itself would try for minutes
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()  # brackets are those of IPv6
+            reach(f"{host}:{port}", timeout=10)
         except OSError as error:
             raise InputError(
                 f"RAY_ADDRESS {address} does not answer ({error}): see on its head whether `ray status` does, and whether the port is open"
@@ -257,6 +257,12 @@ def _join(address: str, options: dict) -> None:
         else:
             reason = f"{str(error).splitlines()[0]}; see on its head whether `ray status` answers"
         raise InputError(f"RAY_ADDRESS {address}: the cluster cannot be joined: {reason}") from None
+
+
+def reach(address: str, timeout: float) -> None:
+    """Raises OSError if nothing answers at ``host:port`` within so many seconds."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout).close()  # brackets are those of IPv6
 
 
 def _show_token(address: str) -> None:

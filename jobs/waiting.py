@@ -1,7 +1,6 @@
 """Says in a bar what a job waits for while the cluster has no room for it, and above it that the head of the cluster is away: a bar that
 stands still tells nobody why, and Ray ends a job without its head, within about a minute, without a word."""
 
-import socket
 import sys
 import threading
 import time
@@ -10,6 +9,8 @@ from collections import Counter
 import ray
 from ray.autoscaler.v2.sdk import get_cluster_status
 from tqdm import tqdm
+
+from jobs.cli import reach
 
 STILL = 10.0  # seconds without progress after which the cluster is asked ...
 INTERVAL = 2.0  # ... so often
@@ -65,11 +66,11 @@ def _follow_head(bar: tqdm) -> None:
 def answers() -> bool:
     """Whether the head of the cluster can be reached, as far as Ray says where it is."""
     try:
-        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        address = ray.get_runtime_context().gcs_address
     except Exception:  # of a client, or while Ray ends
         return True
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=INTERVAL).close()  # brackets are those of IPv6
+        reach(address, timeout=INTERVAL)
     except OSError:
         return False
     return True

@@ -114,9 +114,6 @@ from ray.cluster_utils import Cluster
 from tqdm import tqdm
 from jobs import waiting
 
-def gcs():
-    return cluster.head_node.all_processes["gcs_server"][0].process.pid
-
 waiting.INTERVAL = 0.2
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 ray.init(cluster.address)
@@ -124,7 +121,7 @@ bar = tqdm(total=3, file=sys.stdout)
 waiting.watch(bar)
 time.sleep(2)
 print("killed", file=sys.stderr, flush=True)
-os.kill(gcs(), signal.SIGKILL)
+os.kill(cluster.head_node.all_processes["gcs_server"][0].process.pid, signal.SIGKILL)
 time.sleep(300)
 """
 
