@@ -1,4 +1,4 @@
-"""How well a model of letters hears recordings that are quiet, loud, narrow, coarse or noisy: letter error from speech, beside clean.
+"""How well a model hears recordings that are quiet, loud, narrow, coarse or noisy: letter or gloss error from speech, beside clean.
 
     python -m benchmarks.speech_conditions --data data/fingerspelling --model runs/quickstart/model --back-translator runs/recogniser/model
 
@@ -26,6 +26,7 @@ from ms2sl.data.dataset import Dataset
 from ms2sl.data.types import Clip, Utterance
 from ms2sl.inference.sampling_config import Sampling
 from ms2sl.systems import back_translation
+from ms2sl.systems.back_translation import BackTranslator
 from ms2sl.systems.ms2sl.producer import MS2SLProducer
 
 RESAMPLED = 1000  # times
@@ -94,11 +95,17 @@ CONDITIONS: dict[str, Callable[[Speech], bytes]] = {
 }
 
 
-def edits(clips: list[Clip], encode: Callable[[Speech], bytes], producer: MS2SLProducer, reader) -> np.ndarray:
-    """Wrong letters of each clip."""
+def edits(clips: list[Clip], encode: Callable[[Speech], bytes], producer: MS2SLProducer, reader: BackTranslator) -> np.ndarray:
+    """Wrong letters or glosses of each clip."""
     heard = [Utterance(clip.id, speech=Speech.decode(encode(clip.speech), clip.id)) for clip in clips]
     read = reader.read(producer.produce(heard, seed=0))
-    return np.array([Levenshtein.distance(one, clip.text) for one, clip in zip(read, clips, strict=True)])
+    cut = str.split if reader.reads == "glosses" else list
+    return np.array([Levenshtein.distance(cut(one), pieces(clip, reader)) for one, clip in zip(read, clips, strict=True)])
+
+
+def pieces(clip: Clip, reader: BackTranslator) -> list[str]:
+    """What should be read."""
+    return clip.gloss.split() if reader.reads == "glosses" else list(clip.text)
 
 
 def main() -> None:
@@ -108,24 +115,28 @@ def main() -> None:
     parser.add_argument("--back-translator", type=Path, default=Path("runs/recogniser/model"))
     parser.add_argument("--split", default="test")
     parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS), help="clean comes first in any case")
+    parser.add_argument("--name", default="speech_conditions", help="of the file of results")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    producer, reader = MS2SLProducer.load(options.model, options=Sampling(steps=8)), back_translation.load(options.back_translator)
+    reader = back_translation.load(options.back_translator)
+    producer = MS2SLProducer.load(options.model, options=Sampling(steps=8, guidance=options.guidance))
     usable = (clip for clip in Dataset(options.data).clips(options.split) if clip.speech and clip.text)
     clips = list(islice(usable, options.clips))
-    letters = np.array([len(clip.text) for clip in clips])
+    letters = np.array([len(pieces(clip, reader)) for clip in clips])
     picks = np.random.default_rng(0).integers(len(clips), size=(RESAMPLED, len(clips)))
-    rows, clean = [("", "letter error %", "minus clean", "95 %")], None
-    for name, encode in CONDITIONS.items():
-        wrong = edits(clips, encode, producer, reader)
+    rows, clean = [("", f"{reader.reads} wrong %", "minus clean", "95 %")], None
+    for name in dict.fromkeys(["clean", *options.conditions]):
+        wrong = edits(clips, CONDITIONS[name], producer, reader)
         clean = wrong if clean is None else clean
         more = 100 * (wrong - clean)
         spread = np.percentile(more[picks].sum(axis=1) / letters[picks].sum(axis=1), [2.5, 97.5])
         interval = f"{spread[0]:+.1f} to {spread[1]:+.1f}"
         rows.append((name, f"{100 * wrong.sum() / letters.sum():.1f}", f"{more.sum() / letters.sum():+.1f}", interval))
         print(*rows[-1], sep="  ", flush=True)
-    save("speech_conditions", f"{len(clips)} clips of {options.split}, {letters.sum()} letters. {machine()}", rows)
+    save(options.name, f"{len(clips)} clips of {options.split}, {letters.sum()} {reader.reads}. {machine()}", rows)
 
 
 if __name__ == "__main__":

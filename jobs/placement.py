@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jobs.train import TrainCommand
 
 GROWTH = 600.0  # seconds between looks for machines that joined: to take one in goes back to the last checkpoint
-STALE = 20  # seconds for which Ray Train still counts on a machine that is gone, and waits for it, with a range of workers
+STALE = 5  # seconds for which workers are waited for that Ray Train wants on a machine that is gone, with a range of workers
 START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 

@@ -131,7 +131,8 @@ def ray_cluster():
 
     from jobs.cli import start_ray
 
-    start_ray(num_cpus=4, object_store_memory=256 * 2**20, include_dashboard=True)  # by which `serve deploy` deploys
+    with_dashboard = {"include_dashboard": True, "dashboard_port": 8265}  # by which `serve deploy` deploys
+    start_ray(num_cpus=4, object_store_memory=256 * 2**20, **with_dashboard)
     yield ray
     ray.shutdown()
 

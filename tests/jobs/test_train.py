@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import mlflow
@@ -20,6 +21,7 @@ from jobs.train import TrainCommand, dealt, run
 from ms2sl.errors import InputError
 from ms2sl.systems.ms2sl import task
 from ms2sl.training.checkpoint import fingerprint
+from tests.jobs.nodes import SOON_MISSED
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -93,12 +95,12 @@ def change():
 """
 
 
-def train_on_machines(options: TrainCommand, change: str, **environment) -> str:
+def train_on_machines(options: TrainCommand, change: str, env: Mapping[str, str] = os.environ) -> str:
     """What the driver of a training prints, whose machines change on the way."""
     recipe = Path(options.runs) / f"{options.name}.yaml"
     recipe.write_text(options.model_dump_json(exclude={"recipe"}), encoding="utf-8")
     script = [sys.executable, "-c", MACHINES + change + TRAIN, str(recipe)]
-    return subprocess.run(script, timeout=400, check=True, stdout=subprocess.PIPE, text=True, **environment).stdout
+    return subprocess.run(script, timeout=400, check=True, stdout=subprocess.PIPE, text=True, env=env | SOON_MISSED).stdout
 
 
 def test_workers_take_every_cpu_of_every_machine_and_one_that_is_lost_costs_no_more_than_an_interval(whole, tiny_dataset, runs):
@@ -254,21 +256,21 @@ def test_a_driver_killed_in_mid_training_is_resumed_by_the_same_command(whole, t
     assert_same_weights(whole, run(options))
 
 
-# Beside a cluster that was started later. Ray Train's actor that frees what a dead training had reserved lives as long as it knows better.
+# Beside a cluster that was started later, with a dashboard. Ray Train's actor that frees what a dead training had reserved lives as long
+# as it is not told by another cluster that it knows no such training.
 BESIDE = """
 import sys, threading, time
 from pathlib import Path
-import ray
-from ray.util.state import list_actors
+from ray._private.state import actors
 from jobs.cli import start_ray
 from jobs.train import TrainCommand, run
-start_ray(include_dashboard=True)
-address, options, seen = ray.get_runtime_context().gcs_address, TrainCommand.parse(sys.argv[1:]), []
+start_ray()
+options, seen = TrainCommand.parse(sys.argv[1:]), []
 
 def look():
     while not list(Path(options.folder).glob("train/step-*/model.safetensors")):
         time.sleep(0.01)
-    seen.extend(actor.state for actor in list_actors(address=address, filters=[("class_name", "=", "PlacementGroupCleaner")]))
+    seen.extend(actor["State"] for actor in actors().values() if actor["ActorClassName"] == "PlacementGroupCleaner")
 
 looking = threading.Thread(target=look, daemon=True)
 looking.start()
@@ -278,8 +280,8 @@ assert seen == ["ALIVE"], seen
 """
 
 
-def test_a_training_asks_nothing_of_the_cluster_that_was_started_last(tiny_dataset, runs, ray_cluster):
-    often = {"steps": 200, "validate_every": 200, "checkpoint_every": 40}
+def test_a_training_asks_nothing_of_another_cluster(tiny_dataset, runs, ray_cluster):
+    often = {"steps": 60, "validate_every": 60, "checkpoint_every": 40}
     beside = command(tiny_dataset, runs, "beside", workers=2, candidate=False, max_failures=0, training=often)
     recipe = runs / "beside.yaml"
     recipe.write_text(beside.model_dump_json(exclude={"recipe"}))

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from jobs import waiting
 from jobs.produce import ProduceCommand, run
+from tests.jobs.nodes import SOON_MISSED
 
 
 def eventually(true, seconds: float = 90):
@@ -102,7 +103,8 @@ with tqdm(total=1, file=io.StringIO(), postfix="step 3") as bar:
 
 @pytest.mark.slow
 def test_a_job_that_has_lost_a_node_says_what_it_waits_for_until_another_comes():
-    ended = subprocess.run([sys.executable, "-c", LOST_NODE], capture_output=True, text=True, check=False, timeout=240)
+    script = [sys.executable, "-c", LOST_NODE]
+    ended = subprocess.run(script, capture_output=True, text=True, check=False, timeout=240, env=os.environ | SOON_MISSED)
     assert ended.returncode == 0, ended.stderr
     assert re.search(r"waiting since \d\d:\d\d \(\d+ s\) for 2 x 1 CPU; free: 0 of 0 CPUs\n", ended.stdout)
 
