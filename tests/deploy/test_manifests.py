@@ -28,10 +28,16 @@ def named(found: dict) -> str:
     return found["metadata"].get("name") or found["metadata"]["generateName"]
 
 
-OURS = {"RayCluster": "rayclusters", "RayJob": "rayjobs", "RayService": "rayservices"}
+OPERATORS = {
+    "RayCluster": "ray.io_rayclusters",
+    "RayJob": "ray.io_rayjobs",
+    "RayService": "ray.io_rayservices",
+    "PodMonitor": "monitoring.coreos.com_podmonitors",
+    "PrometheusRule": "monitoring.coreos.com_prometheusrules",
+}
 OBJECTS = [
     pytest.param(found, id=f"{file.stem} {found['kind']} {named(found)}")
-    for file in sorted([*DEPLOY.rglob("kuberay/*.yaml"), *DEPLOY.rglob("kuberay/jobs/*.yaml")])
+    for file in sorted(DEPLOY.rglob("*/*.yaml"))
     if file.name != "kustomization.yaml"
     for found in yaml.safe_load_all(file.read_text())
 ]
@@ -41,8 +47,8 @@ QUERIES = re.compile(r"\$__rate_interval")
 
 @functools.cache
 def schema_of(kind: str) -> dict:
-    """That of KubeRay, in which nothing is allowed that it does not name, as kubectl has it."""
-    crd = yaml.load(lzma.decompress((CRDS / f"ray.io_{OURS[kind]}.yaml.xz").read_bytes()), yaml.CSafeLoader)
+    """That of its operator, in which nothing is allowed that it does not name, as kubectl has it."""
+    crd = yaml.load(lzma.decompress((CRDS / f"{OPERATORS[kind]}.yaml.xz").read_bytes()), yaml.CSafeLoader)
     (version,) = (each for each in crd["spec"]["versions"] if each["name"] == "v1")
     return _strict(version["schema"]["openAPIV3Schema"])
 
@@ -54,6 +60,8 @@ def _strict(schema: dict) -> dict:
         schema = schema | {"properties": inside} | ({"additionalProperties": False} if whole else {})
     if schema.get("x-kubernetes-int-or-string"):
         schema = {key: value for key, value in schema.items() if key not in ("anyOf", "pattern", "type")} | {"type": ["integer", "string"]}
+    if schema.get("pattern", "").startswith("^(?i)"):  # as Go has it
+        schema = schema | {"pattern": f"(?i)^{schema['pattern'].removeprefix('^(?i)')}"}
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
             schema = schema | {key: _strict(schema[key])}
@@ -62,7 +70,7 @@ def _strict(schema: dict) -> dict:
 
 @pytest.mark.parametrize("found", OBJECTS)
 def test_an_object_is_of_its_kind(found):
-    if found["kind"] in OURS:
+    if found["kind"] in OPERATORS:
         jsonschema.validate(found, schema_of(found["kind"]))
         assert re.fullmatch(r"[a-z0-9-]{1,40}", named(found))
     else:
@@ -74,6 +82,10 @@ def test_a_wrong_field_would_be_found():
     for change in ({"headGroupSpecs": {}}, {"enableInTreeAutoscaling": "yes"}, {"workerGroupSpecs": [{"groupName": "a"}]}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(cluster | {"spec": cluster["spec"] | change}, schema_of("RayCluster"))
+    monitor = next(each.values[0] for each in OBJECTS if each.values[0]["kind"] == "PodMonitor")
+    for change in ({"podMetricsEndpoints": [{"port": 8080}]}, {"selectors": {}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(monitor | {"spec": monitor["spec"] | change}, schema_of("PodMonitor"))
 
 
 @pytest.mark.parametrize("found", JOBS)
