@@ -222,8 +222,8 @@ def start_ray(**options) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Workers of a small machine wait for each other more than they compute: some room beside the cores.
-    # Its dashboard costs four seconds, and ends with the job. Ray names its port to whoever asks about the cluster all the same, and
-    # would name the usual one, at which another cluster may answer: that a training is not its own, whose workers Ray Train then takes away.
+    # Its dashboard costs four seconds, and ends with the job. Ray names its port all the same to whoever asks about the cluster, and would
+    # name the usual one, at which another cluster may answer: that it has no such training, whose workers Ray Train then takes away.
     own = {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": False, "dashboard_port": 0} | options
     # Workers log to files; what a user must know of them comes back as results and errors.
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
