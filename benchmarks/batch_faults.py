@@ -1,6 +1,6 @@
-"""Faults in the middle of jobs that work through a list, on a head and two nodes that are raylets of this machine, one after the other:
-what had been done and was done again, the seconds until more is done, what the terminal says, and whether what comes out is what comes
-out where nothing disturbs.
+"""Faults in the middle of jobs that work through a list, and of sweeps, on a head and two nodes that are raylets of this machine, one after
+the other: what had been done and was done again, the seconds until more is done, what the terminal says, and whether what comes out is
+what comes out where nothing disturbs.
 
     python -m benchmarks.batch_faults
     python -m benchmarks.batch_faults --jobs produce --only driver head
@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -30,48 +30,110 @@ from benchmarks.faults import begun, full_disk
 from benchmarks.wire import AWAY, Wire, s3_server
 from ms2sl.errors import InputError
 from ms2sl.io.storage import StoragePath
+from ms2sl.sweep.trial_store import TrialStore
 
 SOME = 8  # files that are done when the fault comes
-UTTERANCES, CLIPS = 160, 1200
-ACTOR = "ray::MapWorker"
+UTTERANCES, CLIPS, TRIALS = 160, 1200, 8
 DISK = "3m"  # of what gets full: less than what a job writes
 
 
 @dataclass(frozen=True)
 class Job:
-    """done: the folder in --out in which each table is finished work; results: that of the tables that come out. None is --out itself."""
+    """A command, of what it writes into a folder, and where it works.
 
-    arguments: Callable[[Place], Sequence[str]]
-    done: str | None = None
-    results: str | None = None
+    done: finished files (a table, a trial), by name, each with a stamp that changes when it is written again. results: rows that come out.
+    some: files that are done when the fault comes. actor: its workers' processes.
+    """
+
+    arguments: Callable[[Place, str], Sequence[str]]
+    done: Callable[[StoragePath], Mapping[str, str]]
+    results: Callable[[StoragePath], Iterable[object]]
+    some: int = SOME
+    actor: str = "ray::MapWorker"
 
 
-def produce(place: Place) -> Sequence[str]:
+def tables(folder: StoragePath) -> Mapping[str, str]:
+    return {name: stamp for name, stamp in folder.hasty().stamps().items() if name.endswith(".parquet")}
+
+
+def rows(folder: StoragePath) -> Iterator[object]:
+    for each in folder.children():
+        if each.name.endswith(".parquet"):
+            yield from (sorted(row.items()) for row in pq.read_table(each.open()).to_pylist())
+
+
+def ended(folder: StoragePath) -> Mapping[str, str]:
+    """Trials of a sweep."""
+    return {str(trial.number): trial.model_dump_json() for trial in TrialStore(folder).trials() if trial.outcome != "open"}
+
+
+def judged(folder: StoragePath) -> Iterator[object]:
+    """What each trial tried, how it ended and how it was judged on its way."""
+    for trial in TrialStore(folder).trials():
+        yield trial.number, trial.recipe, trial.outcome, [(row["step"], row["quality"]) for row in trial.history]
+
+
+def produce(place: Place, out: str) -> Sequence[str]:
     words = place.folder / "words.txt"
     rng = random.Random(0)
     words.write_text("\n".join("".join(rng.choices("abcdefgh", k=5)) for _ in range(UTTERANCES)))
-    return ["jobs.produce", f"--model={place.undisturbed}", f"--utterances={words}", "--batch-size=2", "--steps=100"]
+    making = [f"--model={place.undisturbed}", f"--utterances={words}", "--batch-size=2", "--steps=100"]
+    return ["jobs.produce", *making, f"--out={out}", "--workers=2"]
 
 
-def prepare(place: Place) -> Sequence[str]:
-    return ["jobs.prepare", "--shard-size=5", f"--fingerspelling.train={CLIPS}", "--fingerspelling.dev=5", "--fingerspelling.test=5"]
+def prepare(place: Place, out: str) -> Sequence[str]:
+    clips = [f"--fingerspelling.train={CLIPS}", "--fingerspelling.dev=5", "--fingerspelling.test=5"]
+    return ["jobs.prepare", "--shard-size=5", *clips, f"--out={out}", "--workers=2"]
 
 
-def evaluate(place: Place) -> Sequence[str]:
-    reader = place.trained("reader", "--task=recogniser", "--recogniser.width=32", "--training.steps=20", "--training.batch-size=8")
-    judged = [f"--data={place.folder}/data", f"--model={place.undisturbed}", f"--back-translator={reader}", "--seeds=8", "--steps=100"]
-    return ["jobs.evaluate", *judged, "--shown=2", f"--tracking={place.tracking}"]
+def reader(place: Place) -> Path:
+    return place.trained("reader", "--task=recogniser", "--recogniser.width=32", "--training.steps=20", "--training.batch-size=8")
 
 
-JOBS = {"prepare": Job(prepare), "produce": Job(produce, "parts", "parts"), "evaluate": Job(evaluate, ".measures")}
+def evaluate(place: Place, out: str) -> Sequence[str]:
+    judging = [f"--data={place.folder}/data", f"--model={place.undisturbed}", f"--back-translator={reader(place)}"]
+    return [
+        "jobs.evaluate",
+        *judging,
+        "--seeds=8",
+        "--steps=100",
+        "--shown=2",
+        f"--tracking={place.tracking}",
+        f"--out={out}",
+        "--workers=2",
+    ]
+
+
+def tune(place: Place, out: str) -> Sequence[str]:
+    """Two trials at a time, each a training that is judged three times."""
+    searching = [
+        f"--trials={TRIALS}",
+        "--search=random",
+        "--scheduler=none",
+        "--num-evals=3",
+        "--concurrent=2",
+        "--clips=4",
+        "--max-failures=3",
+    ]
+    training = ["--training.steps=120", "--training.batch-size=8", *place.shape, "--num-evals=3", "--clips=4"]
+    places = [f"--data={place.folder}/data", f"--back-translator={reader(place)}", f"--tracking={place.tracking}"]
+    return ["jobs.tune", *searching, *training, *places, f"--runs={out}", "--name=sweep"]
+
+
+JOBS = {
+    "prepare": Job(prepare, tables, rows),
+    "produce": Job(produce, lambda out: tables(out / "parts"), lambda out: rows(out / "parts")),
+    "evaluate": Job(evaluate, lambda out: tables(out / ".measures"), rows),
+    "tune": Job(tune, lambda out: ended(out / "sweep/trials"), lambda out: judged(out / "sweep/trials"), some=2, actor="ray::ImplicitFunc"),
+}
 
 
 class Work(Command):
     """A job on two workers. done: when each of its files was there, again where it was written again."""
 
     def __init__(self, place: Place, name: str, job: Job, out: str):
-        super().__init__(["-m", *job.arguments(place), f"--out={out}", "--workers=2"], place.folder / f"{name}.log")
-        self.finished, self.results = (StoragePath(out) / each if each else StoragePath(out) for each in (job.done, job.results))
+        super().__init__(["-m", *job.arguments(place, out)], place.folder / f"{name}.log")
+        self.job, self.out = job, StoragePath(out)
         self.done: list[tuple[float, str]] = []
         self._seen: dict[str, str] = {}
 
@@ -82,7 +144,7 @@ class Work(Command):
     def _follow(self, process) -> None:
         while process.poll() is None:
             with suppress(InputError, OSError):  # it is not there yet, or the store is away
-                now = {name: stamp for name, stamp in self.finished.hasty().stamps().items() if name.endswith(".parquet")}
+                now = self.job.done(self.out)
                 self.done += [(time.time(), name) for name, stamp in now.items() if self._seen.get(name) != stamp]
                 self._seen |= now
             time.sleep(0.1)
@@ -94,12 +156,11 @@ class Work(Command):
 
     def rows(self) -> Counter[str]:
         """What came out."""
-        tables = (pq.read_table(each.open()) for each in self.results.children() if each.name.endswith(".parquet"))
-        return Counter(str(sorted(row.items())) for table in tables for row in table.to_pylist())
+        return Counter(map(str, self.job.results(self.out)))
 
 
 def worker(place: Place, work: Work) -> str:
-    place.raylets.kill_worker(ACTOR)
+    place.raylets.kill_worker(work.job.actor)
     return "a worker is killed"
 
 
@@ -133,7 +194,7 @@ def head(place: Place, work: Work) -> str:
 
 def store(wire: Wire, place: Place, work: Work) -> str:
     wire.cut()
-    return f"the object store of `--out` is away for {AWAY} s"
+    return f"the object store of what is made is away for {AWAY} s"
 
 
 def disk(fill: Callable, place: Place, work: Work) -> str:
@@ -141,7 +202,7 @@ def disk(fill: Callable, place: Place, work: Work) -> str:
     ending = work.ending(began)
     free()
     place.start(work)
-    return f"the disk of `--out` is full (the command {ending}); room, same command"
+    return f"the disk of what is made is full (the command {ending}); room, same command"
 
 
 Fault = Callable[[Place, Work], str]
@@ -187,7 +248,7 @@ def disturbed(place: Place, job: str, fault: str, whole: Counter[str], seconds: 
         began = time.time()
         place.start(work)
         try:
-            work.until(lambda: len(work.done) >= SOME)
+            work.until(lambda: len(work.done) >= work.job.some)
             since, before = work.now(), len(work.done)
             what = act(place, work)
             work.finish()
@@ -207,7 +268,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--folder", type=Path, help="for data and runs; a temporary one by default")
     arguments = parser.parse_args()
-    title = f"Batch jobs of two workers on two nodes; the fault comes when {SOME} files are done. {machine()}"
+    title = f"Jobs of two workers on two nodes; the fault comes when {SOME} files are done, of tune {JOBS['tune'].some} trials. {machine()}"
     with begun(arguments.folder) as place:
         for job in arguments.jobs:
             whole, seconds = undisturbed(place, job, JOBS[job])

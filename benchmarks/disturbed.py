@@ -31,6 +31,7 @@ class Place:
         self.folder, self.raylets = folder, raylets
         self.runs, self.tracking = f"{folder}/runs", f"sqlite:///{folder}/mlflow.db"
         self.undisturbed = folder / "runs" / "undisturbed" / "model"
+        self.shape = [f"--model.{key}={value}" for key, value in SHAPE.items()]
 
     def begin(self) -> None:
         """Starts the cluster, prepares data, and trains undisturbed, if that has not been done there."""
@@ -50,7 +51,7 @@ class Place:
     def _command(self, name: str, *options: str, program: Sequence[str] = TRAIN, runs: str = "", tracking: str = "") -> Training:
         runs = runs or self.runs
         flags = ["--workers=2", *self._flags(name, runs, tracking or self.tracking)]
-        flags += [f"--model.{key}={value}" for key, value in SHAPE.items()]
+        flags += self.shape
         flags += [f"--training.{key}={value}" for key, value in TRAINING.items()]
         outbox = outboxes(StoragePath(runs) / name) / "mlflow.jsonl"
         return Training([*program, *flags, *options], self.folder / f"{name}.log", outbox)

@@ -2,13 +2,18 @@
 
     python -m benchmarks.training --data data/fingerspelling --rounds 3
 
-Start-up is left out: a run's first report does not count. Runs are long enough for the read-ahead to fill up.
+Start-up is left out: a run's first report does not count. Runs are long enough for the read-ahead to fill up. Two workers are compared
+with a plain loop that is pinned to one core, and with two such at once, each on a core of its own: what the second core itself can give.
 """
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,6 +28,8 @@ from ms2sl.tracking.outbox import Outbox
 from ms2sl.training.local import LocalReporter, local_batches
 from ms2sl.training.loop import train
 
+ONE, TWO = "plain loop on one core", "two such at once"
+
 
 def speed(reports: list[dict]) -> tuple[float, float]:
     """Frames a second and share of waiting, over the reports after the first (which warms up)."""
@@ -30,13 +37,23 @@ def speed(reports: list[dict]) -> tuple[float, float]:
     return statistics.mean(r["frames_per_second"] for r in reports), statistics.mean(r["data_wait_share"] for r in reports)
 
 
-def plain(options: TrainCommand) -> tuple[float, float]:
-    torch.set_num_threads(os.cpu_count() or 1)
+def plain(options: TrainCommand, cores: Sequence[int] | None = None) -> tuple[float, float]:
+    """On those cores alone, or on all."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     dataset, reporter = Dataset(options.data), LocalReporter()
     task = options.make_task(dataset, None)
     plan = EpochPlan.of(dataset, options.training.batch_size, 0)
     train(task, lambda step: local_batches(plan, task.collate, step), options.training, reporter)
     return speed(reporter.history)
+
+
+def at_once(options: TrainCommand, loops: int) -> tuple[float, float]:
+    """Plain loops, each in a process of its own on a core of its own, all together."""
+    with ProcessPoolExecutor(loops, multiprocessing.get_context("spawn")) as pool:
+        measured = list(pool.map(partial(plain, options), [[core] for core in sorted(os.sched_getaffinity(0))[:loops]]))
+    return sum(frames for frames, _ in measured), statistics.mean(wait for _, wait in measured)
 
 
 def on_ray(options: TrainCommand, workers: int) -> tuple[float, float]:
@@ -58,22 +75,26 @@ def main() -> None:
     never = {"validate_every": 10 * steps, "checkpoint_every": 10 * steps, "log_every": 20, "steps": steps}
     options = TrainCommand(data=arguments.data.absolute(), training=never)
     start_ray()
-    ways = {
+    ways: dict[str, Callable[[], tuple[float, float]]] = {
         "plain loop": lambda: plain(options),
         "Ray Train, 1 worker": lambda: on_ray(options, 1),
+        ONE: lambda: at_once(options, 1),
+        TWO: lambda: at_once(options, 2),
         "Ray Train, 2 workers": lambda: on_ray(options, 2),
     }
-    figures: dict[str, list] = {name: [] for name in ways}
+    figures: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(arguments.rounds):
         for name, measure in ways.items():
             figures[name].append(measure())
-    rows = [("", "frames/s (median)", "min – max", "data wait", "ratio to plain (median of pairs)")]
-    base = [frames for frames, _ in figures["plain loop"]]
+            print(name, *figures[name][-1], flush=True)
+    beside = ("plain loop", ONE, TWO)
+    rows = [("", "frames/s (median)", "min – max", "data wait", *(f"beside {name} (median of pairs)" for name in beside))]
     for name, measured in figures.items():
         frames, waits = zip(*measured, strict=True)
-        ratio = statistics.median(a / b for a, b in zip(frames, base, strict=True))
+        ratios = [statistics.median(a / b for a, (b, _) in zip(frames, figures[other], strict=True)) for other in beside]
         span = f"{min(frames):.0f} – {max(frames):.0f}"
-        rows.append((name, f"{statistics.median(frames):.0f}", span, f"{100 * statistics.median(waits):.1f} %", f"{ratio:.2f}"))
+        wait = f"{100 * statistics.median(waits):.1f} %"
+        rows.append((name, f"{statistics.median(frames):.0f}", span, wait, *(f"{ratio:.2f}" for ratio in ratios)))
     save("training", f"{steps} steps of batch {options.training.batch_size} a worker, {arguments.rounds} rounds. {machine()}", rows)
 
 
