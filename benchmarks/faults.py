@@ -141,6 +141,7 @@ HEADER = ("`--only`", "what fails", "steps lost", "seconds to the next report", 
 def begun(folder: Path | None) -> Iterator[Place]:
     """A place, by default a temporary one, with a cluster, data and an undisturbed training; nothing is left running."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would all commands
     for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}.items():
         os.environ.setdefault(name, value)
     with tempfile.TemporaryDirectory(prefix="ms2sl-faults-", ignore_cleanup_errors=True) as temporary:

@@ -37,10 +37,8 @@ def check_shared(read: Mapping[str, AnyPath | None], written: Mapping[str, AnyPa
         expected = {option: (str(file), digest(str(file))) for option, file in files.items() if file is not None}
         places = {option: StoragePath(folder) for option, folder in {**read, **written}.items() if folder is not None}
         stores = {option: place for option, place in places.items() if not place.is_local}
-        asked = {
-            unlike.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(expected, stores): node
-            for node in nodes
-        }
+        there = {node["NodeID"]: NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes}
+        asked = {unlike.options(scheduling_strategy=there[node["NodeID"]]).remote(expected, stores, LAG): node for node in nodes}
         answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE)
         for answer in answered:
             _judge(answer, asked[answer]["NodeManagerAddress"], expected)
@@ -95,8 +93,8 @@ def digest(path: str) -> str | None:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def unlike(expected: dict[str, tuple[str, str | None]], stores: dict[str, StoragePath]) -> list[str]:
-    """Options whose files are others on this node, and stay so for some seconds: mounts keep what they have listed for a while.
+def unlike(expected: dict[str, tuple[str, str | None]], stores: dict[str, StoragePath], lag: float) -> list[str]:
+    """Options whose files are others on this node, and stay so for ``lag`` seconds: mounts keep what they have listed for a while.
 
     Raises InputError if a store cannot be reached from here.
     """
@@ -108,9 +106,9 @@ def unlike(expected: dict[str, tuple[str, str | None]], stores: dict[str, Storag
     began = time.monotonic()
     while True:
         options = [option for option, (path, found) in expected.items() if digest(path) != found]
-        if not options or time.monotonic() - began > LAG:
+        if not options or time.monotonic() - began > lag:
             return options
-        time.sleep(LAG / 10)
+        time.sleep(lag / 10)
 
 
 def _judge(answer: ray.ObjectRef, address: str, expected: Mapping[str, tuple[str, str | None]]) -> None:

@@ -4,7 +4,6 @@ import threading
 
 import pytest
 
-from jobs import shared
 from jobs.shared import can_hold, digest, unlike
 
 
@@ -30,10 +29,9 @@ def test_a_file_that_shows_late_is_seen(tmp_path):
     same.write_text("x")
     writer = threading.Timer(0.2, late.write_text, ["x"])
     writer.start()
-    assert unlike._function({"--runs": (str(late), digest(str(same)))}, {}) == []
+    assert unlike._function({"--runs": (str(late), digest(str(same)))}, {}, lag=5) == []
     writer.join()
 
 
-def test_a_file_that_never_shows_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(shared, "LAG", 0.1)
-    assert unlike._function({"--runs": (str(tmp_path / "none"), "digest")}, {}) == ["--runs"]
+def test_a_file_that_never_shows_is_told(tmp_path):
+    assert unlike._function({"--runs": (str(tmp_path / "none"), "digest")}, {}, lag=0.1) == ["--runs"]

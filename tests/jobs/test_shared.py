@@ -24,13 +24,14 @@ RAY = f"{sys.executable} -m ray.scripts.scripts start --object-store-memory=1000
 DRIVER = """
 import json, sys, time
 import ray
-from jobs import evaluate, prepare, produce, train, tune
+from jobs import evaluate, prepare, produce, shared as asking, train, tune
 from jobs.cli import start_ray
 from jobs.shared import others
 from jobs.sweep.command import TuneCommand
 from ms2sl.errors import InputError
 
 own, shared, words, data, model, reader, bucket = sys.argv[1:]
+asking.LAG = 1  # on one machine; a mount of another takes longer to show what is new
 start_ray()
 while not others():
     time.sleep(0.1)
