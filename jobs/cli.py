@@ -24,6 +24,7 @@ from ms2sl.io.uri import LocalPath, public
 T = TypeVar("T", bound="Command")
 NOTHING_DONE, SOME_FAILED = 1, 3  # statuses of a command that works on many things; 2 is that of a wrong flag
 ACCELERATOR = "accelerator_type:"  # before the kind of a GPU, among Ray's resources
+TRIED = "\nFailed to apply UDF transform after"  # begins what Ray Data adds to the message of an error
 LONGEST_TEMPORARY = 35  # letters of TMPDIR, below which Ray has sockets, whose whole paths have 107 at most
 
 
@@ -190,7 +191,7 @@ def user_error(error: BaseException | None) -> str | None:
     """What the user did wrong, if that is behind an error; Ray wraps errors of its workers in its own."""
     while error is not None:
         if isinstance(error, InputError):
-            return public(getattr(error, "cause", None) or error)
+            return public(getattr(error, "cause", None) or error).partition(TRIED)[0]
         failures = getattr(error, "worker_failures", None)
         error = next(iter(failures.values())) if failures else getattr(error, "cause", None) or error.__cause__
     return None
@@ -216,11 +217,13 @@ def start_ray(**options) -> None:
 
     from jobs import ray_messages
 
+    # Else what a user did wrong comes back from a worker as an error of Ray Data that no longer has it.
+    ray.data.DataContext.get_current().raise_original_map_exception = True
     if ray.is_initialized():
         return
     ray_messages.shorten()
     logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # each error, with pages of its own calls, which comes back all the same
     # Workers of a small machine wait for each other more than they compute: some room beside the cores.
     # Its dashboard costs four seconds, and ends with the job. Ray names its port all the same to whoever asks about the cluster, and would
     # name the usual one, at which another cluster may answer: that it has no such training, whose workers Ray Train then takes away.

@@ -1,4 +1,5 @@
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -161,6 +162,24 @@ def test_a_production_of_nothing_does_not_end_well(tiny_checkpoint, tmp_path, ca
     assert "Traceback" not in ended.stderr
     assert "broken.wav is not audio that can be read" in ended.stdout
     assert "0 produced, 0 were there already, 1 failed" in ended.stdout
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_a_worker_cannot_write_is_said_in_a_line(tiny_checkpoint, tmp_path, call):
+    data, out, words = tmp_path / "data", tmp_path / "out", tmp_path / "words.txt"
+    words.write_text("cab")
+    producing = ["jobs.produce", "--model", tiny_checkpoint, "--utterances", words, "--steps", 1, "--out", out]
+    assert call(*producing).returncode == 0
+    (made,) = (out / "poses").iterdir()
+    made.unlink()
+    shutil.rmtree(out / "parts")  # so it is to be made again
+    few = [f"--fingerspelling.{split}=2" for split in ("train", "dev", "test")]
+    for taken, command in {made: producing, data / "train-00000.parquet": ["jobs.prepare", "--out", data, *few]}.items():
+        taken.mkdir(parents=True)  # where a file should be
+        ended = call(*command)
+        assert ended.returncode == 1
+        assert ended.stderr.splitlines()[-1].startswith(f"error: {taken} cannot be written: Is a directory; free space there or choose")
+        assert "Traceback" not in ended.stderr
 
 
 def test_an_evaluation_of_a_model_that_makes_nothing_is_an_error():
