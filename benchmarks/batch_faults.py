@@ -29,6 +29,7 @@ from benchmarks.disturbed import Place, Row, shown
 from benchmarks.faults import begun, full_disk
 from benchmarks.wire import AWAY, Wire, s3_server
 from ms2sl.errors import InputError
+from ms2sl.evaluation.objective import QUALITY
 from ms2sl.io.storage import StoragePath
 from ms2sl.sweep.trial_store import TrialStore
 
@@ -69,7 +70,7 @@ def ended(folder: StoragePath) -> Mapping[str, str]:
 def judged(folder: StoragePath) -> Iterator[object]:
     """What each trial tried, how it ended and how it was judged on its way."""
     for trial in TrialStore(folder).trials():
-        yield trial.number, trial.recipe, trial.outcome, [(row["step"], row["quality"]) for row in trial.history]
+        yield trial.number, trial.recipe, trial.outcome, [(row["step"], row[QUALITY]) for row in trial.history]
 
 
 def produce(place: Place, out: str) -> Sequence[str]:
