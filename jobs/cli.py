@@ -23,7 +23,6 @@ from ms2sl.io.uri import LocalPath, public
 
 T = TypeVar("T", bound="Command")
 NOTHING_DONE, SOME_FAILED = 1, 3  # statuses of a command that works on many things; 2 is that of a wrong flag
-ACCELERATOR = "accelerator_type:"  # before the kind of a GPU, among Ray's resources
 TRIED = "\nFailed to apply UDF transform after"  # begins what Ray Data adds to the message of an error
 LONGEST_TEMPORARY = 35  # letters of TMPDIR, below which Ray has sockets, whose whole paths have 107 at most
 
@@ -308,24 +307,3 @@ def _start(options: dict) -> None:
                     f"Ray does not start on this machine ({reason}): wait until it is less busy, and see that /dev/shm and the folder for "
                     "temporary files (TMPDIR) have room"
                 ) from None
-
-
-def check_resources(workers: int, cpus: float = 1, gpus: float = 0, accelerator: str | None = None) -> None:
-    """Raises InputError if the cluster can never run the workers, which would otherwise wait for ever; one that autoscales may grow.
-
-    cpus, gpus: what each of them takes. accelerator: the kind of GPU, as Ray names it.
-    """
-    import ray
-
-    from jobs.autoscaling import autoscales
-
-    there = ray.cluster_resources()
-    for kind, each in (("CPU", cpus), ("GPU", gpus)):
-        needed, available = workers * each, there.get(kind, 0)
-        if available < needed and not autoscales():
-            lacking = f"{workers} workers need {needed:g} {kind}s, but the cluster has {available:g} {kind}s and does not autoscale"
-            raise InputError(f"{lacking}: {'lower --workers' if available >= each else f'add a node that has {kind}s'}")
-    kinds = [name.removeprefix(ACCELERATOR) for name in there if name.startswith(ACCELERATOR)]
-    if accelerator and accelerator not in kinds and not autoscales():
-        has = f"it has {', '.join(sorted(kinds))}" if kinds else "it names no kind of GPU"
-        raise InputError(f"the cluster has no {accelerator} and does not autoscale; {has}")

@@ -14,7 +14,8 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from jobs.cli import Command, check_resources, main, start_ray
+from jobs.cli import Command, main, start_ray
+from jobs.machines import check_resources
 from jobs.models import with_folders
 from jobs.outboxes import kept_outboxes, outboxes
 from jobs.promotion import Promotion

@@ -18,8 +18,9 @@ import ray
 from pydantic import AfterValidator, Field, create_model, field_validator
 from tqdm import tqdm
 
-from jobs.cli import Command, check_resources, main, start_ray
+from jobs.cli import Command, main, start_ray
 from jobs.keypoints import find_keypoints
+from jobs.machines import check_resources
 from jobs.shared import check_shared
 from jobs.waiting import watch
 from ms2sl.config import changeable
@@ -187,7 +188,7 @@ def _check_owner(out: StoragePath, name: str) -> None:
 def _make(options: PrepareOptions, corpus: Corpus, write: Write, plans: list) -> None:
     start_ray()
     workers = min(options.workers, len(plans))
-    check_resources(workers, CPUS_PER_STAGE * STAGES, options.gpus_per_worker)
+    check_resources(workers, CPUS_PER_STAGE * STAGES, options.gpus_per_worker, apart=True)  # a stage is a process
     config = getattr(options, options.corpus)
     places = [name for name, field in type(config).model_fields.items() if PLACE in field.metadata]
     named = {f"{flag(options.corpus)}.{name}": getattr(config, name) or None for name in places}

@@ -18,7 +18,8 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from jobs.cli import NOTHING_DONE, SOME_FAILED, Command, check_resources, main, start_ray
+from jobs.cli import NOTHING_DONE, SOME_FAILED, Command, main, start_ray
+from jobs.machines import check_resources
 from jobs.models import with_folders
 from jobs.shared import check_shared
 from jobs.threads import threads_of_one

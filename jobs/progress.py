@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from jobs.repeating import every
-from jobs.waiting import watch
+from jobs.waiting import Workers, watch
 from ms2sl.tracking.outbox import METRICS, Outbox
 
 log = logging.getLogger(__name__)
@@ -20,13 +20,13 @@ FAILURE = "ms2sl.failure"  # a tag: why a worker failed last
 class Bar:
     """A bar with rate and ETA over the reports that an outbox gets from now on. No method raises."""
 
-    def __init__(self, outbox: Outbox, total: int, title: str, unit: str):
+    def __init__(self, outbox: Outbox, total: int, title: str, unit: str, least: Workers | None = None):
         self.outbox, self.read = outbox, outbox.end
         self.bar: tqdm | None = None
         with self.quiet():
             # The rate counts from the first report: what was done before, a resumed run did not do now.
             self.bar = tqdm(total=total, desc=title, unit=unit)
-            watch(self.bar)
+            watch(self.bar, least)
 
     def refresh(self) -> None:
         with self.quiet():
@@ -64,9 +64,9 @@ class Bar:
 
 
 @contextmanager
-def shown(outbox: Outbox, total: int, title: str, unit: str) -> Iterator[None]:
-    """Shows a bar while the context lasts."""
-    bar = Bar(outbox, total, title, unit)
+def shown(outbox: Outbox, total: int, title: str, unit: str, least: Workers | None = None) -> Iterator[None]:
+    """Shows a bar while the context lasts. least: workers without which nothing begins."""
+    bar = Bar(outbox, total, title, unit, least)
     try:
         with every(INTERVAL, bar.refresh):
             yield

@@ -42,7 +42,7 @@ def as_begun(options: Any) -> Any:
     if recorded is None:
         return options
     known = dict(flatten(options.under_current_names(recorded)))
-    defaults = dict(flatten(type(options).model_construct().model_dump(mode="json")))
+    defaults = usual(options)
     values = dict(flatten(options.model_dump(mode="json")))
     for name, value in values_before(type(options)).items():
         section, _, field = name.rpartition(".")
@@ -57,27 +57,46 @@ def check_run_identity(options: RunOptions, dataset: Dataset | None) -> None:
 
     dataset: None where the run may have several. Raises InputError if the folder is another run's.
     """
-    data = {} if dataset is None else {"dataset": dataset.card.fingerprint} | ({"mixture": dataset.parts} if dataset.parts else {})
-    now = options.learns | data
     if options.overwrite:
         forget(options)
-    before = read_recipe(options.folder)
-    values, defaults = dict(flatten(now)), dict(flatten(type(options).model_construct().model_dump(mode="json")))
-    changes = []
-    if before is not None:
-        before = options.under_current_names(before)
-        changes, changed = before.get(CHANGES, []), differences(before, values, defaults | values_before(type(options)))  # type: ignore[arg-type]
-        refuse_other(options, {name: pair for name, pair in changed.items() if name not in options.changeable})
-        if STEPS in changed:
-            refuse_fewer(options, *changed[STEPS])
-        others = {"workers"} if "training.virtual_workers" in changed else set()  # whose remark would be wrong then
-        for name, (old, new) in changed.items():
-            print(f"{options.name} goes on with {name} {new} ({old} before){'' if name in others else REMARKS.get(name, '')}")
-        if changed:
-            when = {"time": time.strftime("%Y-%m-%d %H:%M:%S%z"), "commit": git_commit(), "step": reached(options.folder)}
-            changes = [*changes, when | {"from": {name: old for name, (old, _) in changed.items()}}]
-    chosen = sorted(name for name, value in values.items() if value != defaults.get(name))
+    now, (changes, changed) = learns(options, dataset), changes_since(options, dataset)
+    others = {"workers"} if "training.virtual_workers" in changed else set()  # whose remark would be wrong then
+    for name, (old, new) in changed.items():
+        print(f"{options.name} goes on with {name} {new} ({old} before){'' if name in others else REMARKS.get(name, '')}")
+    if changed:
+        when = {"time": time.strftime("%Y-%m-%d %H:%M:%S%z"), "commit": git_commit(), "step": reached(options.folder)}
+        changes = [*changes, when | {"from": {name: old for name, (old, _) in changed.items()}}]
+    defaults = usual(options)
+    chosen = sorted(name for name, value in flatten(now) if value != defaults.get(name))
     (options.folder / RECIPE).write(json.dumps(now | {CHOSEN: chosen, CHANGES: changes}, indent=1).encode())
+
+
+def changes_since(options: RunOptions, dataset: Dataset | None) -> tuple[list, dict[str, tuple[Any, Any]]]:
+    """What changed in the run before, as recorded, and names and both values of what changes now; nothing if there is no such run.
+
+    Raises InputError if it is another run's folder.
+    """
+    before = read_recipe(options.folder)
+    if before is None:
+        return [], {}
+    before = options.under_current_names(before)
+    values = dict(flatten(learns(options, dataset)))
+    changed = differences(before, values, usual(options) | values_before(type(options)))  # type: ignore[arg-type]
+    refuse_other(options, {name: pair for name, pair in changed.items() if name not in options.changeable})
+    if STEPS in changed:
+        refuse_fewer(options, *changed[STEPS])
+    return before.get(CHANGES, []), changed
+
+
+def learns(options: RunOptions, dataset: Dataset | None) -> dict[str, Any]:
+    """What decides what the run learns."""
+    data = {} if dataset is None else {"dataset": dataset.card.fingerprint} | ({"mixture": dataset.parts} if dataset.parts else {})
+    return options.learns | data
+
+
+def usual(options: RunOptions) -> dict[str, Any]:
+    """Today's defaults."""
+    return dict(flatten(type(options).model_construct().model_dump(mode="json")))
 
 
 def read_recipe(folder: StoragePath) -> dict | None:

@@ -12,22 +12,23 @@ import ray.train
 import ray.util.client
 import torch
 from pydantic import Field
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 
 from jobs import stages
-from jobs.cli import check_resources, main, start_ray
+from jobs.cli import main, start_ray
 from jobs.initial import TrainingCommand, check_kept, tell_fps, tell_glosses
+from jobs.machines import check_resources
 from jobs.models import with_folders
 from jobs.outboxes import kept_outboxes, outboxes
-from jobs.placement import scaling, waiting_for_workers
+from jobs.placement import Interruptible, least, scaling, waiting_for_workers
 from jobs.progress import shown
 from jobs.ray_address import address_known
 from jobs.ray_dataloader import stream
 from jobs.ray_reporter import RayReporter, WriteReports, full_disk_told
 from jobs.run_lock import held
-from jobs.runs import MODEL, RUN_ID, as_begun, check_run_identity, reached, read_recipe, trained_to
+from jobs.runs import MODEL, RUN_ID, as_begun, changes_since, check_run_identity, reached, read_recipe, trained_to
 from jobs.shared import check_shared
-from jobs.worker_range import WorkerRange, fewest, most
+from jobs.worker_range import WorkerRange, most
 from ms2sl.config import CHANGEABLE, Config
 from ms2sl.data.dataset import Dataset
 from ms2sl.data.mixture import DATA, DataSource, absolute, named_folders, open_dataset
@@ -249,40 +250,53 @@ def check(options: TrainCommand, dataset: Dataset) -> None:
 
 def run_in_turn(options: TrainCommand, dataset: Dataset) -> StoragePath:
     """The folder of the finished model, whose run is in the hands of this process."""
+    if going := goes_on(options, dataset):
+        check_cluster(options)  # before anything of a run is made, or forgotten
     check_run_identity(options, dataset)
     with kept_outboxes(options.folder):
-        return finish(options, dataset)
+        return run_alone(options, dataset) if going else finish(options, dataset)
 
 
-def finish(options: TrainCommand, dataset: Dataset) -> StoragePath:
-    """What is left to do of a run."""
-    finished = options.folder / MODEL
+def goes_on(options: TrainCommand, dataset: Dataset) -> bool:
+    """Whether there is anything to train. Raises InputError if the folder is another run's, or has lost what is needed to go on."""
+    if options.overwrite:
+        return True
+    changes_since(options, dataset)
     if trained_to(options.folder) == options.training.steps:
-        if (outboxes(options.folder) / OUTBOX).exists():  # MLflow was away at the end
-            hand_over(options, open_tracker(options, dataset), finished)
-        print(f"{options.name} is trained already; model: {finished}")
-        return finished
-    if finished.exists() and not reached(options.folder):
+        return False
+    if (options.folder / MODEL).exists() and not reached(options.folder):
         raise InputError(
             f"{options.folder} has lost its checkpoints, so it cannot go on: choose another --name, or --overwrite to start again"
         )
-    return run_alone(options, dataset, finished)
+    return True
 
 
-def run_alone(options: TrainCommand, dataset: Dataset, finished: StoragePath) -> StoragePath:
-    """Trains from the last checkpoint to the end, and publishes the model."""
+def finish(options: TrainCommand, dataset: Dataset) -> StoragePath:
+    """What is left to do of a run that is trained."""
+    finished = options.folder / MODEL
+    if (outboxes(options.folder) / OUTBOX).exists():  # MLflow was away at the end
+        hand_over(options, open_tracker(options, dataset), finished)
+    print(f"{options.name} is trained already; model: {finished}")
+    return finished
+
+
+def check_cluster(options: TrainCommand) -> None:
+    """Starts Ray. Raises InputError if the cluster can never run the workers, or does not see what they need."""
     start_ray()
     if not options.folder.is_local and ray.util.client.ray.is_connected():
         raise InputError(f"--runs {options.folder}: a client (ray://) does not see how a run in a store goes on: use `ray job submit`")
-    check_resources(
-        fewest(options.workers), options.cpus_per_worker or (0 if options.gpu else 1), 1 if options.gpu else 0, options.accelerator
-    )
+    number, taken = least(options)
+    check_resources(number, taken.get("CPU", 0), taken.get("GPU", 0), options.accelerator)
     read = named_folders("--data", options.data) | {"--from": options.initial}
     read |= {f"--earlier {name}": folder for name, folder in options.earlier.items()}
     check_shared(read=read, written={"--runs": options.folder}, gpus=1 if options.gpu else 0)
-    tracker = open_tracker(options, dataset)
+
+
+def run_alone(options: TrainCommand, dataset: Dataset) -> StoragePath:
+    """Trains from the last checkpoint to the end, and publishes the model."""
+    tracker, finished = open_tracker(options, dataset), options.folder / MODEL
     try:
-        with shown(tracker.outbox, options.training.steps, f"train {options.name}", "step"):
+        with shown(tracker.outbox, options.training.steps, f"train {options.name}", "step", least(options)):
             result = fit(options, [WriteReports(tracker.outbox)])
         if "diverged" in result.return_value:
             raise Diverged(result.return_value["diverged"])
@@ -308,7 +322,7 @@ def fit(
     judging: how its samples are judged at each validation. start: a checkpoint to go on from. cpus: those that each worker takes; by
     default those of a machine share it.
     """
-    trainer = TorchTrainer(
+    trainer = Interruptible(
         train_worker,
         train_loop_config={
             "options": options,

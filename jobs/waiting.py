@@ -12,6 +12,8 @@ from tqdm import tqdm
 
 from jobs.cli import reach
 
+Workers = tuple[int, dict[str, float]]  # how many, and what each of them takes
+
 STILL = 10.0  # seconds without progress after which the cluster is asked ...
 INTERVAL = 2.0  # ... so often
 SILENT = 3  # times that a head does not answer, one after another, before it is said
@@ -22,21 +24,21 @@ AWAY = (
 BACK = "the head of the cluster answers again"
 
 
-def watch(bar: tqdm) -> None:
+def watch(bar: tqdm, least: Workers | None = None) -> None:
     """Until the bar is closed, its postfix says for what the cluster has no room, since when, and what is free; lines above it, that the
-    head of the cluster does not answer, and that it does again."""
-    for follow in (_follow, _follow_head):
-        threading.Thread(target=follow, args=(bar,), daemon=True).start()
+    head of the cluster does not answer, and that it does again. least: workers for which Ray Train may wait without a word to Ray."""
+    threading.Thread(target=_follow, args=(bar, least), daemon=True).start()
+    threading.Thread(target=_follow_head, args=(bar,), daemon=True).start()
 
 
-def _follow(bar: tqdm) -> None:
+def _follow(bar: tqdm, least: Workers | None) -> None:
     """A bar that is closed is disabled."""
     done, moved, before = bar.n, time.time(), None
     while not bar.disable:
         time.sleep(INTERVAL)
         if bar.n != done:
             done, moved = bar.n, time.time()
-        lacking = wanting() if time.time() - moved >= STILL and ray.is_initialized() else ""  # else Ray would join whatever runs here
+        lacking = wanting(least) if time.time() - moved >= STILL and ray.is_initialized() else ""  # else Ray would join whatever runs here
         if bar.disable:
             return
         if lacking:
@@ -76,14 +78,17 @@ def answers() -> bool:
     return True
 
 
-def wanting() -> str:
+def wanting(least: Workers | None = None) -> str:
     """What Ray has been asked for and has no room for, and what is free; "" if that is nothing, or Ray does not say.
 
-    For example ``2 x 1 CPU; free: 1 of 4 CPUs``.
+    For example ``2 x 1 CPU; free: 1 of 4 CPUs``. least: what is waited for where this driver has nothing reserved; of a range of workers
+    Ray Train reserves nothing before there is room for the fewest.
     """
     try:
         demand = get_cluster_status(ray.get_runtime_context().gcs_address, timeout=5).resource_demands
         there, free = ray.cluster_resources(), ray.available_resources()
+        own, groups = ray.get_runtime_context().get_job_id(), ray.util.placement_group_table().values()
+        reserved = any(group["placement_group_id"].endswith(own) and group["state"] == "CREATED" for group in groups)
     except Exception:  # whatever it is, work goes on
         return ""
     waiting: Counter[tuple] = Counter()
@@ -93,6 +98,8 @@ def wanting() -> str:
             asked = {kind: amount for kind, amount in request.bundle.items() if amount and ":" not in kind and "_group_" not in kind}
             waiting[tuple(sorted(asked.items()))] += request.count if asked else 0
     shapes = [(dict(shape), count) for shape, count in waiting.items() if count]
+    if not shapes and least and not reserved:
+        shapes = [(least[1], least[0])]
     if not shapes:
         return ""
     kinds = dict.fromkeys(kind for shape, _ in shapes for kind in shape if kind in ("CPU", "GPU")) or ["CPU"]

@@ -1,8 +1,8 @@
 """What a trial takes of the cluster, and how many fit."""
 
-import ray
 from ray import tune
 
+from jobs.machines import machines, room
 from jobs.sweep.command import TuneCommand
 from ms2sl.errors import InputError
 
@@ -24,19 +24,13 @@ def reserved(options: TuneCommand) -> tune.PlacementGroupFactory:
 def concurrency(options: TuneCommand) -> int:
     """Trials at a time. Raises InputError if not even one fits, which would otherwise wait for ever."""
     wanted, workers = needs(options), options.workers_per_trial
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = sum(min(_fitting(machine.get(kind, 0), amount) for kind, amount in wanted.items()) for machine in machines)
-    if room < workers:
+    fitting = room(wanted)
+    if fitting < workers:
         what = " and ".join(f"{amount:g} {kind}s" for kind, amount in wanted.items())
         if workers > 1:
-            what, there = f"{workers} workers of {what} each", f"the machines of the cluster have room for {room}"
+            what, there = f"{workers} workers of {what} each", f"the machines of the cluster have room for {fitting}"
         else:
-            most = " and ".join(f"{max(machine.get(kind, 0) for machine in machines):g}" for kind in wanted)
+            most = " and ".join(f"{max(machine.get(kind, 0) for machine in machines()):g}" for kind in wanted)
             there = f"one machine of the cluster has at most {most}"
         raise InputError(f"a trial needs {what}, but {there}: lower --cpus-per-trial, --gpus-per-trial or --workers-per-trial")
-    return min(room // workers, options.concurrent or room)
-
-
-def _fitting(there: float, amount: float) -> int:
-    """How often an amount fits; a share of a GPU must lie on one."""
-    return int(there) * int(1 / amount) if amount < 1 else int(there / amount)
+    return min(fitting // workers, options.concurrent or fitting)

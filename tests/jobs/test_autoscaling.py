@@ -45,8 +45,9 @@ subprocess.Popen(f"for attempt in 1 2 3; do {head}; done", shell=True, stdout=lo
 
 import ray
 from tqdm import tqdm
+from jobs.machines import check_resources
 from jobs import waiting
-from jobs.cli import check_resources, start_ray
+from jobs.cli import start_ray
 from ms2sl.errors import InputError
 waiting.STILL, waiting.INTERVAL = 0.2, 0.1
 

@@ -6,8 +6,8 @@ from contextlib import nullcontext
 import pytest
 from ray.exceptions import ActorUnavailableError
 
-from jobs import train
-from jobs.cli import check_resources
+from jobs import machines, train
+from jobs.machines import check_resources
 from jobs.train import TrainCommand, fit, run, scaling
 from ms2sl.errors import InputError
 
@@ -38,6 +38,21 @@ def test_a_kind_of_gpu_that_the_cluster_lacks_is_told_at_once(ray_cluster):
         check_resources(1, accelerator="H100")
 
 
+def test_what_no_machine_has_room_for_is_told_at_once(ray_cluster, monkeypatch):
+    monkeypatch.setattr(machines, "machines", lambda: [{"CPU": 2.0}, {"CPU": 2.0}])  # the four CPUs of this cluster
+    check_resources(2, cpus=2)
+    check_resources(1, cpus=3, apart=True)
+    with pytest.raises(InputError, match="1 workers take 3 CPUs each, of one machine, but the machines of the cluster have room for 0"):
+        check_resources(1, cpus=3)
+
+
+def test_a_training_that_is_refused_has_made_no_run(tiny_dataset, tmp_path, ray_cluster):
+    refused = ["--data", str(tiny_dataset), "--runs", str(tmp_path), "--gpu", "--accelerator", "H100"]
+    with pytest.raises(InputError, match="the cluster has 0 GPUs and does not autoscale"):
+        run(TrainCommand.parse(refused))
+    assert not list(tmp_path.rglob("recipe.json"))
+
+
 def test_a_kind_of_gpu_without_gpus_is_refused(tiny_dataset, tmp_path):
     options = TrainCommand.parse(["--data", str(tiny_dataset), "--runs", str(tmp_path), "--accelerator", "H100"])
     with pytest.raises(InputError, match="--accelerator H100 is a kind of GPU, and workers have none: say --gpu"):
@@ -52,7 +67,7 @@ def test_workers_on_a_machine_that_is_gone_are_not_waited_for_where_fewer_do(wor
 
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "")
     monkeypatch.delenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S")
-    monkeypatch.setattr(train, "TorchTrainer", Trainer)
+    monkeypatch.setattr(train, "Interruptible", Trainer)
     monkeypatch.setattr(train, "address_known", nullcontext)
     assert fit(TrainCommand(runs=tmp_path, workers=workers), []) == seconds
 
@@ -65,7 +80,7 @@ def test_a_cluster_that_is_lost_is_told_in_a_line(monkeypatch, tmp_path):
         def fit(self):
             raise ActorUnavailableError("Socket closed", None)
 
-    monkeypatch.setattr(train, "TorchTrainer", Trainer)
+    monkeypatch.setattr(train, "Interruptible", Trainer)
     monkeypatch.setattr(train, "address_known", nullcontext)
     with pytest.raises(InputError, match=r"the cluster was lost, .* run the same command again to go on"):
         fit(TrainCommand(runs=tmp_path), [])

@@ -1,6 +1,7 @@
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -71,6 +72,32 @@ def test_a_word_about_waiting_goes_when_work_goes_on(full, monkeypatch):
         assert eventually(lambda: bar.postfix == said)
     ray.util.remove_placement_group(group)
     assert waiting.wanting() == ""
+
+
+# Of a range of workers, for the fewest of which the cluster has no room; it is taken for one that grows.
+FEW = """
+import jobs.machines
+from jobs import train, waiting
+from jobs.cli import main
+
+jobs.machines.autoscales = lambda: True
+waiting.STILL, waiting.INTERVAL = 1.0, 0.2
+PROGRAM = "train"
+main(train.TrainCommand, train.run)
+"""
+
+
+@pytest.mark.slow
+def test_a_training_that_waits_for_the_fewest_workers_says_so_and_is_ended_by_ctrl_c(tiny_dataset, tmp_path, on_cluster):
+    options = ["--data", str(tiny_dataset), "--runs", str(tmp_path / "runs"), "--workers", "5:8", "--model.width", "16"]
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        job = subprocess.Popen([sys.executable, "-c", FEW, *options], stdout=file, stderr=file, env=on_cluster)
+    eventually(lambda: job.poll() is not None or "waiting since" in log.read_text())
+    assert re.search(r"waiting since \d\d:\d\d \(\d+ s\) for 5 x 1 CPU; free: \S+ of 4 CPUs", log.read_text())
+    job.send_signal(signal.SIGINT)
+    assert job.wait(timeout=90) == 130
+    assert "interrupted: run the same command again to go on" in log.read_text()
 
 
 LOST_NODE = """
