@@ -35,6 +35,7 @@ from ms2sl.sweep.trial_store import TrialStore
 
 SOME = 8  # files that are done when the fault comes
 UTTERANCES, CLIPS, TRIALS = 160, 1200, 8
+DISK = "200m"  # of what gets full: there is room for all that a job makes
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def in_a_store(place: Place, name: str) -> Iterator[tuple[Fault, str]]:
 
 @contextmanager
 def on_a_disk(place: Place, name: str) -> Iterator[tuple[Fault, str]]:
-    with full_disk(place.folder / "disk") as fill:
+    with full_disk(place.folder / "disk", DISK) as fill:
         yield partial(disk, fill), f"{place.folder}/disk/{name}"
 
 

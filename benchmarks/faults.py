@@ -115,10 +115,10 @@ def disk(place: Place) -> Iterator[Row]:
 
 
 @contextmanager
-def full_disk(folder: Path) -> Iterator:
+def full_disk(folder: Path, size: str = SMALL) -> Iterator:
     """A small disk, for which one must be root: a function that fills it and gives one that makes room again."""
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "ms2sl", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "ms2sl", str(folder)], check=True)
 
     def fill():
         ballast = folder / "ballast"

@@ -184,8 +184,8 @@ def evaluated(options: EvaluateCommand) -> list[Result]:
         reads=reader.reads,
     )
     write(options, report, entries, measured, clips, judge)
-    measured.delete()
     track(options, report)
+    measured.delete()
     print(f"\n{report.markdown()}\n")
     check_made([results[entry] for entry in own], len(clips))
     return list(report.results)

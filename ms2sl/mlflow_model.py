@@ -8,6 +8,7 @@ import functools
 import importlib.metadata
 import shutil
 import tempfile
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,8 @@ def save(checkpoint: Path, folder: Path, **identity: str) -> None:
     required = [*REQUIREMENTS, *filter(None, [distribution(kind)])]
     signature = ModelSignature(inputs=Schema([ColSpec(DataType.string)]), params=params)
     signature._is_signature_from_type_hint = True  # so that MLflow hands on what it is given: ``texts_of`` knows better what is a text
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*An input example was not provided")  # the signature says more than one would
         described = Path(temporary) / "checkpoint"
         described.mkdir()
         shutil.copyfile(checkpoint / CONFIG, described / CONFIG)

@@ -40,6 +40,11 @@ def registered(tracker, tiny_checkpoint) -> str:
     return "models:/ms2sl@champion"
 
 
+def test_registering_a_model_asks_for_no_example(tracker, tiny_checkpoint, recwarn):
+    assert tracker.register(tiny_checkpoint, "quiet", "champion") == "1"
+    assert not [said for said in recwarn if "input example" in str(said.message)]
+
+
 def weights(pinned: ResolvedModel) -> str:
     """Fingerprint of the checkpoint that it is."""
     with pinned.folder() as folder:
