@@ -13,6 +13,7 @@ import threading
 import time
 
 from ray import tune
+from ray.tune import TuneError
 
 from jobs.cli import main, start_ray
 from jobs.evaluate import check_reader
@@ -152,6 +153,10 @@ def search(options: TuneCommand, space: Space, ledger: TrialStore, todo: Pending
     began, handler = time.monotonic(), signal.getsignal(signal.SIGINT)
     try:
         tuner.fit()
+    except TuneError:
+        if books.broken:
+            raise books.broken from None
+        raise
     finally:
         books.close()
         if threading.current_thread() is threading.main_thread():

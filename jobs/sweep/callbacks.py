@@ -17,6 +17,7 @@ from jobs.sweep.search import Asha
 from jobs.sweep.trainables import DIVERGED
 from jobs.waiting import watch
 from ms2sl.config import flatten
+from ms2sl.errors import InputError
 from ms2sl.evaluation.objective import QUALITY
 from ms2sl.io.uri import public
 from ms2sl.sweep.trial_store import SET, Trial, TrialStore
@@ -39,6 +40,7 @@ class TrialRecorder(tune.Callback):
         self.trackers: dict[str, Tracker] = {}
         self.total = len(self.known) + todo.more + sum(trial.number not in self.known for trial in todo.trials)
         self.bar: tqdm | None = None
+        self.broken: InputError | None = None  # why the book could not be written; Tune keeps no more of it than its traceback
 
     def setup(self, **info) -> None:
         self.bar = tqdm(total=self.total, initial=self._ended(), desc=f"sweep {self.options.name}", unit="trial")
@@ -106,7 +108,7 @@ class TrialRecorder(tune.Callback):
         finish(tracker, record, reason)
         if tracker.run_id != record.run_id:  # MLflow was away when the trial began
             self.running[id] = self.known[record.number] = record.model_copy(update={"run_id": tracker.run_id})
-            self.ledger.write(self.running[id])
+            self._keep(self.running[id])
 
     def _claim(self, recipe: dict) -> Trial:
         """The trial that was expected with this recipe, or a new one."""
@@ -119,8 +121,15 @@ class TrialRecorder(tune.Callback):
     def _write(self, trial: TuneTrial, record: Trial | None = None, **changes) -> None:
         record = (record or self.running[trial.trial_id]).model_copy(update=changes)
         self.running[trial.trial_id] = self.known[record.number] = record
-        self.ledger.write(record)
+        self._keep(record)
         self._show()
+
+    def _keep(self, record: Trial) -> None:
+        try:
+            self.ledger.write(record)
+        except InputError as error:
+            self.broken = error
+            raise
 
     def _end(self, trial: TuneTrial, outcome: str, reason: str = "") -> None:
         self._write(trial, outcome=outcome, reason=reason)

@@ -1,9 +1,11 @@
 """Whole sweeps: real trials on Ray, real runs in MLflow."""
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -113,6 +115,27 @@ def test_what_diverges_or_fails_ends_no_sweep_and_says_why(options, tmp_path):
     assert "allocate memory" in of[1e-3, no_memory].reason
     statuses = sorted(each.info.status for each in runs(sweep)[1])
     assert statuses == ["FAILED", "FAILED", "FAILED", *["FINISHED"] * (len(of) - 3)]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_book_that_cannot_be_written_ends_the_sweep_with_a_line(options):
+    sweep = options(name="unwritable", trials=2)
+    book = Path(sweep.folder) / "trials" / "00000.json"
+
+    def take():
+        """Puts a folder where the file of the first trial is."""
+        while not book.is_dir():
+            if book.exists():
+                book.unlink()
+                with contextlib.suppress(FileExistsError):
+                    book.mkdir()
+            time.sleep(0.01)
+
+    taker = threading.Thread(target=take, daemon=True)
+    taker.start()
+    with pytest.raises(InputError, match=r"00000\.json cannot be written: Is a directory"):
+        run(sweep)
+    taker.join(timeout=1)
 
 
 def test_a_sweep_that_no_trial_survived_is_an_error_with_the_reason(options):
