@@ -93,29 +93,13 @@ def reader(place: Place) -> Path:
 
 def evaluate(place: Place, out: str) -> Sequence[str]:
     judging = [f"--data={place.folder}/data", f"--model={place.undisturbed}", f"--back-translator={reader(place)}"]
-    return [
-        "jobs.evaluate",
-        *judging,
-        "--seeds=8",
-        "--steps=100",
-        "--shown=2",
-        f"--tracking={place.tracking}",
-        f"--out={out}",
-        "--workers=2",
-    ]
+    making = ["--seeds=8", "--steps=100", "--shown=2", f"--tracking={place.tracking}"]
+    return ["jobs.evaluate", *judging, *making, f"--out={out}", "--workers=2"]
 
 
 def tune(place: Place, out: str) -> Sequence[str]:
     """Two trials at a time, each a training that is judged three times."""
-    searching = [
-        f"--trials={TRIALS}",
-        "--search=random",
-        "--scheduler=none",
-        "--num-evals=3",
-        "--concurrent=2",
-        "--clips=4",
-        "--max-failures=3",
-    ]
+    searching = [f"--trials={TRIALS}", "--search=random", "--scheduler=none", "--concurrent=2", "--max-failures=3"]
     training = ["--training.steps=120", "--training.batch-size=8", *place.shape, "--num-evals=3", "--clips=4"]
     places = [f"--data={place.folder}/data", f"--back-translator={reader(place)}", f"--tracking={place.tracking}"]
     return ["jobs.tune", *searching, *training, *places, f"--runs={out}", "--name=sweep"]

@@ -25,6 +25,11 @@ def _fitting(there: float, amount: float) -> int:
     return int(there) * int(1 / amount) if amount < 1 else int(there / amount)
 
 
+def told(wanted: Mapping[str, float]) -> str:
+    """For example ``3 CPUs and 1 GPUs``."""
+    return " and ".join(f"{amount:g} {kind}s" for kind, amount in wanted.items())
+
+
 def check_resources(workers: int, cpus: float = 1, gpus: float = 0, accelerator: str | None = None, apart: bool = False) -> None:
     """Raises InputError if the cluster can never run the workers, which would otherwise wait for ever; one that autoscales may grow.
 
@@ -45,8 +50,9 @@ def _lacking(workers: int, wanted: Mapping[str, float], accelerator: str | None,
             lacking = f"{workers} workers need {needed:g} {kind}s, but the cluster has {available:g} {kind}s and does not autoscale"
             return f"{lacking}: {'lower --workers' if available >= each else f'add a node that has {kind}s'}"
     if wanted and not apart and room(wanted) < workers:
-        each = " and ".join(f"{amount:g} {kind}s" for kind, amount in wanted.items())
-        lacking = f"{workers} workers take {each} each, of one machine, but the machines of the cluster have room for {room(wanted)}"
+        lacking = (
+            f"{workers} workers take {told(wanted)} each, of one machine, but the machines of the cluster have room for {room(wanted)}"
+        )
         return f"{lacking} and it does not autoscale: lower --workers, or what each of them takes"
     kinds = [name.removeprefix(ACCELERATOR) for name in there if name.startswith(ACCELERATOR)]
     if accelerator and accelerator not in kinds:

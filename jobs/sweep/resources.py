@@ -2,7 +2,7 @@
 
 from ray import tune
 
-from jobs.machines import machines, room
+from jobs.machines import machines, room, told
 from jobs.sweep.command import TuneCommand
 from ms2sl.errors import InputError
 
@@ -26,7 +26,7 @@ def concurrency(options: TuneCommand) -> int:
     wanted, workers = needs(options), options.workers_per_trial
     fitting = room(wanted)
     if fitting < workers:
-        what = " and ".join(f"{amount:g} {kind}s" for kind, amount in wanted.items())
+        what = told(wanted)
         if workers > 1:
             what, there = f"{workers} workers of {what} each", f"the machines of the cluster have room for {fitting}"
         else:
